@@ -1,0 +1,46 @@
+# Test programs by glob, every TEST_CASE a test of CTest.
+
+# sidestep_tests(NAME GLOBS pattern... LABEL label TIMEOUT seconds
+#                [EXCLUDE regex] [INCLUDE regex] [LINKS target...])
+# Nothing happens while no file matches.
+function(sidestep_tests name)
+  cmake_parse_arguments(arg "" "LABEL;TIMEOUT;EXCLUDE;INCLUDE" "GLOBS;LINKS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${arg_GLOBS})
+  if(arg_EXCLUDE)
+    list(FILTER sources EXCLUDE REGEX "${arg_EXCLUDE}")
+  endif()
+  if(arg_INCLUDE)
+    list(FILTER sources INCLUDE REGEX "${arg_INCLUDE}")
+  endif()
+  set(cases ${sources})
+  list(FILTER cases INCLUDE REGEX "_test\\.cpp$")
+  if(NOT cases)
+    return()
+  endif()
+  # Helpers that every program may use: tests/support/*.cpp without LibTorch, tests/support/torch/*.cpp with it.
+  file(GLOB support CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/support/*.cpp")
+  add_executable(${name} ${sources} ${support} $<TARGET_OBJECTS:sidestep_test_main>)
+  target_link_libraries(${name} PRIVATE
+    ${arg_LINKS} sidestep_options Catch2::Catch2 RapidCheck::RapidCheck)
+  target_compile_definitions(${name} PRIVATE SIDESTEP_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  # Catch2 2.13 has no way to skip: SIDESTEP_SKIP (tests/skip.h) prints this line and returns.
+  catch_discover_tests(${name}
+    TEST_PREFIX "${name}: "
+    PROPERTIES
+      LABELS "${arg_LABEL}"
+      TIMEOUT "${arg_TIMEOUT}"
+      SKIP_REGULAR_EXPRESSION "SIDESTEP-SKIPPED:")
+endfunction()
+
+# One libFuzzer program per file of tests/fuzz; scripts run them for a bounded time.
+function(sidestep_fuzzers)
+  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*.cpp")
+  foreach(source IN LISTS sources)
+    get_filename_component(stem "${source}" NAME_WE)
+    add_executable(fuzz_${stem} "${source}")
+    target_link_libraries(fuzz_${stem} PRIVATE sidestep_data sidestep_core)
+    target_link_options(fuzz_${stem} PRIVATE -fsanitize=fuzzer)
+    set_target_properties(fuzz_${stem} PROPERTIES
+      RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
+  endforeach()
+endfunction()
