@@ -73,7 +73,7 @@ find_package_handle_standard_args(LibTorch
   REQUIRED_VARS LibTorch_DIR_FOUND
   VERSION_VAR LibTorch_VERSION
   REASON_FAILURE_MESSAGE
-  "run scripts/setup, which puts LibTorch ${LibTorch_FIND_VERSION} in .deps/libtorch, or name an existing one with -DTorch_ROOT=/path/to/libtorch; -DSIDESTEP_TORCH=OFF builds everything that does without")
+  "run scripts/setup, which puts LibTorch ${LibTorch_FIND_VERSION} in .deps/libtorch, or name an existing one with -DTorch_ROOT=/path/to/libtorch. -DSIDESTEP_TORCH=OFF builds everything that does without")
 
 if(LibTorch_FOUND AND NOT TARGET LibTorch::LibTorch)
   foreach(_library c10 torch_cpu)
