@@ -37,6 +37,10 @@ foreach(_candidate IN LISTS _torch_candidates)
   endif()
 endforeach()
 set(LibTorch_DIR_FOUND "${_torch_root}")
+# Ninja runs CMake again without the caller's environment: keep what it named.
+if(_torch_root AND NOT _candidate STREQUAL "${PROJECT_SOURCE_DIR}/.deps/libtorch")
+  set(Torch_ROOT "${_torch_root}" CACHE PATH "LibTorch to use instead of .deps/libtorch" FORCE)
+endif()
 
 set(LibTorch_VERSION "")
 if(_torch_root)

@@ -14,7 +14,9 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g1 -DNDEBUG")
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
+  # Relative paths, so that a second clone on the same machine finds what the first one compiled.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=1 "${CCACHE_PROGRAM}")
 endif()
 
 # Warnings and sanitizers are for our own code; everything else comes in as SYSTEM.
@@ -22,8 +24,7 @@ add_library(sidestep_options INTERFACE)
 target_include_directories(sidestep_options INTERFACE "${PROJECT_SOURCE_DIR}")
 target_compile_definitions(sidestep_options INTERFACE
   SIDESTEP_VERSION="${PROJECT_VERSION}"
-  BOOST_ASIO_NO_DEPRECATED
-  SPDLOG_FMT_EXTERNAL)
+  BOOST_ASIO_NO_DEPRECATED)
 target_compile_options(sidestep_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow)
 if(SIDESTEP_WERROR)
   target_compile_options(sidestep_options INTERFACE -Werror)
