@@ -1,0 +1,86 @@
+// The mind of one daemon: events in, actions out. It holds no socket, thread, clock or tensor; the real
+// driver and the simulated cluster run the same one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "daemon/core/tasks.h"
+#include "net/bus.h"
+#include "net/courier.h"
+#include "net/messages.h"
+
+namespace sidestep::daemon {
+
+struct NodeOptions {
+  net::NodeKey key;
+  net::BootId boot = 0;
+  net::NodeKey scheduler;
+  std::string nickname;
+  std::string data_address;  // advertised
+  net::Resources resources;
+  std::int64_t wall_offset_us = 0;  // wall clock minus monotonic clock at start
+  std::int64_t hello_repeat_us = 1'000'000;
+  std::int64_t slot_deadline_us = 500'000;  // a forward waits this long for a slot, then recomputes
+  std::int64_t chunk_bytes = 1 << 20;       // of in-stage averaging
+  net::CourierOptions control_courier{500'000, 4'000'000};
+  net::CourierOptions data_courier{2'000'000, 8'000'000};
+  std::uint64_t log_lines_max = 10'000;  // kept while the scheduler is away; older ones go first
+};
+
+// Give to the executor.
+struct StartTask {
+  TaskId id = 0;
+  Task task;
+};
+
+// The nodes this one exchanges data with from now on; others are shut out.
+struct SetPeers {
+  std::vector<net::Member> members;
+};
+
+// For the local log; the core ships the same line to the scheduler.
+struct WriteLog {
+  net::LogLine line;
+};
+
+// End the process. status 0: asked to; 1: refused by the scheduler.
+struct Stop {
+  int status = 0;
+  std::string reason;
+};
+
+using NodeAction = std::variant<net::Send, StartTask, SetPeers, WriteLog, Stop>;
+using NodeOutbox = std::vector<NodeAction>;
+
+class NodeCore {
+ public:
+  explicit NodeCore(NodeOptions options);
+  ~NodeCore();
+  NodeCore(const NodeCore&) = delete;
+  NodeCore& operator=(const NodeCore&) = delete;
+
+  // Once, first.
+  void on_start(std::int64_t now_us, NodeOutbox& out);
+  void on_message(std::int64_t now_us, const net::NodeKey& peer, net::Channel channel,
+                  const net::Envelope& envelope, NodeOutbox& out);
+  // At least every 50 ms.
+  void on_tick(std::int64_t now_us, NodeOutbox& out);
+  void on_completion(std::int64_t now_us, const Completion& completion, NodeOutbox& out);
+  // A line from the driver (garbage dropped, a signal received) for the log.
+  void on_note(std::int64_t now_us, net::LogLevel level, const std::string& text, NodeOutbox& out);
+  // SIGTERM: says goodbye to the scheduler, then Stop.
+  void on_stop(std::int64_t now_us, const std::string& reason, NodeOutbox& out);
+
+  // Aborts when an invariant does not hold; the simulator calls it after every event.
+  void check_invariants() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sidestep::daemon

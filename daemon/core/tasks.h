@@ -1,0 +1,132 @@
+// Work for the executor, as values: the core asks, a completion answers with the same task id. One
+// task runs at a time; the core never starts a second before the first has completed. Tensors pass
+// through the core unread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "net/tensor.h"
+#include "scheduler/job.h"
+
+namespace sidestep::daemon {
+
+using TaskId = std::uint64_t;
+
+// Loads the data (if `origin`), creates the weights of the stages as the seed says, allocates the
+// accumulators and optimizer state. Weights of a stage depend on (seed, layer, parameter) only, so that
+// replicas and solo begin the same.
+struct InitJob {
+  scheduler::JobSpec spec;
+  std::vector<std::uint32_t> stages;
+  bool origin = false;
+};
+
+// Times one layer and the head of this job's model, and looks at the data. Nothing is kept.
+struct ProbeJob {
+  scheduler::JobSpec spec;
+};
+
+// Drops everything of the job.
+struct DropJob {};
+
+// Runs `stage` on a microbatch. At stage 0 `input` is empty: the tokens of (step, microbatch) are
+// embedded; validation microbatches are numbered on their own. `save` keeps activations for the backward;
+// otherwise only the input is kept and the backward recomputes. An evaluation keeps nothing.
+struct Forward {
+  std::uint32_t stage = 0;
+  std::uint64_t step = 0;
+  std::uint32_t microbatch = 0;
+  bool evaluation = false;
+  bool save = true;
+  net::Tensor input;
+};
+
+// Final norm, head and loss at the origin, and unless `evaluation` the gradient by the input; adds the
+// gradients of norm and head to stage 0's accumulator if `accumulate`.
+struct Head {
+  std::uint64_t step = 0;
+  std::uint32_t microbatch = 0;
+  bool evaluation = false;
+  bool accumulate = true;
+  net::Tensor input;
+};
+
+// Backward of `stage` for a microbatch whose forward ran here; frees what the forward kept. Adds to the
+// stage's accumulator if `accumulate`.
+struct Backward {
+  std::uint32_t stage = 0;
+  std::uint64_t step = 0;
+  std::uint32_t microbatch = 0;
+  bool accumulate = true;
+  net::Tensor gradient;
+};
+
+// Frees what a forward kept, without a backward.
+struct Forget {
+  std::uint32_t stage = 0;
+  std::uint64_t step = 0;
+  std::uint32_t microbatch = 0;
+};
+
+// Hands out the stage's accumulator: one flat float32 tensor that stays unchanged until Update.
+struct ExposeGradient {
+  std::uint32_t stage = 0;
+};
+
+// Sums the contributions (same length, float32) in the order given, times `scale`, into the stage's
+// second buffer at element `begin`; gives the result.
+struct Reduce {
+  std::uint32_t stage = 0;
+  std::uint64_t begin = 0;
+  std::vector<net::Tensor> contributions;
+  double scale = 1;
+};
+
+// Stores an average that another replica reduced.
+struct StoreAverage {
+  std::uint32_t stage = 0;
+  std::uint64_t begin = 0;
+  net::Tensor values;
+};
+
+// L2 norm of the whole averaged gradient.
+struct MeasureAverage {
+  std::uint32_t stage = 0;
+};
+
+// Ends the step for every stage held here: clips the average (norm per stage), updates weights and
+// moments, clears accumulators. `updated` lists the stages to update; others only clear.
+struct Update {
+  std::uint64_t step = 0;
+  std::vector<std::uint32_t> updated;
+};
+
+using Task = std::variant<InitJob, ProbeJob, DropJob, Forward, Head, Backward, Forget, ExposeGradient,
+                          Reduce, StoreAverage, MeasureAverage, Update>;
+
+// What came of a task. Only the fields that the task's kind names are set.
+struct Completion {
+  TaskId id = 0;
+  std::string fault;          // not empty: the task failed, and why; the job cannot go on here
+  net::Tensor tensor;         // Forward: output; Head, Backward: gradient by the input (empty after
+                              // stage 0's Backward); ExposeGradient: accumulator; Reduce: average
+  double loss = 0;            // Head: mean over the microbatch's tokens, nats
+  double norm = 0;            // MeasureAverage
+  bool finite = true;         // MeasureAverage
+  std::int64_t duration_us = 0;  // compute time of the task
+  // ProbeJob
+  bool has_data = false;
+  std::string data_problem;
+  std::string data_digest;
+  std::string problem;
+  std::int64_t layer_us = 0;
+  std::int64_t head_us = 0;
+  std::uint64_t memory_bytes = 0;
+  // InitJob
+  std::vector<std::uint64_t> gradient_elements;  // per stage held, in the order asked
+};
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,70 @@
+// Delivery on top of a bus that promises none: what is posted is repeated until its Ack comes or it
+// is dropped as out of date. Pure: time comes in, Sends go out. One courier per core.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "net/bus.h"
+#include "net/messages.h"
+
+namespace sidestep::net {
+
+// The one action that cores of every kind give.
+struct Send {
+  NodeKey peer;
+  Channel channel = Channel::control;
+  Envelope envelope;
+  std::optional<BootId> only_boot = {};  // set: Bus::send_to_boot, else Bus::send
+};
+
+struct CourierOptions {
+  std::int64_t first_repeat_us = 500 * 1000;
+  std::int64_t repeat_us_max = 4'000 * 1000;  // doubles from first_repeat_us up to this
+};
+
+class Courier {
+ public:
+  Courier(BootId boot, CourierOptions options) : boot_(boot), options_(options) {}
+
+  // Sends at `now_us` and keeps it for repeats.
+  void post(std::int64_t now_us, const NodeKey& peer, Channel channel, Message message,
+            std::vector<Send>& out, std::optional<BootId> only_boot = {});
+  // Sends once; nothing is kept.
+  void send_once(const NodeKey& peer, Channel channel, Message message, std::vector<Send>& out,
+                 std::optional<BootId> only_boot = {}) const;
+  // Acks what a peer sent, to the boot that sent it; call for every envelope with an id, also for
+  // repeats.
+  void acknowledge(const NodeKey& peer, Channel channel, const Envelope& envelope,
+                   std::vector<Send>& out) const;
+
+  void on_ack(const NodeKey& peer, const Ack& ack);
+  // Repeats what is due.
+  void on_tick(std::int64_t now_us, std::vector<Send>& out);
+  // Sends everything for `peer` again now: it has come back or has been let in.
+  void hurry(std::int64_t now_us, const NodeKey& peer, std::vector<Send>& out);
+  // Forgets what nobody needs any more.
+  void drop_if(const std::function<bool(const NodeKey& peer, const Message&)>& out_of_date);
+
+  std::size_t waiting() const { return letters_.size(); }
+
+ private:
+  struct Letter {
+    NodeKey peer;
+    Channel channel;
+    Envelope envelope;
+    std::optional<BootId> only_boot;
+    std::int64_t due_us;
+    std::int64_t wait_us;
+  };
+
+  BootId boot_;
+  CourierOptions options_;
+  std::uint64_t next_id_ = 1;
+  std::map<std::uint64_t, Letter> letters_;  // by id: repeats go out in order of posting
+};
+
+}  // namespace sidestep::net

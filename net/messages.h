@@ -1,0 +1,308 @@
+// Every message of Sidestep, as plain structs. The codec (net/codec.h) turns them into frames;
+// the cores make and read them. "Acked" below means: sent through a Courier, which repeats it
+// until the receiver's Ack or until it is out of date; receivers drop what they have seen.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "net/node_key.h"
+#include "net/tensor.h"
+
+namespace sidestep::net {
+
+// Raised whenever a message or its meaning changes; daemons of another version are refused by name.
+inline constexpr std::uint32_t wire_version = 1;
+
+// ---- pieces -------------------------------------------------------------------------------
+
+struct Member {
+  NodeKey key;
+  BootId boot = 0;
+  std::string nickname;
+  std::string data_address;  // "host:port", advertised
+  bool operator==(const Member&) const = default;
+};
+
+// The numbered list of live nodes; the scheduler alone changes it. Members are in key order.
+struct View {
+  std::uint64_t number = 0;
+  std::vector<Member> members;
+  bool operator==(const View&) const = default;
+};
+
+struct Hop {
+  std::uint32_t stage = 0;
+  NodeKey node;
+  bool operator==(const Hop&) const = default;
+};
+
+// What every message about a job's step names.
+struct Scope {
+  std::string job;
+  std::uint64_t view = 0;
+  std::uint64_t epoch = 0;  // number of the plan
+  std::uint64_t step = 0;   // 1 is the first step; 0 is "weights initialised"
+  bool operator==(const Scope&) const = default;
+};
+
+// One addition to a stage's gradient accumulator, in the order it was made. At stage 0 a microbatch
+// adds twice: final norm and head when its loss is computed, the rest at its backward.
+struct Added {
+  std::uint32_t microbatch = 0;
+  std::uint32_t attempt = 0;
+  bool head = false;
+  bool operator==(const Added&) const = default;
+};
+
+enum class LogLevel : std::uint8_t { debug = 0, info = 1, warning = 2, error = 3 };
+
+struct LogLine {
+  std::int64_t wall_us = 0;
+  LogLevel level = LogLevel::info;
+  std::string job;                     // empty: not about a job
+  std::optional<std::uint32_t> stage;  // stage the node held when it wrote this
+  std::string text;
+  bool operator==(const LogLine&) const = default;
+};
+
+// Where a node stands in a job; travels with heartbeats and Hello.
+struct JobProgress {
+  std::string job;
+  std::uint64_t epoch = 0;
+  std::uint64_t step = 0;  // last commit applied here
+  std::string activity;    // for people: "step 12: waits for stage 2 of microbatch 5 from b3f1"
+  bool operator==(const JobProgress&) const = default;
+};
+
+// ---- control: node and scheduler ------------------------------------------------------------
+
+struct Resources {
+  std::uint64_t memory_bytes = 0;  // what the daemon may use
+  std::uint32_t threads = 1;
+  std::string device = "cpu";  // "cpu", "cuda:0"
+  std::string device_class;    // replicas of one class are identical bit for bit: "cpu-avx512"
+  bool operator==(const Resources&) const = default;
+};
+
+// node -> scheduler, acked by Welcome or Refusal; repeated until then.
+struct Hello {
+  std::string nickname;
+  std::string data_address;
+  Resources resources;
+  std::optional<JobProgress> progress;
+  bool operator==(const Hello&) const = default;
+};
+
+// scheduler -> node.
+struct Welcome {
+  std::uint64_t term = 0;  // rises at each start of the scheduler
+  BootId scheduler_boot = 0;
+  std::int64_t heartbeat_us = 0;  // how often to send one
+  View view;
+  bool operator==(const Welcome&) const = default;
+};
+
+// scheduler -> node or operator: not let in, and why ("another daemon with this key is running").
+struct Refusal {
+  std::string reason;
+  bool operator==(const Refusal&) const = default;
+};
+
+// node -> scheduler, unacked, every heartbeat_us.
+struct Heartbeat {
+  std::uint64_t sequence = 0;
+  std::optional<JobProgress> progress;
+  bool operator==(const Heartbeat&) const = default;
+};
+
+// scheduler -> node, answers each heartbeat. A node whose view is older asks by Hello.
+struct HeartbeatReply {
+  std::uint64_t sequence = 0;
+  std::uint64_t term = 0;
+  BootId scheduler_boot = 0;
+  std::uint64_t view = 0;
+  bool operator==(const HeartbeatReply&) const = default;
+};
+
+// scheduler -> node, acked.
+struct ViewUpdate {
+  std::uint64_t term = 0;
+  View view;
+  bool operator==(const ViewUpdate&) const = default;
+};
+
+// node -> scheduler, unacked: this daemon ends on purpose (SIGTERM); do not wait for silence.
+struct Goodbye {
+  std::string reason;
+  bool operator==(const Goodbye&) const = default;
+};
+
+// scheduler -> node, acked: can you take part in this job, and how fast are you at it?
+struct PrepareJob {
+  std::string job;
+  nlohmann::json spec;
+  bool operator==(const PrepareJob&) const = default;
+};
+
+// node -> scheduler, acked.
+struct Prepared {
+  std::string job;
+  std::string problem;  // empty: can take part. "wants cuda" and the like
+  bool has_data = false;
+  std::string data_problem;      // why has_data is false
+  std::string data_digest;       // "sha256:…" of the file found
+  std::int64_t layer_us = 0;     // forward and backward of one layer, one microbatch, measured
+  std::int64_t head_us = 0;      // head of one microbatch, measured
+  std::uint64_t memory_bytes = 0;  // what this node can give to the job
+  bool operator==(const Prepared&) const = default;
+};
+
+// scheduler -> node, acked: hold the stages that the plan gives you. The node answers the lead origin
+// with a StageReport of step 0 for each of its stages; Commit(0) starts step 1.
+struct StartJob {
+  std::string job;
+  nlohmann::json spec;
+  nlohmann::json plan;  // scheduler::Plan
+  View view;
+  bool operator==(const StartJob&) const = default;
+};
+
+// scheduler -> node, acked: drop the job's state.
+struct EndJob {
+  std::string job;
+  std::string reason;
+  bool operator==(const EndJob&) const = default;
+};
+
+// node -> scheduler, acked: the job cannot go on because of this node.
+struct JobFault {
+  Scope scope;
+  std::string reason;
+  bool operator==(const JobFault&) const = default;
+};
+
+// lead origin -> scheduler, acked, in order of steps: one line of the run record.
+struct CommitReport {
+  Scope scope;
+  bool last = false;      // the job's work is complete
+  nlohmann::json record;  // scheduler::RecordStep
+  bool operator==(const CommitReport&) const = default;
+};
+
+// node -> scheduler, acked: `first` numbers the lines within this boot.
+struct LogBatch {
+  std::uint64_t first = 0;
+  std::vector<LogLine> lines;
+  bool operator==(const LogBatch&) const = default;
+};
+
+// operator -> scheduler, repeated by the client with the same number until the Reply.
+struct Request {
+  std::uint64_t number = 0;
+  std::string verb;  // "submit", "jobs", "status", "cancel", "nodes", "logs", "record"
+  nlohmann::json body;
+  bool operator==(const Request&) const = default;
+};
+
+struct Reply {
+  std::uint64_t number = 0;
+  Code code = Code::ok;
+  std::string message;  // the error when code is not ok
+  nlohmann::json body;
+  bool operator==(const Reply&) const = default;
+};
+
+// ---- data: node and node ----------------------------------------------------------------------
+
+enum class Direction : std::uint8_t { forward = 0, backward = 1 };
+
+// A microbatch on its way, acked. `hop` is the receiver's place in the route. Forward: the input of
+// that hop's stage, or with hop == route.size() the last stage's output, back at the origin for the
+// head. Backward: the gradient of the loss by the output of that hop's stage.
+// Tensor: [microbatch_size, sequence_length, hidden_size], float32 or bfloat16.
+struct MicrobatchHop {
+  Scope scope;
+  std::uint32_t microbatch = 0;
+  std::uint32_t attempt = 0;
+  bool evaluation = false;  // forward only, no gradient
+  Direction direction = Direction::forward;
+  std::uint32_t hop = 0;
+  std::vector<Hop> route;
+  Tensor tensor;
+};
+
+// In-stage averaging, acked. Reduce: one replica's accumulator for a chunk, to the chunk's owner.
+// Gather: the average of a chunk, from its owner. Tensor: [elements], float32; chunk c begins at
+// element c * chunk_elements of the stage's flat gradient.
+enum class AveragePhase : std::uint8_t { reduce = 0, gather = 1 };
+
+struct AverageChunk {
+  Scope scope;
+  std::uint32_t stage = 0;
+  std::uint32_t attempt = 0;
+  AveragePhase phase = AveragePhase::reduce;
+  std::uint32_t chunk = 0;
+  std::uint32_t visits = 0;  // microbatches in the sender's accumulator (reduce); in the average (gather)
+  Tensor tensor;
+};
+
+// replica -> lead origin, acked: this replica holds the stage's whole average (step 0: its weights).
+struct StageReport {
+  Scope scope;
+  std::uint32_t stage = 0;
+  std::uint32_t attempt = 0;
+  std::vector<Added> added;  // by this replica, in order
+  double norm = 0;           // L2 norm of the averaged gradient, before clipping
+  bool finite = true;
+  std::uint32_t threads = 1;  // compute threads of this node, for exact replays
+  bool operator==(const StageReport&) const = default;
+};
+
+// origin -> lead origin, acked.
+struct MicrobatchClosed {
+  Scope scope;
+  std::uint32_t microbatch = 0;
+  std::uint32_t attempt = 0;
+  bool evaluation = false;
+  double loss = 0;  // mean over the microbatch's tokens, nats
+  std::vector<Hop> route;
+  bool operator==(const MicrobatchClosed&) const = default;
+};
+
+// lead origin -> every node of the plan, acked: scope.step is done everywhere.
+struct Commit {
+  Scope scope;
+  std::uint64_t next_epoch = 0;
+  std::uint64_t next_view = 0;
+  bool skip_update = false;
+  bool last = false;  // nothing follows this step
+  bool operator==(const Commit&) const = default;
+};
+
+// Receiver -> sender: these envelope ids of yours have arrived.
+struct Ack {
+  std::vector<std::uint64_t> ids;
+  bool operator==(const Ack&) const = default;
+};
+
+using Message =
+    std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
+                 Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply,
+                 MicrobatchHop, AverageChunk, StageReport, MicrobatchClosed, Commit, Ack>;
+
+// What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
+struct Envelope {
+  BootId boot = 0;
+  std::uint64_t id = 0;  // 0: no Ack wanted
+  Message message;
+};
+
+// "MicrobatchHop", "Commit": for logs.
+std::string_view name_of(const Message& message);
+
+}  // namespace sidestep::net

@@ -1,0 +1,106 @@
+// A job as the user writes it: one JSON file. The field names of `model` are those of a Hugging Face
+// LLaMA config.json. Every field is defined once, in the table in job.cpp; parser, defaults, ranges,
+// messages and docs come from it. Values.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "net/status.h"
+#include "net/tensor.h"
+
+namespace sidestep::scheduler {
+
+struct ModelSpec {
+  std::int64_t vocab_size = 256;
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t num_hidden_layers = 0;
+  std::int64_t num_attention_heads = 0;
+  std::int64_t num_key_value_heads = 0;      // default: num_attention_heads
+  std::int64_t head_dim = 0;                 // default: hidden_size / num_attention_heads
+  std::int64_t max_position_embeddings = 0;  // default: data.sequence_length
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000.0;
+  double initializer_range = 0.02;
+  bool tie_word_embeddings = false;
+};
+
+struct PipelineSpec {
+  std::int64_t stages = 1;
+  bool stage_0_layers = true;  // false: stage 0 holds embedding, norm and head only
+  double skip_ratio = 0;
+  std::int64_t microbatches_per_step = 1;
+  std::int64_t microbatch_size = 1;  // sequences
+  std::int64_t slots = 3;
+};
+
+struct DataSpec {
+  std::string path;
+  std::string digest;                // "sha256:…"; empty: whatever the file holds (filled in at submit)
+  std::string format = "text";       // "text", "tokens"
+  std::string tokenizer = "bytes";   // for text
+  std::string token_type = "uint16"; // for tokens: "uint16", "uint32"
+  std::int64_t sequence_length = 0;  // tokens a sequence is trained on
+  double validation_share = 0.05;    // last part of the file, never trained on
+};
+
+struct OptimizerSpec {
+  std::string name = "adamw";
+  double learning_rate = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0;
+  double clip_norm = 1.0;  // per stage; 0: no clipping
+  std::int64_t warmup_steps = 0;
+  std::string schedule = "cosine";  // "cosine", "constant"
+  double final_ratio = 0.1;         // of learning_rate, at the last step of a cosine
+};
+
+struct ValidationSpec {
+  std::int64_t every = 0;  // steps; 0: never
+  std::int64_t microbatches = 4;
+};
+
+struct JobSpec {
+  std::string name;
+  ModelSpec model;
+  PipelineSpec pipeline;
+  DataSpec data;
+  OptimizerSpec optimizer;
+  ValidationSpec validation;
+  std::int64_t steps = 0;
+  std::string precision = "float32";  // "float32", "bfloat16": of compute and activations
+  std::uint64_t seed = 0;
+  bool deterministic = false;
+  std::string gradient_scale = "visited";  // "visited", "step"
+
+  // Layers held by a stage: [first, first + count).
+  std::int64_t first_layer(std::int64_t stage) const;
+  std::int64_t layer_count(std::int64_t stage) const;
+  // Wire type of activations.
+  net::DType activation_dtype() const;
+  std::int64_t tokens_per_step() const;
+  // Learning rate of a step (1 is the first).
+  double learning_rate(std::int64_t step) const;
+  // Validation microbatches that run at the beginning of `step`, with the weights of commit step - 1.
+  // Every `validation.every` commits and after the last one; step `steps + 1` exists for that alone.
+  std::int64_t evaluations_in(std::int64_t step) const;
+  // The last step number: steps, or steps + 1 when validation follows the last update.
+  std::int64_t final_step() const;
+};
+
+// All problems at once, one a line, each as `SOURCE: key "pipeline.slots": 0 is too small, at least 1
+// allowed` or `SOURCE: unknown key "pipeline.skip_ration"; did you mean "skip_ratio"?`.
+// `source` is the file's name. Checks that need no machine: types, ranges, and how fields fit together
+// (heads divide, stages divide layers, …).
+Result<JobSpec> parse_job(const nlohmann::json& json, const std::string& source);
+// Reads and parses; the file missing or not JSON is a Status with path, line and column.
+Result<JobSpec> load_job(const std::string& path);
+// Complete, defaults included; parse_job of it gives the same.
+nlohmann::json to_json(const JobSpec& job);
+
+}  // namespace sidestep::scheduler

@@ -1,0 +1,40 @@
+// The first placement: which node holds which stage, balanced by memory and measured speed, and
+// straight routes through all stages dealt out by speed. Pure and deterministic.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "net/messages.h"
+#include "net/status.h"
+#include "scheduler/job.h"
+#include "scheduler/plan.h"
+
+namespace sidestep::scheduler {
+
+struct PlacementNode {
+  net::NodeKey key;
+  std::string nickname;
+  bool has_data = false;
+  std::uint64_t memory_bytes = 0;
+  std::int64_t layer_us = 0;  // forward and backward of one layer, one microbatch
+  std::int64_t head_us = 0;
+};
+
+struct PlacementRequest {
+  std::uint64_t epoch = 0;
+  JobSpec job;
+  std::vector<PlacementNode> nodes;  // in key order
+};
+
+// Memory of one stage at one node: weights, gradients, second buffer, two moments (all float32), and saved
+// activations times slots.
+std::uint64_t stage_bytes(const JobSpec& job, std::int64_t stage);
+
+// Every stage gets at least one node, stage 0 only nodes with data; further nodes become replicas where
+// the stage is slowest. Errors: refused, with what is missing and by how much ("4 stages need 4 nodes, 3
+// are alive"; "stage 0 needs a node with data/kjv.txt, none has it: b3f1: no such file"; memory).
+Result<Plan> place(const PlacementRequest& request);
+
+}  // namespace sidestep::scheduler

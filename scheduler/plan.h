@@ -1,0 +1,44 @@
+// A plan: which node holds which stage, and which way each microbatch goes. Values; made by the
+// planner, numbered by the scheduler (epoch), sent to nodes as JSON and kept in the run record.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "net/messages.h"
+#include "net/status.h"
+
+namespace sidestep::scheduler {
+
+struct PlannedRoute {
+  std::uint32_t microbatch = 0;
+  std::vector<net::Hop> hops;  // stage 0 at the origin first
+  bool operator==(const PlannedRoute&) const = default;
+};
+
+struct Plan {
+  std::uint64_t epoch = 0;
+  std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of;  // ascending stages
+  std::map<net::NodeKey, std::uint32_t> slots_of;
+  std::vector<PlannedRoute> routes;       // training microbatches, in order of injection
+  std::vector<PlannedRoute> evaluations;  // validation microbatches, in order
+  bool operator==(const Plan&) const = default;
+
+  std::uint32_t stage_count() const;
+  // Nodes that hold `stage`, in key order.
+  std::vector<net::NodeKey> replicas(std::uint32_t stage) const;
+  // Stage-0 node with the lowest key. Precondition: some node holds stage 0.
+  net::NodeKey lead_origin() const;
+  bool holds(const net::NodeKey& node, std::uint32_t stage) const;
+  // Training microbatches whose route visits `stage` at `node`, ascending.
+  std::vector<std::uint32_t> visits(const net::NodeKey& node, std::uint32_t stage) const;
+};
+
+nlohmann::json to_json(const Plan& plan);
+// Checks shape and consistency: routes start at stage 0, name known nodes that hold the stage, visit a
+// stage at most once, microbatches 0..n-1 each once.
+Result<Plan> parse_plan(const nlohmann::json& json);
+
+}  // namespace sidestep::scheduler

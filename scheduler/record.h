@@ -1,0 +1,69 @@
+// The run record: one line of JSON a step, made by the lead origin at each commit, kept by the scheduler
+// as a file of the job. It is an audit (every microbatch exactly once on each stage of its final
+// route) and what `solo --replay` follows.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net/messages.h"
+#include "net/status.h"
+
+namespace sidestep::scheduler {
+
+struct RecordRoute {
+  std::uint32_t microbatch = 0;
+  std::uint32_t attempt = 0;
+  double loss = 0;  // of a closed attempt
+  std::vector<net::Hop> hops;
+  bool operator==(const RecordRoute&) const = default;
+};
+
+// What one replica of a stage added to its accumulator, in order.
+struct RecordReplica {
+  net::NodeKey node;
+  std::uint32_t threads = 1;
+  std::vector<net::Added> added;
+  bool operator==(const RecordReplica&) const = default;
+};
+
+struct RecordStage {
+  std::uint32_t stage = 0;
+  std::uint32_t attempt = 0;  // of the averaging
+  double norm = 0;            // of the averaged gradient, before clipping
+  std::vector<RecordReplica> replicas;  // in key order: the order of summing
+  bool operator==(const RecordStage&) const = default;
+};
+
+struct RecordStep {
+  std::uint64_t step = 0;
+  std::uint64_t epoch = 0;
+  std::uint64_t view = 0;
+  bool skipped_update = false;
+  std::optional<double> loss;             // mean of the training microbatches; none in a step of validation alone
+  std::optional<double> validation_loss;  // of the weights after commit step - 1
+  std::uint64_t tokens = 0;               // trained on in this step
+  std::int64_t duration_us = 0;           // from the commit before to this one, as the lead origin saw it
+  std::vector<RecordRoute> routes;        // by microbatch, then attempt
+  std::vector<RecordRoute> evaluations;
+  std::vector<RecordStage> stages;        // by stage
+  bool operator==(const RecordStep&) const = default;
+};
+
+nlohmann::json to_json(const RecordStep& step);
+Result<RecordStep> parse_record_step(const nlohmann::json& json);
+
+// A whole record file: first line a header, then one line a step.
+struct RecordHeader {
+  std::string job;
+  nlohmann::json spec;  // scheduler::JobSpec, complete
+  bool operator==(const RecordHeader&) const = default;
+};
+
+nlohmann::json to_json(const RecordHeader& header);
+Result<RecordHeader> parse_record_header(const nlohmann::json& json);
+
+}  // namespace sidestep::scheduler

@@ -1,0 +1,35 @@
+// What an operator may ask of the scheduler (net::Request) and what comes back (net::Reply), as JSON.
+//
+//   verb     body                                          reply body
+//   submit   {spec, source}                                {job}                 spec as in the file
+//   jobs     {}                                            {jobs: [Summary]}     newest last
+//   status   {job?}  (else the running or the newest one)  {job: Summary | null, nodes: [Node], term,
+//                                                           view, waiting: "for what, until when"}
+//   cancel   {job}                                         {job}
+//   nodes    {}                                            {nodes: [Node]}
+//   logs     {job?, node?, level?, after?, limit?, tail?}  {lines: [Line], next, ended}  ended: the job is,
+//                                                           and no line follows `next`
+//   record   {job, step?, after?, limit?}                  {header, steps: [RecordStep], next, ended}
+//
+//   Summary {id, name, state, reason, commit | null, steps, loss, validation_loss | null, tokens_per_s,
+//            eta_s | null, submitted_us, started_us, ended_us, epoch, stages: [[node key, …], …]}
+//   Node    {key, nickname, address, device, threads, memory_bytes, state: "alive" | "silent",
+//            silent_ms, job | null, stages: […], activity}
+//   Line    {id, time_us, level, node, nickname, job, stage | null, text}
+//
+// Errors: invalid (a bad spec: every problem, one a line), not_found (no such job: the known ones are
+// named), refused (this key is not an operator's).
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "scheduler/store.h"
+
+namespace sidestep::scheduler {
+
+nlohmann::json line_to_json(const StoredLine& line);
+// "debug", "info", "warning", "error".
+std::string_view to_string(net::LogLevel level);
+Result<net::LogLevel> log_level_from_string(std::string_view name);
+
+}  // namespace sidestep::scheduler

@@ -1,0 +1,95 @@
+// What the scheduler keeps on disk. SqliteStore (WAL mode) is the real one; MemoryStore serves the simulator
+// and tests; one contract test runs both. One thread owns a store.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "net/messages.h"
+#include "net/status.h"
+
+namespace sidestep::scheduler {
+
+enum class JobState : std::uint8_t { queued, preparing, starting, running, done, failed, cancelled };
+
+std::string_view to_string(JobState state);
+bool ended(JobState state);
+
+// A job as stored. Times are wall clock, 0: not yet.
+struct JobRow {
+  std::string id;               // "quickstart-1"
+  std::uint64_t submission = 0; // order in the queue, from 1
+  nlohmann::json spec;
+  JobState state = JobState::queued;
+  std::string reason;           // why it ended
+  nlohmann::json plan;          // null before the first
+  net::View view;               // the job's members when it started
+  std::optional<std::uint64_t> commit;  // last step committed
+  double loss = 0;
+  std::optional<double> validation_loss;
+  double tokens_per_s = 0;
+  std::int64_t submitted_us = 0;
+  std::int64_t started_us = 0;
+  std::int64_t ended_us = 0;
+};
+
+struct StoredLine {
+  std::uint64_t id = 0;  // cursor, given by the store
+  net::NodeKey node;
+  std::string nickname;
+  net::LogLine line;
+};
+
+struct PutJob { JobRow row; };
+struct PutView { net::View view; };
+struct AppendRecord { std::string job; std::uint64_t step = 0; nlohmann::json record; };  // a repeated step is ignored
+struct AppendLogs { std::vector<StoredLine> lines; };
+
+using StoreChange = std::variant<PutJob, PutView, AppendRecord, AppendLogs>;
+
+struct ReadLogs {
+  std::string job;   // empty: all
+  std::string node;  // nickname or start of a key; empty: all
+  net::LogLevel level = net::LogLevel::debug;  // at least
+  std::uint64_t after = 0;                     // lines with a larger id
+  std::uint64_t limit = 1000;
+  bool tail = false;  // the last `limit` lines instead of the first
+};
+
+struct ReadRecord {
+  std::string job;
+  std::optional<std::uint64_t> step;  // that step only
+  std::uint64_t after = 0;            // steps after this, when `step` is not given
+  bool from_start = true;             // with step 0
+  std::uint64_t limit = 100;
+};
+
+using StoreQuery = std::variant<ReadLogs, ReadRecord>;
+
+struct StoreRows {
+  Status status;
+  std::vector<StoredLine> lines;
+  std::vector<nlohmann::json> steps;  // ascending
+};
+
+struct SavedState {
+  std::uint64_t term = 0;
+  net::View view;
+  std::vector<JobRow> jobs;  // in order of submission
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+  // Raises the term by one, durably, and gives everything back.
+  virtual Result<SavedState> open_term() = 0;
+  virtual Status apply(const StoreChange& change) = 0;
+  virtual StoreRows query(const StoreQuery& query) const = 0;
+};
+
+}  // namespace sidestep::scheduler
