@@ -7,22 +7,24 @@ namespace sidestep::net {
 void Courier::post(std::int64_t now_us, const NodeKey& peer, Channel channel, Message message,
                    std::vector<Send>& out, std::optional<BootId> only_boot) {
   const std::uint64_t id = next_id_++;
-  Letter letter{peer, channel, Envelope{boot_, id, std::move(message)}, only_boot,
-                now_us + options_.first_repeat_us, options_.first_repeat_us};
+  Letter letter{peer,
+                channel,
+                Envelope{boot_, id, std::move(message)},
+                only_boot,
+                now_us + options_.first_repeat_us,
+                options_.first_repeat_us};
   out.push_back({peer, channel, letter.envelope, only_boot});
   letters_.emplace(id, std::move(letter));
 }
 
-void Courier::send_once(const NodeKey& peer, Channel channel, Message message,
-                        std::vector<Send>& out, std::optional<BootId> only_boot) const {
+void Courier::send_once(const NodeKey& peer, Channel channel, Message message, std::vector<Send>& out,
+                        std::optional<BootId> only_boot) const {
   out.push_back({peer, channel, Envelope{boot_, 0, std::move(message)}, only_boot});
 }
 
 void Courier::acknowledge(const NodeKey& peer, Channel channel, const Envelope& envelope,
                           std::vector<Send>& out) const {
-  if (envelope.id != 0) {
-    send_once(peer, channel, Ack{{envelope.id}}, out, envelope.boot);
-  }
+  if (envelope.id != 0) send_once(peer, channel, Ack{{envelope.id}}, out, envelope.boot);
 }
 
 void Courier::on_ack(const NodeKey& peer, const Ack& ack) {

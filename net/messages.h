@@ -154,10 +154,10 @@ struct Prepared {
   std::string job;
   std::string problem;  // empty: can take part. "wants cuda" and the like
   bool has_data = false;
-  std::string data_problem;      // why has_data is false
-  std::string data_digest;       // "sha256:…" of the file found
-  std::int64_t layer_us = 0;     // forward and backward of one layer, one microbatch, measured
-  std::int64_t head_us = 0;      // head of one microbatch, measured
+  std::string data_problem;        // why has_data is false
+  std::string data_digest;         // "sha256:…" of the file found
+  std::int64_t layer_us = 0;       // forward and backward of one layer, one microbatch, measured
+  std::int64_t head_us = 0;        // head of one microbatch, measured
   std::uint64_t memory_bytes = 0;  // what this node can give to the job
   bool operator==(const Prepared&) const = default;
 };
@@ -292,8 +292,8 @@ struct Ack {
 
 using Message =
     std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
-                 Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply,
-                 MicrobatchHop, AverageChunk, StageReport, MicrobatchClosed, Commit, Ack>;
+                 Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
+                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

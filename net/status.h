@@ -53,9 +53,7 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   Result(T value) : state_(std::move(value)) {}
-  Result(Status status) : state_(std::move(status)) {
-    SIDESTEP_ASSERT(!std::get<Status>(state_).ok());
-  }
+  Result(Status status) : state_(std::move(status)) { SIDESTEP_ASSERT(!std::get<Status>(state_).ok()); }
 
   bool ok() const { return std::holds_alternative<T>(state_); }
   // Precondition of value(): ok().

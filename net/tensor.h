@@ -46,10 +46,14 @@ enum class DType : std::uint8_t { float32 = 0, bfloat16 = 1, uint8 = 2, int64 = 
 
 constexpr std::size_t size_of(DType type) {
   switch (type) {
-    case DType::float32: return 4;
-    case DType::bfloat16: return 2;
-    case DType::uint8: return 1;
-    case DType::int64: return 8;
+    case DType::float32:
+      return 4;
+    case DType::bfloat16:
+      return 2;
+    case DType::uint8:
+      return 1;
+    case DType::int64:
+      return 8;
   }
   return 0;
 }
