@@ -17,7 +17,8 @@ using Frames = std::vector<Payload>;
 struct CodecLimits {
   std::size_t header_bytes_max = 16u << 20;
   std::size_t tensor_bytes_max = 1u << 30;
-  std::size_t list_entries_max = 1u << 20;  // members, hops, ids, log lines, shape entries
+  std::size_t list_entries_max = 1u << 20;  // members, hops, ids, log lines
+  std::size_t text_bytes_max = 4u << 20;    // of one field
 };
 
 Frames encode(const Envelope& envelope);

@@ -58,4 +58,11 @@ void Courier::drop_if(const std::function<bool(const NodeKey&, const Message&)>&
   });
 }
 
+std::size_t Courier::count_if(const std::function<bool(const NodeKey&, const Message&)>& wanted) const {
+  std::size_t count = 0;
+  for (const auto& [id, letter] : letters_)
+    if (wanted(letter.peer, letter.envelope.message)) ++count;
+  return count;
+}
+
 }  // namespace sidestep::net

@@ -50,6 +50,7 @@ class Courier {
   void drop_if(const std::function<bool(const NodeKey& peer, const Message&)>& out_of_date);
 
   std::size_t waiting() const { return letters_.size(); }
+  std::size_t count_if(const std::function<bool(const NodeKey& peer, const Message&)>& wanted) const;
 
  private:
   struct Letter {

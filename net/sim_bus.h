@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -114,8 +115,8 @@ class SimNetwork {
   std::map<std::pair<std::int64_t, std::uint64_t>, Delivery> deliveries_;  // by time, then sending
   std::map<LinkName, Link> links_;
   std::map<std::pair<NodeKey, NodeKey>, SimLinkOptions> link_options_;
-  std::map<std::pair<NodeKey, NodeKey>, bool> cuts_;
-  std::map<NodeKey, bool> isolated_;
+  std::set<std::pair<NodeKey, NodeKey>> cuts_;
+  std::set<NodeKey> isolated_;
   std::vector<SimBus*> buses_;  // in order of creation
   std::function<bool(const SimPacket&)> filter_;
   std::function<void(std::int64_t, const SimPacket&)> observer_;

@@ -1,0 +1,225 @@
+// One table per message: its fields, in the order in which they travel. The encoder and the decoder
+// both walk it, so that they cannot disagree. A visitor `v` is called as v(name, field), or as
+// v.enumeration(name, field, last) for a field of an enum whose values are 0..last.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+
+#include "net/messages.h"
+
+namespace sidestep::net {
+
+template <class M, class T>
+concept Is = std::same_as<std::remove_const_t<M>, T>;
+
+// In the order of Message: the place is the kind that travels.
+inline constexpr std::array<std::string_view, std::variant_size_v<Message>> message_names{
+    "Hello",        "Welcome",          "Refusal",  "Heartbeat", "HeartbeatReply", "ViewUpdate",
+    "Goodbye",      "PrepareJob",       "Prepared", "StartJob",  "EndJob",         "JobFault",
+    "CommitReport", "LogBatch",         "Request",  "Reply",     "MicrobatchHop",  "AverageChunk",
+    "StageReport",  "MicrobatchClosed", "Commit",   "Ack"};
+
+// ---- pieces -------------------------------------------------------------------------------
+
+void fields(auto& v, Is<Member> auto& m) {
+  v("key", m.key);
+  v("boot", m.boot);
+  v("nickname", m.nickname);
+  v("data_address", m.data_address);
+}
+
+void fields(auto& v, Is<View> auto& m) {
+  v("number", m.number);
+  v("members", m.members);
+}
+
+void fields(auto& v, Is<Hop> auto& m) {
+  v("stage", m.stage);
+  v("node", m.node);
+}
+
+void fields(auto& v, Is<Scope> auto& m) {
+  v("job", m.job);
+  v("view", m.view);
+  v("epoch", m.epoch);
+  v("step", m.step);
+}
+
+void fields(auto& v, Is<Added> auto& m) {
+  v("microbatch", m.microbatch);
+  v("attempt", m.attempt);
+  v("head", m.head);
+}
+
+void fields(auto& v, Is<LogLine> auto& m) {
+  v("wall_us", m.wall_us);
+  v.enumeration("level", m.level, LogLevel::error);
+  v("job", m.job);
+  v("stage", m.stage);
+  v("text", m.text);
+}
+
+void fields(auto& v, Is<JobProgress> auto& m) {
+  v("job", m.job);
+  v("epoch", m.epoch);
+  v("step", m.step);
+  v("activity", m.activity);
+}
+
+void fields(auto& v, Is<Resources> auto& m) {
+  v("memory_bytes", m.memory_bytes);
+  v("threads", m.threads);
+  v("device", m.device);
+  v("device_class", m.device_class);
+}
+
+// ---- control ------------------------------------------------------------------------------
+
+void fields(auto& v, Is<Hello> auto& m) {
+  v("nickname", m.nickname);
+  v("data_address", m.data_address);
+  v("resources", m.resources);
+  v("progress", m.progress);
+}
+
+void fields(auto& v, Is<Welcome> auto& m) {
+  v("term", m.term);
+  v("scheduler_boot", m.scheduler_boot);
+  v("heartbeat_us", m.heartbeat_us);
+  v("view", m.view);
+}
+
+void fields(auto& v, Is<Refusal> auto& m) { v("reason", m.reason); }
+
+void fields(auto& v, Is<Heartbeat> auto& m) {
+  v("sequence", m.sequence);
+  v("progress", m.progress);
+}
+
+void fields(auto& v, Is<HeartbeatReply> auto& m) {
+  v("sequence", m.sequence);
+  v("term", m.term);
+  v("scheduler_boot", m.scheduler_boot);
+  v("view", m.view);
+}
+
+void fields(auto& v, Is<ViewUpdate> auto& m) {
+  v("term", m.term);
+  v("view", m.view);
+}
+
+void fields(auto& v, Is<Goodbye> auto& m) { v("reason", m.reason); }
+
+void fields(auto& v, Is<PrepareJob> auto& m) {
+  v("job", m.job);
+  v("spec", m.spec);
+}
+
+void fields(auto& v, Is<Prepared> auto& m) {
+  v("job", m.job);
+  v("problem", m.problem);
+  v("has_data", m.has_data);
+  v("data_problem", m.data_problem);
+  v("layer_us", m.layer_us);
+  v("head_us", m.head_us);
+  v("memory_bytes", m.memory_bytes);
+}
+
+void fields(auto& v, Is<StartJob> auto& m) {
+  v("job", m.job);
+  v("spec", m.spec);
+  v("plan", m.plan);
+  v("view", m.view);
+}
+
+void fields(auto& v, Is<EndJob> auto& m) {
+  v("job", m.job);
+  v("reason", m.reason);
+}
+
+void fields(auto& v, Is<JobFault> auto& m) {
+  v("scope", m.scope);
+  v("reason", m.reason);
+}
+
+void fields(auto& v, Is<CommitReport> auto& m) {
+  v("scope", m.scope);
+  v("last", m.last);
+  v("record", m.record);
+}
+
+void fields(auto& v, Is<LogBatch> auto& m) {
+  v("first", m.first);
+  v("lines", m.lines);
+}
+
+void fields(auto& v, Is<Request> auto& m) {
+  v("number", m.number);
+  v("verb", m.verb);
+  v("body", m.body);
+}
+
+void fields(auto& v, Is<Reply> auto& m) {
+  v("number", m.number);
+  v.enumeration("code", m.code, Code::internal);
+  v("message", m.message);
+  v("body", m.body);
+}
+
+// ---- data ---------------------------------------------------------------------------------
+
+void fields(auto& v, Is<MicrobatchHop> auto& m) {
+  v("scope", m.scope);
+  v("microbatch", m.microbatch);
+  v("attempt", m.attempt);
+  v("evaluation", m.evaluation);
+  v.enumeration("direction", m.direction, Direction::backward);
+  v("hop", m.hop);
+  v("route", m.route);
+  v("tensor", m.tensor);
+}
+
+void fields(auto& v, Is<AverageChunk> auto& m) {
+  v("scope", m.scope);
+  v("stage", m.stage);
+  v("attempt", m.attempt);
+  v.enumeration("phase", m.phase, AveragePhase::gather);
+  v("chunk", m.chunk);
+  v("visits", m.visits);
+  v("tensor", m.tensor);
+}
+
+void fields(auto& v, Is<StageReport> auto& m) {
+  v("scope", m.scope);
+  v("stage", m.stage);
+  v("attempt", m.attempt);
+  v("added", m.added);
+  v("norm", m.norm);
+  v("finite", m.finite);
+  v("threads", m.threads);
+}
+
+void fields(auto& v, Is<MicrobatchClosed> auto& m) {
+  v("scope", m.scope);
+  v("microbatch", m.microbatch);
+  v("attempt", m.attempt);
+  v("evaluation", m.evaluation);
+  v("loss", m.loss);
+  v("route", m.route);
+}
+
+void fields(auto& v, Is<Commit> auto& m) {
+  v("scope", m.scope);
+  v("next_epoch", m.next_epoch);
+  v("next_view", m.next_view);
+  v("skip_update", m.skip_update);
+  v("last", m.last);
+}
+
+void fields(auto& v, Is<Ack> auto& m) { v("ids", m.ids); }
+
+}  // namespace sidestep::net
