@@ -93,8 +93,8 @@ struct JobSpec {
   std::int64_t final_step() const;
 };
 
-// All problems at once, one a line, each as `SOURCE: key "pipeline.slots": 0 is too small, at least 1
-// allowed` or `SOURCE: unknown key "pipeline.skip_ration"; did you mean "skip_ratio"?`.
+// All problems at once, one a line, each as `SOURCE: key "pipeline.slots": value 0 is too small,
+// at least 1 allowed` or `SOURCE: unknown key "pipeline.skip_ration"; did you mean "skip_ratio"?`.
 // `source` is the file's name. Checks that need no machine: types, ranges, and how fields fit together
 // (heads divide, stages divide layers, …).
 Result<JobSpec> parse_job(const nlohmann::json& json, const std::string& source);
@@ -102,5 +102,7 @@ Result<JobSpec> parse_job(const nlohmann::json& json, const std::string& source)
 Result<JobSpec> load_job(const std::string& path);
 // Complete, defaults included; parse_job of it gives the same.
 nlohmann::json to_json(const JobSpec& job);
+// The table of keys, for the docs.
+std::string job_keys_markdown();
 
 }  // namespace sidestep::scheduler

@@ -1,0 +1,290 @@
+#include "scheduler/job.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "net/assert.h"
+#include "scheduler/options.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+// A tensor on the wire may not be larger (net::CodecLimits).
+constexpr std::int64_t activation_bytes_max = 1 << 30;
+
+// The one place that defines a job's keys.
+OptionTable job_table(JobSpec& job) {
+  OptionTable table;
+  table.add("name", job.name, "what the job is called; its id is this and a number").required();
+  table.add("steps", job.steps, "optimizer updates of the whole model").required().range(1, 100'000'000);
+  table.add("precision", job.precision, "of compute and activations; weights are kept in float32")
+      .one_of({"float32", "bfloat16"});
+  table.add("seed", job.seed, "of weights and data order");
+  table.add("deterministic", job.deterministic,
+            "strictly plan order, so that a replay is the same bit for bit");
+  table
+      .add("gradient_scale", job.gradient_scale,
+           "average over the microbatches a stage saw (visited) or over all of the step (step)")
+      .one_of({"visited", "step"});
+
+  ModelSpec& model = job.model;
+  table.add("model.vocab_size", model.vocab_size, "tokens in the vocabulary").range(2, 1 << 24);
+  table.add("model.hidden_size", model.hidden_size, "width of the residual stream")
+      .required()
+      .range(1, 65'536);
+  table.add("model.intermediate_size", model.intermediate_size, "width of the SwiGLU block")
+      .required()
+      .range(1, 1 << 20);
+  table.add("model.num_hidden_layers", model.num_hidden_layers, "decoder layers, over all stages")
+      .required()
+      .range(1, 4'096);
+  table.add("model.num_attention_heads", model.num_attention_heads, "query heads").required().range(1, 4'096);
+  table.add("model.num_key_value_heads", model.num_key_value_heads, "key and value heads")
+      .range(1, 4'096)
+      .default_text("num_attention_heads");
+  table.add("model.head_dim", model.head_dim, "width of one head")
+      .range(2, 4'096)
+      .default_text("hidden_size / num_attention_heads");
+  table
+      .add("model.max_position_embeddings", model.max_position_embeddings,
+           "longest sequence the model is made for")
+      .range(1, 1 << 24)
+      .default_text("data.sequence_length");
+  table.add("model.rms_norm_eps", model.rms_norm_eps, "added to the mean square").above(0).below(1);
+  table.add("model.rope_theta", model.rope_theta, "base of the rotary embedding").above(1);
+  table.add("model.initializer_range", model.initializer_range, "standard deviation of new weights")
+      .above(0)
+      .below(1e3);
+  table.add("model.tie_word_embeddings", model.tie_word_embeddings, "the head uses the embedding's weights");
+  table.add_unavailable("model.hidden_act", "activation of the SwiGLU block").only("silu");
+  table.add_unavailable("model.attention_bias", "biases in attention").only(false);
+  table.add_unavailable("model.mlp_bias", "biases in the SwiGLU block").only(false);
+  table.add_unavailable("model.rope_scaling", "longer contexts than trained on").only(nullptr);
+
+  PipelineSpec& pipeline = job.pipeline;
+  table.add("pipeline.stages", pipeline.stages, "parts that the layers are cut into")
+      .required()
+      .range(1, 1'024);
+  table.add("pipeline.stage_0_layers", pipeline.stage_0_layers,
+            "false: stage 0 holds embedding, final norm and head only");
+  table.add("pipeline.microbatches_per_step", pipeline.microbatches_per_step, "microbatches of one update")
+      .required()
+      .range(1, 65'536);
+  table.add("pipeline.microbatch_size", pipeline.microbatch_size, "sequences in a microbatch")
+      .range(1, 65'536);
+  table.add("pipeline.slots", pipeline.slots, "microbatches whose activations a node keeps at a time")
+      .range(1, 1'024);
+  table.add("pipeline.skip_ratio", pipeline.skip_ratio, "share of stages a route leaves out").only(0);
+  table.add_unavailable("pipeline.max_swaps", "hops back to a lower stage, per route").only(0);
+  table.add_unavailable("pipeline.max_swap_distance", "how far back a swap may go").only(0);
+  table.add_unavailable("pipeline.max_skip", "how far past the furthest stage a hop may jump").only(nullptr);
+  table.add_unavailable("pipeline.visit_share", "how visits spread over stages").only("even");
+  table.add_unavailable("pipeline.warmup_steps", "steps before routes leave stages out").only(0);
+
+  DataSpec& data = job.data;
+  table.add("data.path", data.path, "text or token file, as a path on the nodes that have it").required();
+  table.add("data.digest", data.digest, "\"sha256:\" and 64 hexadecimal digits of the file")
+      .default_text("what the file has at submit");
+  table.add("data.format", data.format, "what the file holds").one_of({"text", "tokens"});
+  table.add("data.tokenizer", data.tokenizer, "how text becomes tokens").one_of({"bytes"});
+  table.add("data.token_type", data.token_type, "of a token file").one_of({"uint16", "uint32"});
+  table.add("data.sequence_length", data.sequence_length, "tokens a sequence is trained on")
+      .required()
+      .range(1, 1 << 20);
+  table.add("data.validation_share", data.validation_share, "last part of the file, never trained on")
+      .at_least(0)
+      .below(1);
+
+  OptimizerSpec& optimizer = job.optimizer;
+  table.add("optimizer.name", optimizer.name, "which optimizer").one_of({"adamw"});
+  table.add("optimizer.learning_rate", optimizer.learning_rate, "at its highest")
+      .required()
+      .above(0)
+      .below(100);
+  table.add("optimizer.beta1", optimizer.beta1, "decay of the first moment").at_least(0).below(1);
+  table.add("optimizer.beta2", optimizer.beta2, "decay of the second moment").at_least(0).below(1);
+  table.add("optimizer.eps", optimizer.eps, "added to the root of the second moment").above(0).below(1);
+  table.add("optimizer.weight_decay", optimizer.weight_decay, "decoupled from the gradient").range(0, 10);
+  table.add("optimizer.clip_norm", optimizer.clip_norm, "largest gradient norm of a stage; 0: no clipping")
+      .at_least(0);
+  table.add("optimizer.warmup_steps", optimizer.warmup_steps, "steps of linear rise").range(0, 100'000'000);
+  table.add("optimizer.schedule", optimizer.schedule, "learning rate after the warm-up")
+      .one_of({"cosine", "constant"});
+  table.add("optimizer.final_ratio", optimizer.final_ratio, "of learning_rate, at the last step of a cosine")
+      .range(0, 1);
+
+  table.add("validation.every", job.validation.every, "commits between two validations; 0: never")
+      .range(0, 100'000'000);
+  table.add("validation.microbatches", job.validation.microbatches, "microbatches of one validation")
+      .range(1, 65'536);
+
+  table.add_unavailable("recovery.policy", "what to do when the last replica of a stage is lost")
+      .only("none");
+  table.add_unavailable("init_from", "weights to begin with").only(nullptr);
+  table.add_unavailable("failures", "scripted losses").only(nlohmann::json::array());
+  return table;
+}
+
+bool is_name(const std::string& name) {
+  const auto letter_or_digit = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  // The name becomes a folder of the scheduler's data.
+  return !name.empty() && name.size() <= 64 && letter_or_digit(name[0]) &&
+         std::all_of(name.begin(), name.end(),
+                     [&](char c) { return letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
+}
+
+bool is_digest(const std::string& digest) {
+  constexpr std::string_view prefix = "sha256:";
+  return digest.starts_with(prefix) && digest.size() == prefix.size() + 64 &&
+         digest.find_first_not_of("0123456789abcdef", prefix.size()) == std::string::npos;
+}
+
+// How the fields fit together. Each check waits for its own fields to be right alone.
+void check_model(JobSpec& job, bool head_dim_given, Problems& problems) {
+  ModelSpec& model = job.model;
+  const std::int64_t heads = model.num_attention_heads;
+  const bool heads_known = problems.sound({"model.num_attention_heads"});
+  if (model.num_key_value_heads == 0) model.num_key_value_heads = heads;
+  if (heads_known && problems.sound({"model.num_key_value_heads"}) && heads % model.num_key_value_heads != 0)
+    problems.add_key("model.num_attention_heads", std::to_string(heads) + " heads do not divide by " +
+                                                      std::to_string(model.num_key_value_heads) +
+                                                      " key and value heads");
+  if (!head_dim_given && heads_known && problems.sound({"model.hidden_size"})) {
+    model.head_dim = model.hidden_size / heads;
+    if (model.hidden_size % heads != 0)
+      problems.add_key("model.hidden_size", std::to_string(model.hidden_size) + " does not divide by " +
+                                                std::to_string(heads) +
+                                                " heads; change one of them or give \"model.head_dim\"");
+    else if (model.head_dim % 2 != 0)
+      problems.add_key("model.hidden_size", "head_dim (hidden_size / num_attention_heads) is " +
+                                                std::to_string(model.head_dim) +
+                                                "; the rotary embedding needs an even one");
+  } else if (head_dim_given && model.head_dim % 2 != 0) {
+    problems.add_key("model.head_dim", "value " + std::to_string(model.head_dim) +
+                                           " is odd; the rotary embedding needs an even one");
+  }
+  if (job.data.format == "text" && job.data.tokenizer == "bytes" && model.vocab_size < 256)
+    problems.add_key("model.vocab_size", "value " + std::to_string(model.vocab_size) +
+                                             " is too small, the bytes tokenizer needs at least 256");
+  if (!problems.sound({"data.sequence_length", "model.max_position_embeddings"})) return;
+  if (model.max_position_embeddings == 0) model.max_position_embeddings = job.data.sequence_length;
+  if (job.data.sequence_length > model.max_position_embeddings)
+    problems.add_key("data.sequence_length", "value " + std::to_string(job.data.sequence_length) +
+                                                 " is more than model.max_position_embeddings, " +
+                                                 std::to_string(model.max_position_embeddings));
+}
+
+void check_stages(const JobSpec& job, Problems& problems) {
+  if (!problems.sound({"pipeline.stages", "pipeline.stage_0_layers", "model.num_hidden_layers"})) return;
+  const std::int64_t layers = job.model.num_hidden_layers;
+  const std::int64_t stages = job.pipeline.stages;
+  if (!job.pipeline.stage_0_layers && stages < 2) {
+    problems.add_key("pipeline.stages", "at least 2 are needed where stage 0 holds no layers");
+    return;
+  }
+  const std::int64_t with_layers = job.pipeline.stage_0_layers ? stages : stages - 1;
+  const std::string stages_text = std::to_string(with_layers) +
+                                  (job.pipeline.stage_0_layers ? " stages" : " stages (stage 0 holds none)");
+  if (with_layers > layers)
+    problems.add_key("pipeline.stages", stages_text + " are too many for " + std::to_string(layers) +
+                                            " layers, each needs at least one");
+  else if (layers % with_layers != 0)
+    problems.add_key("model.num_hidden_layers",
+                     std::to_string(layers) + " layers do not divide into " + stages_text);
+}
+
+void check_rest(const JobSpec& job, Problems& problems) {
+  if (problems.sound({"name"}) && !is_name(job.name))
+    problems.add_key("name",
+                     nlohmann::json(job.name).dump() +
+                         " is not a name: a letter or digit, then letters, digits, '.', '_' and '-', at "
+                         "most 64 together");
+  if (!job.data.digest.empty() && !is_digest(job.data.digest))
+    problems.add_key("data.digest", nlohmann::json(job.data.digest).dump() +
+                                        " is not a digest: \"sha256:\" and 64 hexadecimal digits (0-9, a-f)");
+  if (problems.sound({"steps"}) && job.optimizer.warmup_steps > job.steps)
+    problems.add_key("optimizer.warmup_steps", "value " + std::to_string(job.optimizer.warmup_steps) +
+                                                   " is more than steps, " + std::to_string(job.steps));
+  if (job.validation.every > 0 && job.data.validation_share == 0)
+    problems.add_key("validation.every", "validation needs held-out data; \"data.validation_share\" is 0");
+  // Within int64: the table's bounds multiply to less than 2^55.
+  const std::int64_t activation_bytes = job.pipeline.microbatch_size * job.data.sequence_length *
+                                        job.model.hidden_size *
+                                        static_cast<std::int64_t>(net::size_of(job.activation_dtype()));
+  if (activation_bytes > activation_bytes_max)
+    problems.add_key("pipeline.microbatch_size",
+                     "a microbatch's activations have " + std::to_string(activation_bytes) +
+                         " bytes (microbatch_size x sequence_length x hidden_size), at most " +
+                         std::to_string(activation_bytes_max) + " can travel");
+}
+
+}  // namespace
+
+std::int64_t JobSpec::first_layer(std::int64_t stage) const {
+  if (pipeline.stage_0_layers) return stage * layer_count(stage);
+  return stage == 0 ? 0 : (stage - 1) * layer_count(stage);
+}
+
+std::int64_t JobSpec::layer_count(std::int64_t stage) const {
+  SIDESTEP_ASSERT(stage >= 0 && stage < pipeline.stages);
+  if (pipeline.stage_0_layers) return model.num_hidden_layers / pipeline.stages;
+  return stage == 0 ? 0 : model.num_hidden_layers / (pipeline.stages - 1);
+}
+
+net::DType JobSpec::activation_dtype() const {
+  return precision == "bfloat16" ? net::DType::bfloat16 : net::DType::float32;
+}
+
+std::int64_t JobSpec::tokens_per_step() const {
+  return pipeline.microbatches_per_step * pipeline.microbatch_size * data.sequence_length;
+}
+
+double JobSpec::learning_rate(std::int64_t step) const {
+  if (step <= optimizer.warmup_steps)
+    return optimizer.learning_rate * static_cast<double>(step) / static_cast<double>(optimizer.warmup_steps);
+  if (optimizer.schedule == "constant") return optimizer.learning_rate;
+  const double progress = static_cast<double>(step - optimizer.warmup_steps) /
+                          static_cast<double>(steps - optimizer.warmup_steps);
+  const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * std::min(progress, 1.0)));
+  return optimizer.learning_rate * (optimizer.final_ratio + (1 - optimizer.final_ratio) * cosine);
+}
+
+std::int64_t JobSpec::evaluations_in(std::int64_t step) const {
+  const std::int64_t commit = step - 1;
+  if (validation.every == 0 || commit < 1 || commit > steps) return 0;
+  return commit % validation.every == 0 || commit == steps ? validation.microbatches : 0;
+}
+
+std::int64_t JobSpec::final_step() const { return validation.every > 0 ? steps + 1 : steps; }
+
+Result<JobSpec> parse_job(const nlohmann::json& json, const std::string& source) {
+  JobSpec job;
+  Problems problems(source);
+  job_table(job).read(json, problems);
+  check_model(job, OptionTable::has(json, "model.head_dim"), problems);
+  check_stages(job, problems);
+  check_rest(job, problems);
+  if (!problems.empty()) return problems.status();
+  return job;
+}
+
+Result<JobSpec> load_job(const std::string& path) {
+  const Result<nlohmann::json> json = load_json_file(path);
+  if (!json.ok()) return json.status();
+  return parse_job(json.value(), path);
+}
+
+nlohmann::json to_json(const JobSpec& job) {
+  JobSpec copy = job;  // a table points at fields that it could also write
+  return job_table(copy).to_json();
+}
+
+std::string job_keys_markdown() {
+  JobSpec defaults;
+  return job_table(defaults).markdown();
+}
+
+}  // namespace sidestep::scheduler

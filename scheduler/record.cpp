@@ -1,0 +1,172 @@
+#include "scheduler/record.h"
+
+#include <algorithm>
+
+#include "scheduler/json_reader.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+// Keys are long and come often: a line names each node once, in "nodes", and means it by its place there.
+class NodeTable {
+ public:
+  std::size_t place(const net::NodeKey& node) {
+    const auto it = std::find(nodes_.begin(), nodes_.end(), node);
+    if (it != nodes_.end()) return static_cast<std::size_t>(it - nodes_.begin());
+    nodes_.push_back(node);
+    return nodes_.size() - 1;
+  }
+  nlohmann::json json() const {
+    nlohmann::json list = nlohmann::json::array();
+    for (const net::NodeKey& node : nodes_) list.push_back(node.hex());
+    return list;
+  }
+
+  void read(const nlohmann::json& json, JsonReader& reader) {
+    for (const nlohmann::json& hex : reader.list(json)) nodes_.push_back(reader.key(reader.text(hex)));
+  }
+  net::NodeKey at(const nlohmann::json& json, JsonReader& reader) const {
+    const std::uint64_t place = reader.natural(json);
+    if (place < nodes_.size()) return nodes_[place];
+    reader.fail("a node's place is not in \"nodes\"");
+    return {};
+  }
+
+ private:
+  std::vector<net::NodeKey> nodes_;
+};
+
+nlohmann::json routes_to_json(const std::vector<RecordRoute>& routes, NodeTable& nodes) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const RecordRoute& route : routes) {
+    nlohmann::json hops = nlohmann::json::array();
+    for (const net::Hop& hop : route.hops) hops.push_back({hop.stage, nodes.place(hop.node)});
+    list.push_back({{"microbatch", route.microbatch},
+                    {"attempt", route.attempt},
+                    {"loss", number_json(route.loss)},
+                    {"hops", std::move(hops)}});
+  }
+  return list;
+}
+
+std::vector<RecordRoute> read_routes(const nlohmann::json& json, const NodeTable& nodes, JsonReader& reader) {
+  std::vector<RecordRoute> routes;
+  for (const nlohmann::json& entry : reader.list(json)) {
+    RecordRoute& route = routes.emplace_back();
+    route.microbatch = reader.natural32(reader.member(entry, "microbatch"));
+    route.attempt = reader.natural32(reader.member(entry, "attempt"));
+    route.loss = reader.number(reader.member(entry, "loss"));
+    for (const nlohmann::json& pair : reader.list(reader.member(entry, "hops"))) {
+      if (reader.list(pair, 2).empty()) break;
+      route.hops.push_back({reader.natural32(pair[0]), nodes.at(pair[1], reader)});
+    }
+  }
+  return routes;
+}
+
+// [microbatch, attempt], and true after them where it is the head's addition.
+nlohmann::json added_to_json(const std::vector<net::Added>& added) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const net::Added& one : added) {
+    nlohmann::json entry = {one.microbatch, one.attempt};
+    if (one.head) entry.push_back(true);
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+std::vector<net::Added> read_added(const nlohmann::json& json, JsonReader& reader) {
+  std::vector<net::Added> added;
+  for (const nlohmann::json& entry : reader.list(json)) {
+    const bool head = entry.is_array() && entry.size() == 3;
+    if (reader.list(entry, head ? 3 : 2).empty()) break;
+    added.push_back({reader.natural32(entry[0]), reader.natural32(entry[1]), head && reader.flag(entry[2])});
+  }
+  return added;
+}
+
+std::optional<double> read_optional(const nlohmann::json& json, JsonReader& reader) {
+  if (json.is_null()) return {};
+  return reader.number(json);
+}
+
+nlohmann::json optional_json(const std::optional<double>& value) {
+  return value ? number_json(*value) : nlohmann::json();
+}
+
+}  // namespace
+
+nlohmann::json to_json(const RecordStep& step) {
+  NodeTable nodes;
+  nlohmann::json stages = nlohmann::json::array();
+  for (const RecordStage& stage : step.stages) {
+    nlohmann::json replicas = nlohmann::json::array();
+    for (const RecordReplica& replica : stage.replicas)
+      replicas.push_back({{"node", nodes.place(replica.node)},
+                          {"threads", replica.threads},
+                          {"added", added_to_json(replica.added)}});
+    stages.push_back({{"stage", stage.stage},
+                      {"attempt", stage.attempt},
+                      {"norm", number_json(stage.norm)},
+                      {"replicas", std::move(replicas)}});
+  }
+  nlohmann::json routes = routes_to_json(step.routes, nodes);
+  nlohmann::json evaluations = routes_to_json(step.evaluations, nodes);
+  return {{"step", step.step},
+          {"epoch", step.epoch},
+          {"view", step.view},
+          {"skipped_update", step.skipped_update},
+          {"loss", optional_json(step.loss)},
+          {"validation_loss", optional_json(step.validation_loss)},
+          {"tokens", step.tokens},
+          {"duration_us", step.duration_us},
+          {"nodes", nodes.json()},
+          {"routes", std::move(routes)},
+          {"evaluations", std::move(evaluations)},
+          {"stages", std::move(stages)}};
+}
+
+Result<RecordStep> parse_record_step(const nlohmann::json& json) {
+  JsonReader reader("record step");
+  RecordStep step;
+  step.step = reader.natural(reader.member(json, "step"));
+  step.epoch = reader.natural(reader.member(json, "epoch"));
+  step.view = reader.natural(reader.member(json, "view"));
+  step.skipped_update = reader.flag(reader.member(json, "skipped_update"));
+  step.loss = read_optional(reader.member(json, "loss"), reader);
+  step.validation_loss = read_optional(reader.member(json, "validation_loss"), reader);
+  step.tokens = reader.natural(reader.member(json, "tokens"));
+  step.duration_us = static_cast<std::int64_t>(
+      reader.natural(reader.member(json, "duration_us"), std::numeric_limits<std::int64_t>::max()));
+  NodeTable nodes;
+  nodes.read(reader.member(json, "nodes"), reader);
+  step.routes = read_routes(reader.member(json, "routes"), nodes, reader);
+  step.evaluations = read_routes(reader.member(json, "evaluations"), nodes, reader);
+  for (const nlohmann::json& entry : reader.list(reader.member(json, "stages"))) {
+    RecordStage& stage = step.stages.emplace_back();
+    stage.stage = reader.natural32(reader.member(entry, "stage"));
+    stage.attempt = reader.natural32(reader.member(entry, "attempt"));
+    stage.norm = reader.number(reader.member(entry, "norm"));
+    for (const nlohmann::json& part : reader.list(reader.member(entry, "replicas"))) {
+      RecordReplica& replica = stage.replicas.emplace_back();
+      replica.node = nodes.at(reader.member(part, "node"), reader);
+      replica.threads = reader.natural32(reader.member(part, "threads"));
+      replica.added = read_added(reader.member(part, "added"), reader);
+    }
+  }
+  if (!reader.ok()) return reader.status();
+  return step;
+}
+
+nlohmann::json to_json(const RecordHeader& header) { return {{"job", header.job}, {"spec", header.spec}}; }
+
+Result<RecordHeader> parse_record_header(const nlohmann::json& json) {
+  JsonReader reader("record header");
+  RecordHeader header;
+  header.job = reader.text(reader.member(json, "job"));
+  header.spec = reader.member(json, "spec");
+  if (!reader.ok()) return reader.status();
+  return header;
+}
+
+}  // namespace sidestep::scheduler
