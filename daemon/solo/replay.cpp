@@ -1,0 +1,170 @@
+#include "daemon/solo/replay.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+
+#include "daemon/solo/step_follower.h"
+
+namespace sidestep::daemon {
+
+using net::NodeKey;
+using scheduler::JobSpec;
+using scheduler::RecordHeader;
+using scheduler::RecordReplica;
+using scheduler::RecordRoute;
+using scheduler::RecordStage;
+using scheduler::RecordStep;
+
+namespace {
+
+using StagesOf = std::map<NodeKey, std::vector<std::uint32_t>>;
+
+StagesOf stages_of(const RecordStep& step) {
+  StagesOf result;
+  for (const RecordStage& stage : step.stages) {
+    for (const RecordReplica& replica : stage.replicas) result[replica.node].push_back(stage.stage);
+  }
+  return result;
+}
+
+// Runners hold what step 0 says; a step that says otherwise cannot be followed by them.
+Status check_places(const RecordStep& step, const StagesOf& held) {
+  if (step.stages.empty() || stages_of(step) == held) return {};
+  return Status::invalid("step " + std::to_string(step.step) +
+                         ": other nodes hold the stages than at step 0; such a record cannot be replayed");
+}
+
+std::string digits(double value) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.17g", value);
+  return text;
+}
+
+class Comparison {
+ public:
+  explicit Comparison(ReplayReport& report) : report_(report) {}
+
+  void compare(const RecordStep& recorded, const RecordStep& replayed) {
+    const std::string step = "step " + std::to_string(recorded.step);
+    compare(step + ", microbatch ", recorded.routes, replayed.routes);
+    compare(step + ", validation microbatch ", recorded.evaluations, replayed.evaluations);
+    compare(step, recorded.loss, replayed.loss);
+    compare(step + ", validation", recorded.validation_loss, replayed.validation_loss);
+  }
+
+ private:
+  // Routes are the same on both sides, in the same order; attempts that were given up have no loss.
+  void compare(const std::string& name, const std::vector<RecordRoute>& recorded,
+               const std::vector<RecordRoute>& replayed) {
+    for (std::size_t i = 0; i < recorded.size(); ++i) {
+      const bool closed = std::ranges::none_of(recorded, [&](const RecordRoute& other) {
+        return other.microbatch == recorded[i].microbatch && other.attempt > recorded[i].attempt;
+      });
+      if (closed) compare(name + std::to_string(recorded[i].microbatch), recorded[i].loss, replayed[i].loss);
+    }
+  }
+
+  void compare(const std::string& name, std::optional<double> recorded, std::optional<double> replayed) {
+    if (!recorded && !replayed) return;
+    ++report_.losses;
+    if (recorded && replayed &&
+        std::bit_cast<std::uint64_t>(*recorded) == std::bit_cast<std::uint64_t>(*replayed)) {
+      return;
+    }
+    if (report_.identical) {
+      report_.identical = false;
+      report_.first_difference = name + ": recorded " + (recorded ? digits(*recorded) : "no loss") +
+                                 ", replayed " + (replayed ? digits(*replayed) : "no loss");
+    }
+    double difference = std::numeric_limits<double>::infinity();
+    if (recorded && replayed) {
+      const bool both_nan = std::isnan(*recorded) && std::isnan(*replayed);
+      difference = both_nan ? 0 : std::abs(*replayed - *recorded) / std::abs(*recorded);
+      if (std::isnan(difference)) difference = std::numeric_limits<double>::infinity();
+    }
+    report_.largest_difference = std::max(report_.largest_difference, difference);
+  }
+
+  ReplayReport& report_;
+};
+
+}  // namespace
+
+Result<RecordFile> RecordFile::open(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return Status::io(path + ": cannot be opened");
+  RecordFile record(path, std::move(file));
+  std::string line;
+  if (!std::getline(record.file_, line))
+    return Status::invalid(path + ": is empty; a record begins with a header");
+  ++record.line_;
+  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  if (json.is_discarded()) return record.at_line("the header is not JSON");
+  Result<RecordHeader> header = scheduler::parse_record_header(json);
+  if (!header.ok()) return record.at_line(header.status().message());
+  record.header_ = std::move(header.value());
+  return record;
+}
+
+Result<std::optional<RecordStep>> RecordFile::next() {
+  std::string line;
+  if (!std::getline(file_, line)) {
+    if (file_.bad()) return Status::io(path_ + ": cannot be read");
+    return std::optional<RecordStep>();
+  }
+  ++line_;
+  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  if (json.is_discarded()) return at_line("is not JSON; was the file cut short?");
+  Result<RecordStep> step = scheduler::parse_record_step(json);
+  if (!step.ok()) return at_line(step.status().message());
+  const std::uint64_t expected = last_step_ ? *last_step_ + 1 : 0;
+  if (step.value().step != expected) {
+    return at_line("step " + std::to_string(step.value().step) + " where step " + std::to_string(expected) +
+                   " should be");
+  }
+  last_step_ = expected;
+  return std::optional<RecordStep>(std::move(step.value()));
+}
+
+Status RecordFile::at_line(const std::string& what) const {
+  return Status::invalid(path_ + ":" + std::to_string(line_) + ": " + what);
+}
+
+Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_step,
+                            const TaskRunnerFactory& factory, const ReplayObserver& on_step) {
+  Result<JobSpec> job = scheduler::parse_job(header.spec, "the record's job");
+  if (!job.ok()) return job.status();
+  Result<std::optional<RecordStep>> recorded = next_step();
+  if (!recorded.ok()) return recorded.status();
+  if (!recorded.value() || recorded.value()->step != 0 || recorded.value()->stages.empty()) {
+    return Status::invalid("the record does not begin with step 0 and the nodes that hold its stages");
+  }
+  const StagesOf held = stages_of(*recorded.value());
+  StepFollower follower(std::move(job.value()), factory);
+  if (Status status = follower.begin(held); !status.ok()) return status;
+
+  ReplayReport report;
+  Comparison comparison(report);
+  for (;;) {
+    recorded = next_step();
+    if (!recorded.ok()) return recorded.status();
+    if (!recorded.value()) break;
+    const RecordStep& step = *recorded.value();
+    if (Status status = check_places(step, held); !status.ok()) return status;
+    const Result<RecordStep> replayed = follower.run(step);
+    if (!replayed.ok()) return replayed.status();
+    if (Status status = follower.commit(step, !step.skipped_update); !status.ok()) return status;
+    comparison.compare(step, replayed.value());
+    ++report.steps;
+    if (on_step) {
+      if (Status status = on_step(step, replayed.value()); !status.ok()) return status;
+    }
+  }
+  if (Status status = follower.end(); !status.ok()) return status;
+  return report;
+}
+
+}  // namespace sidestep::daemon

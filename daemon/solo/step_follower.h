@@ -1,0 +1,52 @@
+// Does one step after another exactly as a script says, a script being the routes and the orders of adding
+// of a scheduler::RecordStep. Solo writes its scripts itself, replay takes them from a run record.
+// Owns one runner per node; one thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "daemon/core/task_runner.h"
+#include "net/messages.h"
+#include "net/status.h"
+#include "scheduler/job.h"
+#include "scheduler/record.h"
+
+namespace sidestep::daemon {
+
+class StepFollower {
+ public:
+  StepFollower(scheduler::JobSpec job, TaskRunnerFactory factory)
+      : job_(std::move(job)), factory_(std::move(factory)) {}
+
+  // One runner for each node, holding its stages as a fresh job does. Call once, first.
+  Status begin(const std::map<net::NodeKey, std::vector<std::uint32_t>>& stages_of);
+
+  // Everything of the step up to the averages; weights stay as they are. Gives the script with losses,
+  // norms, tokens and compute time filled in; `skipped_update` if a loss or norm is not finite. Errors:
+  // a script that cannot be followed (invalid), a task's fault.
+  Result<scheduler::RecordStep> run(const scheduler::RecordStep& script);
+  // Ends the step that ran last; without `update` gradients are only cleared.
+  Status commit(const scheduler::RecordStep& script, bool update);
+  // Drops the job at every runner.
+  Status end();
+
+ private:
+  Result<Completion> call(const net::NodeKey& node, const Task& task);
+  Result<Completion> forward_and_head(std::uint64_t step, const scheduler::RecordRoute& route,
+                                      bool evaluation, bool accumulate);
+  Status evaluate(scheduler::RecordStep& done);
+  Status train(scheduler::RecordStep& done);
+  Status average(scheduler::RecordStep& done);
+  Status average_stage(scheduler::RecordStage& stage);
+
+  scheduler::JobSpec job_;
+  TaskRunnerFactory factory_;
+  std::map<net::NodeKey, std::unique_ptr<TaskRunner>> runners_;
+  std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of_;
+  TaskId next_task_ = 1;
+  std::int64_t compute_us_ = 0;  // of the current step
+};
+
+}  // namespace sidestep::daemon
