@@ -1,0 +1,108 @@
+#include "net/courier.h"
+
+#include <catch2/catch.hpp>
+
+using namespace sidestep::net;
+
+namespace {
+
+constexpr std::int64_t ms = 1'000;
+
+NodeKey key(std::uint8_t n) {
+  NodeKey k;
+  k.bytes[0] = n;
+  return k;
+}
+
+struct Fixture {
+  Courier courier{9, {.first_repeat_us = 500 * ms, .repeat_us_max = 4'000 * ms}};
+  std::vector<Send> out;
+
+  std::uint64_t post(std::int64_t now, const NodeKey& peer, const std::string& text) {
+    courier.post(now, peer, Channel::control, Goodbye{text}, out);
+    return out.back().envelope.id;
+  }
+  // Texts of what goes out at that time.
+  std::vector<std::string> tick(std::int64_t now) {
+    out.clear();
+    courier.on_tick(now, out);
+    std::vector<std::string> texts;
+    for (const Send& send : out) texts.push_back(std::get<Goodbye>(send.envelope.message).reason);
+    return texts;
+  }
+};
+
+using Texts = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE_METHOD(Fixture, "Courier: repeats with growing waits until the ack") {
+  const auto id = post(0, key(1), "a");
+  CHECK(out.front().envelope.boot == 9);
+  CHECK(id != 0);
+  CHECK(tick(499 * ms).empty());
+  CHECK(tick(500 * ms) == Texts{"a"});  // then after 1, 2, 4, 4 s
+  CHECK(tick(1'499 * ms).empty());
+  CHECK(tick(1'500 * ms) == Texts{"a"});
+  CHECK(tick(3'500 * ms) == Texts{"a"});
+  CHECK(tick(7'500 * ms) == Texts{"a"});
+  CHECK(tick(11'499 * ms).empty());
+  CHECK(tick(11'500 * ms) == Texts{"a"});
+  CHECK(out.front().envelope.id == id);
+  courier.on_ack(key(1), Ack{{id}});
+  CHECK(courier.waiting() == 0);
+  CHECK(tick(60'000 * ms).empty());
+}
+
+TEST_CASE_METHOD(Fixture, "Courier: an ack counts only from whom the letter went to") {
+  const auto id = post(0, key(1), "a");
+  courier.on_ack(key(2), Ack{{id}});
+  CHECK(courier.waiting() == 1);
+  courier.on_ack(key(1), Ack{{id + 1, id}});
+  CHECK(courier.waiting() == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "Courier: repeats go out in order of posting") {
+  post(0, key(2), "first");
+  post(0, key(1), "second");
+  post(0, key(2), "third");
+  CHECK(tick(500 * ms) == Texts{"first", "second", "third"});
+}
+
+TEST_CASE_METHOD(Fixture, "Courier: hurry sends one peer's letters at once and starts their waits anew") {
+  post(0, key(1), "a");
+  post(0, key(2), "b");
+  tick(500 * ms);
+  out.clear();
+  courier.hurry(600 * ms, key(1), out);
+  REQUIRE(out.size() == 1);
+  CHECK(out[0].peer == key(1));
+  CHECK(tick(1'100 * ms) == Texts{"a"});
+}
+
+TEST_CASE_METHOD(Fixture, "Courier: what is out of date is dropped") {
+  post(0, key(1), "a");
+  post(0, key(2), "b");
+  courier.drop_if([](const NodeKey& peer, const Message&) { return peer == key(1); });
+  CHECK(courier.waiting() == 1);
+  CHECK(tick(500 * ms) == Texts{"b"});
+}
+
+TEST_CASE_METHOD(Fixture, "Courier: acknowledges letters to the boot they came from, and nothing else") {
+  courier.acknowledge(key(1), Channel::data, Envelope{4, 17, Goodbye{}}, out);
+  REQUIRE(out.size() == 1);
+  CHECK(std::get<Ack>(out[0].envelope.message).ids == std::vector<std::uint64_t>{17});
+  CHECK(out[0].channel == Channel::data);
+  CHECK(out[0].envelope.id == 0);
+  CHECK(out[0].only_boot == BootId{4});
+  courier.acknowledge(key(1), Channel::data, Envelope{4, 0, Goodbye{}}, out);
+  CHECK(out.size() == 1);
+}
+
+TEST_CASE_METHOD(Fixture, "Courier: a letter for one boot is repeated to that boot") {
+  courier.post(0, key(1), Channel::control, Goodbye{"b"}, out, BootId{5});
+  CHECK(out[0].only_boot == BootId{5});
+  tick(500 * ms);
+  REQUIRE(out.size() == 1);
+  CHECK(out[0].only_boot == BootId{5});
+}
