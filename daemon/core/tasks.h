@@ -104,18 +104,18 @@ struct Update {
   std::vector<std::uint32_t> updated;
 };
 
-using Task = std::variant<InitJob, ProbeJob, DropJob, Forward, Head, Backward, Forget, ExposeGradient,
-                          Reduce, StoreAverage, MeasureAverage, Update>;
+using Task = std::variant<InitJob, ProbeJob, DropJob, Forward, Head, Backward, Forget, ExposeGradient, Reduce,
+                          StoreAverage, MeasureAverage, Update>;
 
 // What came of a task. Only the fields that the task's kind names are set.
 struct Completion {
   TaskId id = 0;
-  std::string fault;          // not empty: the task failed, and why; the job cannot go on here
-  net::Tensor tensor;         // Forward: output; Head, Backward: gradient by the input (empty after
-                              // stage 0's Backward); ExposeGradient: accumulator; Reduce: average
-  double loss = 0;            // Head: mean over the microbatch's tokens, nats
-  double norm = 0;            // MeasureAverage
-  bool finite = true;         // MeasureAverage
+  std::string fault;             // not empty: the task failed, and why; the job cannot go on here
+  net::Tensor tensor;            // Forward: output; Head, Backward: gradient by the input (empty after
+                                 // stage 0's Backward); ExposeGradient: accumulator; Reduce: average
+  double loss = 0;               // Head: mean over the microbatch's tokens, nats
+  double norm = 0;               // MeasureAverage
+  bool finite = true;            // MeasureAverage
   std::int64_t duration_us = 0;  // compute time of the task
   // ProbeJob
   bool has_data = false;

@@ -1,0 +1,185 @@
+#include "daemon/core/averager.h"
+
+#include <algorithm>
+
+namespace sidestep::daemon {
+
+Averager::Averager(JobContext& context, std::uint32_t stage, std::uint64_t elements)
+    : context_(context), stage_(stage), elements_(elements) {
+  replicas_ = context.plan.replicas(stage);
+  const std::uint64_t share = (elements + replicas_.size() - 1) / replicas_.size();
+  const auto chunk_max =
+      std::max<std::uint64_t>(1, static_cast<std::uint64_t>(context.options->chunk_bytes) / 4);
+  chunk_elements_ = std::max<std::uint64_t>(1, std::min(chunk_max, share));
+}
+
+std::uint32_t Averager::chunk_count() const {
+  return static_cast<std::uint32_t>((elements_ + chunk_elements_ - 1) / chunk_elements_);
+}
+
+std::uint64_t Averager::chunk_length(std::uint32_t chunk) const {
+  return std::min(chunk_elements_, elements_ - chunk_begin(chunk));
+}
+
+double Averager::scale() const {
+  const auto microbatches = context_.spec.gradient_scale == "step"
+                                ? static_cast<double>(context_.spec.pipeline.microbatches_per_step)
+                                : static_cast<double>(visits_);
+  return 1.0 / microbatches;
+}
+
+void Averager::begin_step() {
+  SIDESTEP_ASSERT(contributions_.empty());
+  begun_ = false;
+  added_.clear();
+  gathered_.clear();
+  chunks_done_ = 0;
+  visits_ = 0;
+  if (!context_.trains()) return;
+  for (const net::NodeKey& replica : replicas_)
+    visits_ += static_cast<std::uint32_t>(context_.plan.visits(replica, stage_).size());
+}
+
+bool Averager::failed(std::int64_t now_us, const Completion& completion) const {
+  if (completion.fault.empty()) return false;
+  context_.fail(now_us, "averaging stage " + std::to_string(stage_) + ": " + completion.fault);
+  return true;
+}
+
+void Averager::on_gradient_complete(std::int64_t now_us, const std::vector<net::Added>& added) {
+  SIDESTEP_ASSERT(!begun_ && visits_ > 0);
+  begun_ = true;
+  added_ = added;
+  if (elements_ == 0) return report(now_us, Completion{});
+  context_.queue_task(ExposeGradient{stage_}, [this](std::int64_t now, const Completion& done) {
+    if (!failed(now, done)) on_exposed(now, done.tensor);
+  });
+}
+
+net::AverageChunk Averager::make_chunk(std::uint32_t chunk, net::AveragePhase phase,
+                                       net::Tensor tensor) const {
+  const auto own = context_.plan.visits(context_.options->key, stage_).size();
+  return {context_.scope(),
+          stage_,
+          1,
+          phase,
+          chunk,
+          phase == net::AveragePhase::reduce ? static_cast<std::uint32_t>(own) : visits_,
+          std::move(tensor)};
+}
+
+void Averager::on_exposed(std::int64_t now_us, const net::Tensor& gradient) {
+  if (gradient.dtype != net::DType::float32 || gradient.payload.size() != elements_ * 4)
+    return context_.fail(
+        now_us, "stage " + std::to_string(stage_) + ": the executor gave a gradient of another length");
+  const net::NodeKey& self = context_.options->key;
+  // Others' chunks first: they wait for them, while ours wait for theirs.
+  for (std::uint32_t chunk = 0; chunk < chunk_count(); ++chunk) {
+    if (owner_of(chunk) == self) continue;
+    const std::uint64_t length = chunk_length(chunk);
+    context_.post(now_us, owner_of(chunk),
+                  make_chunk(chunk, net::AveragePhase::reduce,
+                             {net::DType::float32,
+                              {static_cast<std::int64_t>(length)},
+                              gradient.payload.slice(chunk_begin(chunk) * 4, length * 4)}));
+  }
+  for (std::uint32_t chunk = 0; chunk < chunk_count(); ++chunk) {
+    if (owner_of(chunk) != self) continue;
+    const std::uint64_t length = chunk_length(chunk);
+    contributions_[chunk][self] = {net::DType::float32,
+                                   {static_cast<std::int64_t>(length)},
+                                   gradient.payload.slice(chunk_begin(chunk) * 4, length * 4)};
+    reduce_if_ready(chunk);
+  }
+}
+
+std::string Averager::objection(const net::NodeKey& peer, const net::AverageChunk& chunk) const {
+  if (chunk.attempt != 1 || visits_ == 0) return "this step does not average the stage";
+  if (std::find(replicas_.begin(), replicas_.end(), peer) == replicas_.end())
+    return "it does not hold the stage";
+  if (chunk.chunk >= chunk_count()) return "there are only " + std::to_string(chunk_count());
+  const bool reduce = chunk.phase == net::AveragePhase::reduce;
+  if (owner_of(chunk.chunk) != (reduce ? context_.options->key : peer)) return "it is for another owner";
+  const auto length = static_cast<std::int64_t>(chunk_length(chunk.chunk));
+  if (chunk.tensor.dtype != net::DType::float32 || chunk.tensor.shape != std::vector<std::int64_t>{length})
+    return "its length is not " + std::to_string(length);
+  const std::size_t visits = reduce ? context_.plan.visits(peer, stage_).size() : visits_;
+  if (chunk.visits != visits)
+    return "it counts " + std::to_string(chunk.visits) + " microbatches, the plan " + std::to_string(visits);
+  return {};
+}
+
+void Averager::on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net::AverageChunk& chunk) {
+  if (const std::string why = objection(peer, chunk); !why.empty()) {
+    context_.log(now_us, net::LogLevel::warning, stage_,
+                 "dropped chunk " + std::to_string(chunk.chunk) + " of the average from " +
+                     context_.name_of(peer) + ": " + why);
+    return;
+  }
+  if (chunk.phase == net::AveragePhase::reduce) {
+    // A chunk that has been reduced has no entry any more, and a repeat must not make one.
+    if (gathered_.count(chunk.chunk) != 0) return;
+    if (contributions_[chunk.chunk].emplace(peer, chunk.tensor).second) reduce_if_ready(chunk.chunk);
+    return;
+  }
+  if (!gathered_.insert(chunk.chunk).second) return;
+  context_.queue_task(StoreAverage{stage_, chunk_begin(chunk.chunk), chunk.tensor},
+                      [this](std::int64_t now, const Completion& done) {
+                        if (!failed(now, done)) on_chunk_done();
+                      });
+}
+
+void Averager::reduce_if_ready(std::uint32_t chunk) {
+  const auto it = contributions_.find(chunk);
+  if (it->second.size() < replicas_.size()) return;
+  Reduce reduce{stage_, chunk_begin(chunk), {}, scale()};
+  for (auto& [node, tensor] : it->second) reduce.contributions.push_back(std::move(tensor));
+  contributions_.erase(it);
+  gathered_.insert(chunk);
+  context_.queue_task(std::move(reduce), [this, chunk](std::int64_t now, const Completion& done) {
+    if (!failed(now, done)) on_reduced(now, chunk, done.tensor);
+  });
+}
+
+void Averager::on_reduced(std::int64_t now_us, std::uint32_t chunk, const net::Tensor& average) {
+  for (const net::NodeKey& replica : replicas_)
+    if (replica != context_.options->key)
+      context_.post(now_us, replica, make_chunk(chunk, net::AveragePhase::gather, average));
+  on_chunk_done();
+}
+
+void Averager::on_chunk_done() {
+  if (++chunks_done_ < chunk_count()) return;
+  context_.queue_task(MeasureAverage{stage_}, [this](std::int64_t now, const Completion& done) {
+    if (!failed(now, done)) report(now, done);
+  });
+}
+
+void Averager::report(std::int64_t now_us, const Completion& measured) {
+  net::StageReport report;
+  report.scope = context_.scope();
+  report.stage = stage_;
+  report.attempt = 1;
+  report.added = added_;
+  report.norm = measured.norm;
+  report.finite = measured.finite;
+  report.threads = context_.spec.deterministic ? 1 : context_.options->resources.threads;
+  context_.post(now_us, context_.lead, std::move(report));
+}
+
+std::string Averager::describe() const {
+  if (!begun_ || chunks_done_ == chunk_count()) return {};
+  std::set<net::NodeKey> awaited;
+  for (const auto& [chunk, tensors] : contributions_)
+    for (const net::NodeKey& replica : replicas_)
+      if (tensors.count(replica) == 0) awaited.insert(replica);
+  for (std::uint32_t chunk = 0; chunk < chunk_count(); ++chunk)
+    if (gathered_.count(chunk) == 0 && owner_of(chunk) != context_.options->key)
+      awaited.insert(owner_of(chunk));
+  std::string text = "averages stage " + std::to_string(stage_);
+  for (const net::NodeKey& replica : awaited)
+    text += (replica == *awaited.begin() ? ", waits for " : ", ") + context_.name_of(replica);
+  return text;
+}
+
+}  // namespace sidestep::daemon

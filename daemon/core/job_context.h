@@ -1,0 +1,47 @@
+// What the parts of one job at one node (pipeline, averaging, ledger) know in common, and what they may
+// do. JobRun owns the context and the parts; all of it is pure.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "daemon/core/task_desk.h"
+#include "scheduler/job.h"
+#include "scheduler/plan.h"
+
+namespace sidestep::daemon {
+
+struct JobContext {
+  const NodeOptions* options = nullptr;  // outlives the job
+  std::string job;
+  scheduler::JobSpec spec;
+  scheduler::Plan plan;
+  net::View view;
+  std::uint64_t step = 0;  // being worked on; 0: weights are being made
+
+  std::vector<std::uint32_t> my_stages;
+  net::NodeKey lead;
+
+  // Sends a data message that is repeated until acknowledged; to this node itself: comes back as an event.
+  std::function<void(std::int64_t now_us, const net::NodeKey& to, net::Message)> post;
+  // Queues a task that goes before the pipeline's.
+  std::function<void(Task, TaskDesk::Done)> queue_task;
+  std::function<void(std::int64_t now_us, net::LogLevel, std::optional<std::uint32_t> stage,
+                     std::string text)>
+      log;
+  // The job cannot go on because of this node.
+  std::function<void(std::int64_t now_us, std::string reason)> fail;
+
+  net::Scope scope() const { return {job, view.number, plan.epoch, step}; }
+  bool trains() const { return step >= 1 && step <= static_cast<std::uint64_t>(spec.steps); }
+  // Validation microbatches of this step.
+  std::uint32_t evaluations() const {
+    return static_cast<std::uint32_t>(spec.evaluations_in(static_cast<std::int64_t>(step)));
+  }
+  bool leads() const { return lead == options->key; }
+  // "node-3 (b3f1)"
+  std::string name_of(const net::NodeKey& node) const;
+};
+
+}  // namespace sidestep::daemon

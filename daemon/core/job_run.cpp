@@ -1,0 +1,284 @@
+#include "daemon/core/job_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "net/clock.h"
+
+namespace sidestep::daemon {
+namespace {
+
+constexpr std::int64_t progress_every_us = 2 * net::second;
+
+// The scope that a data message names; none for messages that are not about a step.
+const net::Scope* scope_of(const net::Message& message) {
+  return std::visit(
+      [](const auto& m) -> const net::Scope* {
+        if constexpr (requires { m.scope; })
+          return &m.scope;
+        else
+          return nullptr;
+      },
+      message);
+}
+
+std::string number(double value, const char* format) {
+  char text[48];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+}  // namespace
+
+std::string JobContext::name_of(const net::NodeKey& node) const {
+  for (const net::Member& member : view.members)
+    if (member.key == node) return member.nickname + " (" + node.short_name() + ")";
+  return node.short_name();
+}
+
+JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job, scheduler::JobSpec spec,
+               scheduler::Plan plan, net::View view, Ports ports)
+    : ports_(std::move(ports)), pipeline_(context_), ledger_(context_) {
+  context_.options = &options;
+  context_.job = std::move(job);
+  context_.spec = std::move(spec);
+  context_.plan = std::move(plan);
+  context_.view = std::move(view);
+  context_.my_stages = context_.plan.stages_of.at(options.key);
+  context_.lead = context_.plan.lead_origin();
+  context_.post = [this](std::int64_t now, const net::NodeKey& to, net::Message message) {
+    if (to == context_.options->key)
+      local_.push_back(std::move(message));
+    else
+      ports_.post_data(now, to, std::move(message));
+  };
+  context_.queue_task = ports_.queue_task;
+  context_.log = ports_.log;
+  context_.fail = [this](std::int64_t now, const std::string& reason) { fail(now, reason); };
+  if (context_.leads()) ledger_.begin_step(now_us);
+  const bool origin = context_.plan.holds(options.key, 0);
+  ports_.queue_task(InitJob{context_.spec, context_.my_stages, origin},
+                    [this](std::int64_t now, const Completion& done) { on_initialised(now, done); });
+}
+
+void JobRun::on_initialised(std::int64_t now_us, const Completion& completion) {
+  if (!completion.fault.empty()) return fail(now_us, "making the weights: " + completion.fault);
+  SIDESTEP_ASSERT(completion.gradient_elements.size() == context_.my_stages.size());
+  phase_ = Phase::running;
+  for (std::size_t i = 0; i < context_.my_stages.size(); ++i) {
+    const std::uint32_t stage = context_.my_stages[i];
+    averagers_.try_emplace(stage, context_, stage, completion.gradient_elements[i]);
+    const std::size_t replicas = context_.plan.replicas(stage).size();
+    ports_.log(now_us, net::LogLevel::info, stage,
+               "holds stage " + std::to_string(stage) + " of " +
+                   std::to_string(context_.spec.pipeline.stages) + ", " +
+                   std::to_string(completion.gradient_elements[i]) + " parameters" +
+                   (replicas > 1 ? ", one of " + std::to_string(replicas) + " replicas" : "") +
+                   (stage == 0 ? ", origin" : "") + (stage == 0 && context_.leads() ? ", lead" : ""));
+    net::StageReport report;
+    report.scope = context_.scope();
+    report.stage = stage;
+    report.attempt = 1;
+    report.threads = context_.options->resources.threads;
+    context_.post(now_us, context_.lead, std::move(report));
+  }
+}
+
+bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
+  const net::Scope* scope = scope_of(message);
+  if (!scope || !takes_part(peer)) {
+    ports_.log(now_us, net::LogLevel::warning, std::nullopt,
+               "dropped " + std::string(net::name_of(message)) + " from " + context_.name_of(peer) +
+                   ": not of this job's nodes or not about a step");
+    return true;
+  }
+  if (scope->step < context_.step || phase_ == Phase::finished || phase_ == Phase::failed)
+    return true;  // out of date
+  if (scope->epoch != context_.plan.epoch) {
+    ports_.log(now_us, net::LogLevel::warning, std::nullopt,
+               "dropped " + std::string(net::name_of(message)) + " from " + context_.name_of(peer) +
+                   ": it is of plan " + std::to_string(scope->epoch) + ", this node is at plan " +
+                   std::to_string(context_.plan.epoch));
+    return true;
+  }
+  // A node whose stages nobody visits may be left behind by several commits; the sender repeats.
+  if (scope->step > context_.step + 1) return false;
+  if (scope->step == context_.step)
+    dispatch(now_us, peer, message);
+  else
+    early_.emplace_back(peer, message);
+  return true;
+}
+
+void JobRun::dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
+  if (const auto* hop = std::get_if<net::MicrobatchHop>(&message)) {
+    pipeline_.on_hop(now_us, peer, *hop);
+  } else if (const auto* chunk = std::get_if<net::AverageChunk>(&message)) {
+    const auto averager = averagers_.find(chunk->stage);
+    if (averager != averagers_.end()) averager->second.on_chunk(now_us, peer, *chunk);
+  } else if (const auto* commit = std::get_if<net::Commit>(&message)) {
+    on_commit(now_us, peer, *commit);
+  } else if (context_.leads()) {
+    if (const auto* closed = std::get_if<net::MicrobatchClosed>(&message))
+      ledger_.on_closed(now_us, peer, *closed);
+    else if (const auto* report = std::get_if<net::StageReport>(&message))
+      ledger_.on_report(now_us, peer, *report);
+  }
+}
+
+void JobRun::pump(std::int64_t now_us) {
+  while (!local_.empty()) {
+    const net::Message message = std::move(local_.front());
+    local_.pop_front();
+    on_data(now_us, context_.options->key, message);
+  }
+  if (phase_ != Phase::running && phase_ != Phase::initialising) return;
+  if (phase_ == Phase::running) begin_averages(now_us);
+  commit_if_ready(now_us);
+  if (!local_.empty()) return pump(now_us);
+  if (phase_ != Phase::running || !ports_.desk_free()) return;
+  if (auto pick = pipeline_.pick(now_us)) ports_.queue_task(std::move(pick->task), std::move(pick->done));
+}
+
+void JobRun::begin_averages(std::int64_t now_us) {
+  if (!context_.trains()) return;
+  for (auto& [stage, averager] : averagers_)
+    if (!averager.begun() && !averager.unvisited() && pipeline_.complete(stage))
+      averager.on_gradient_complete(now_us, pipeline_.added(stage));
+}
+
+void JobRun::commit_if_ready(std::int64_t now_us) {
+  if (!context_.leads() || !ledger_.ready()) return;
+  const Ledger::Page page = ledger_.commit(now_us);
+  const bool last = context_.step == static_cast<std::uint64_t>(context_.spec.final_step());
+  if (page.skip_update)
+    ports_.log(now_us, net::LogLevel::warning, std::nullopt,
+               "step " + std::to_string(context_.step) + ": no update, " + page.skip_reason);
+  log_progress(now_us, page.record, last);
+  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), last, scheduler::to_json(page.record)});
+  for (const auto& [node, stages] : context_.plan.stages_of)
+    context_.post(
+        now_us, node,
+        net::Commit{context_.scope(), context_.plan.epoch, context_.view.number, page.skip_update, last});
+}
+
+void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net::Commit& commit) {
+  if (peer != context_.lead || phase_ != Phase::running) {
+    ports_.log(now_us, net::LogLevel::warning, std::nullopt,
+               "dropped Commit of step " + std::to_string(commit.scope.step) + " from " +
+                   context_.name_of(peer) + ": " +
+                   (peer != context_.lead ? "it is not the lead origin" : "no weights yet"));
+    return;
+  }
+  const std::uint64_t step = context_.step;
+  ports_.drop_posted([step](const net::Message& message) {
+    const net::Scope* scope = scope_of(message);
+    return scope && scope->step <= step && !std::holds_alternative<net::Commit>(message);
+  });
+  if (!context_.trains()) return finish_step(now_us, commit.last);
+  phase_ = Phase::updating;
+  Update update{step, {}};
+  for (const auto& [stage, averager] : averagers_)
+    if (!commit.skip_update && !averager.unvisited()) update.updated.push_back(stage);
+  ports_.queue_task(std::move(update), [this, last = commit.last](std::int64_t now, const Completion& done) {
+    if (!done.fault.empty()) return fail(now, "update: " + done.fault);
+    finish_step(now, last);
+  });
+}
+
+void JobRun::finish_step(std::int64_t now_us, bool last) {
+  applied_ = context_.step;
+  if (last) {
+    phase_ = Phase::finished;
+    return;
+  }
+  phase_ = Phase::running;
+  ++context_.step;
+  pipeline_.begin_step(now_us);
+  for (auto& [stage, averager] : averagers_) averager.begin_step();
+  if (context_.leads()) ledger_.begin_step(now_us);
+  // Everything held back is of this step: nobody can be further ahead.
+  for (const auto& [peer, message] : std::exchange(early_, {})) on_data(now_us, peer, message);
+}
+
+void JobRun::log_progress(std::int64_t now_us, const scheduler::RecordStep& record, bool last) {
+  if (record.validation_loss)
+    ports_.log(now_us, net::LogLevel::info, std::nullopt,
+               "validation loss " + number(*record.validation_loss, "%.4f") + " after step " +
+                   std::to_string(record.step - 1));
+  if (record.step == 0) {
+    progress_logged_us_ = now_us;
+    ports_.log(now_us, net::LogLevel::info, std::nullopt,
+               "all " + std::to_string(context_.spec.pipeline.stages) + " stages ready on " +
+                   std::to_string(context_.plan.stages_of.size()) + " nodes, training begins");
+    return;
+  }
+  if (!record.loss) return;
+  tokens_since_ += record.tokens;
+  time_since_us_ += record.duration_us;
+  const auto steps = static_cast<std::uint64_t>(context_.spec.steps);
+  if (!last && record.step != 1 && record.step != steps && now_us - progress_logged_us_ < progress_every_us)
+    return;
+  progress_logged_us_ = now_us;
+  const double seconds = static_cast<double>(std::max<std::int64_t>(1, time_since_us_)) / 1e6;
+  const double tokens_per_s = static_cast<double>(tokens_since_) / seconds;
+  const double left_s = static_cast<double>(steps - record.step) *
+                        static_cast<double>(context_.spec.tokens_per_step()) / std::max(1.0, tokens_per_s);
+  ports_.log(now_us, net::LogLevel::info, std::nullopt,
+             "step " + std::to_string(record.step) + " of " + std::to_string(steps) + ": loss " +
+                 number(*record.loss, "%.4f") + ", " + number(tokens_per_s, "%.0f") + " tokens/s, " +
+                 number(left_s, "%.0f") + " s left");
+  tokens_since_ = 0;
+  time_since_us_ = 0;
+}
+
+void JobRun::fail(std::int64_t now_us, const std::string& reason) {
+  if (phase_ == Phase::failed) return;
+  phase_ = Phase::failed;
+  ports_.log(now_us, net::LogLevel::error, std::nullopt,
+             "step " + std::to_string(context_.step) + ": " + reason);
+  ports_.post_scheduler(now_us, net::JobFault{context_.scope(), reason});
+}
+
+net::JobProgress JobRun::progress() const {
+  net::JobProgress progress{context_.job, context_.plan.epoch, applied_, {}};
+  std::string what;
+  switch (phase_) {
+    case Phase::initialising:
+      what = "makes weights";
+      break;
+    case Phase::updating:
+      what = "updates weights";
+      break;
+    case Phase::finished:
+      what = "finished";
+      break;
+    case Phase::failed:
+      what = "failed";
+      break;
+    case Phase::running: {
+      what = pipeline_.describe();
+      for (const auto& [stage, averager] : averagers_)
+        if (const std::string text = averager.describe(); !text.empty())
+          what += (what.empty() ? "" : "; ") + text;
+      if (context_.leads())
+        if (const std::string text = ledger_.describe(); !text.empty())
+          what += (what.empty() ? "" : "; ") + text;
+      if (what.empty()) what = "waits for Commit";
+    }
+  }
+  progress.activity = "step " + std::to_string(context_.step) + ": " + what;
+  return progress;
+}
+
+void JobRun::check_invariants() const {
+  pipeline_.check_invariants();
+  SIDESTEP_ASSERT(applied_ == context_.step || applied_ + 1 == context_.step);
+  for (const auto& [peer, message] : early_) {
+    const net::Scope* scope = scope_of(message);
+    SIDESTEP_ASSERT(scope && scope->step == context_.step + 1);
+  }
+}
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,77 @@
+// One job at one node, from StartJob to EndJob: its stages, the step it is in, and the parts that do the
+// step. Pure; owned by NodeCore.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "daemon/core/averager.h"
+#include "daemon/core/job_context.h"
+#include "daemon/core/ledger.h"
+#include "daemon/core/pipeline.h"
+
+namespace sidestep::daemon {
+
+class JobRun {
+ public:
+  // How a job reaches the rest of its node. `out` of the current event is reached through these.
+  struct Ports {
+    std::function<void(std::int64_t now_us, const net::NodeKey& to, net::Message)> post_data;
+    std::function<void(std::int64_t now_us, net::Message)> post_scheduler;
+    // Forgets data messages that nobody needs any more.
+    std::function<void(const std::function<bool(const net::Message&)>&)> drop_posted;
+    std::function<void(Task, TaskDesk::Done)> queue_task;
+    std::function<bool()> desk_free;
+    std::function<void(std::int64_t now_us, net::LogLevel, std::optional<std::uint32_t> stage,
+                       std::string text)>
+        log;
+  };
+
+  // Precondition: the plan gives this node a stage.
+  JobRun(std::int64_t now_us, const NodeOptions& options, std::string job, scheduler::JobSpec spec,
+         scheduler::Plan plan, net::View view, Ports ports);
+  JobRun(const JobRun&) = delete;
+  JobRun& operator=(const JobRun&) = delete;
+
+  const std::string& job() const { return context_.job; }
+  std::uint64_t epoch() const { return context_.plan.epoch; }
+  // Takes a data message of this job; false: not now, do not acknowledge it.
+  bool on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
+  // Does what has become possible: local messages, averages, commit, the next task. After every event.
+  void pump(std::int64_t now_us);
+
+  net::JobProgress progress() const;
+  bool takes_part(const net::NodeKey& node) const { return context_.plan.stages_of.count(node) != 0; }
+  void check_invariants() const;
+
+ private:
+  enum class Phase { initialising, running, updating, finished, failed };
+
+  void on_initialised(std::int64_t now_us, const Completion& completion);
+  void dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
+  void begin_averages(std::int64_t now_us);
+  void commit_if_ready(std::int64_t now_us);
+  void on_commit(std::int64_t now_us, const net::NodeKey& peer, const net::Commit& commit);
+  void finish_step(std::int64_t now_us, bool last);
+  void log_progress(std::int64_t now_us, const scheduler::RecordStep& record, bool last);
+  void fail(std::int64_t now_us, const std::string& reason);
+
+  JobContext context_;
+  Ports ports_;
+  Phase phase_ = Phase::initialising;
+  std::uint64_t applied_ = 0;  // last commit applied
+  Pipeline pipeline_;
+  std::map<std::uint32_t, Averager> averagers_;               // by stage held
+  Ledger ledger_;                                             // used by the lead origin alone
+  std::deque<net::Message> local_;                            // from this node to itself
+  std::vector<std::pair<net::NodeKey, net::Message>> early_;  // of the step after this one
+
+  // For the progress line.
+  std::int64_t progress_logged_us_ = 0;
+  std::uint64_t tokens_since_ = 0;
+  std::int64_t time_since_us_ = 0;
+};
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,140 @@
+#include "daemon/core/ledger.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace sidestep::daemon {
+
+void Ledger::begin_step(std::int64_t now_us) {
+  began_us_ = now_us;
+  committed_ = false;
+  closed_.clear();
+  evaluated_.clear();
+  reports_.clear();
+  awaited_.clear();
+  std::set<std::uint32_t> visited;
+  if (context_.trains())
+    for (const scheduler::PlannedRoute& route : context_.plan.routes)
+      for (const net::Hop& hop : route.hops) visited.insert(hop.stage);
+  for (const auto& [node, stages] : context_.plan.stages_of)
+    for (const std::uint32_t stage : stages)
+      if (context_.step == 0 || visited.count(stage) != 0) awaited_.insert({stage, node});
+}
+
+void Ledger::on_closed(std::int64_t now_us, const net::NodeKey& peer, const net::MicrobatchClosed& closed) {
+  const auto& routes = closed.evaluation ? context_.plan.evaluations : context_.plan.routes;
+  const auto planned = std::find_if(routes.begin(), routes.end(),
+                                    [&](const auto& route) { return route.microbatch == closed.microbatch; });
+  if (planned == routes.end() || planned->hops != closed.route || closed.attempt != 1 ||
+      planned->hops.front().node != peer) {
+    context_.log(now_us, net::LogLevel::warning, std::nullopt,
+                 "dropped the end of microbatch " + std::to_string(closed.microbatch) + " from " +
+                     context_.name_of(peer) + ": not what the plan says");
+    return;
+  }
+  (closed.evaluation ? evaluated_ : closed_).emplace(closed.microbatch, closed);
+}
+
+std::string Ledger::objection(const net::NodeKey& peer, const net::StageReport& report) const {
+  if (!context_.plan.holds(peer, report.stage)) return "it does not hold the stage";
+  if (report.attempt != 1) return "attempt " + std::to_string(report.attempt);
+  std::vector<net::Added> planned;
+  if (context_.trains())
+    for (const std::uint32_t microbatch : context_.plan.visits(peer, report.stage)) {
+      planned.push_back({microbatch, 1, false});
+      if (report.stage == 0) planned.push_back({microbatch, 1, true});
+    }
+  if (!std::is_permutation(planned.begin(), planned.end(), report.added.begin(), report.added.end()))
+    return "it has averaged another set of microbatches than the routes say";
+  return {};
+}
+
+void Ledger::on_report(std::int64_t now_us, const net::NodeKey& peer, const net::StageReport& report) {
+  if (const std::string why = objection(peer, report); !why.empty()) {
+    context_.log(now_us, net::LogLevel::error, report.stage,
+                 "dropped the report of stage " + std::to_string(report.stage) + " from " +
+                     context_.name_of(peer) + ": " + why);
+    return;
+  }
+  awaited_.erase({report.stage, peer});
+  reports_.emplace(Replica{report.stage, peer}, report);
+}
+
+bool Ledger::ready() const {
+  const std::size_t microbatches = context_.trains() ? context_.plan.routes.size() : 0;
+  return !committed_ && awaited_.empty() && closed_.size() == microbatches &&
+         evaluated_.size() == context_.evaluations();
+}
+
+scheduler::RecordRoute Ledger::to_record(const net::MicrobatchClosed& closed) {
+  return {closed.microbatch, closed.attempt, closed.loss, closed.route};
+}
+
+Ledger::Page Ledger::commit(std::int64_t now_us) {
+  SIDESTEP_ASSERT(ready());
+  committed_ = true;
+  Page page;
+  scheduler::RecordStep& record = page.record;
+  record.step = context_.step;
+  record.epoch = context_.plan.epoch;
+  record.view = context_.view.number;
+  record.duration_us = now_us - began_us_;
+  double sum = 0;
+  for (const auto& [microbatch, closed] : closed_) {
+    record.routes.push_back(to_record(closed));
+    sum += closed.loss;
+    if (!std::isfinite(closed.loss) && !page.skip_update) {
+      page.skip_update = true;
+      page.skip_reason = "the loss of microbatch " + std::to_string(microbatch) + " at " +
+                         context_.name_of(closed.route.front().node) + " is not finite";
+    }
+  }
+  if (!closed_.empty()) {
+    record.loss = sum / static_cast<double>(closed_.size());
+    record.tokens = static_cast<std::uint64_t>(context_.spec.tokens_per_step());
+  }
+  sum = 0;
+  for (const auto& [microbatch, closed] : evaluated_) {
+    record.evaluations.push_back(to_record(closed));
+    sum += closed.loss;
+  }
+  if (!evaluated_.empty()) record.validation_loss = sum / static_cast<double>(evaluated_.size());
+  for (const auto& [replica, report] : reports_) {
+    const auto& [stage, node] = replica;
+    if (context_.step == 0) continue;
+    if (record.stages.empty() || record.stages.back().stage != stage) {
+      record.stages.push_back({stage, report.attempt, report.norm, {}});
+    } else if (std::abs(report.norm - record.stages.back().norm) >
+               1e-6 * std::abs(record.stages.back().norm)) {
+      context_.log(now_us, net::LogLevel::error, stage,
+                   "step " + std::to_string(context_.step) + ": replicas of stage " + std::to_string(stage) +
+                       " disagree on the gradient's norm, " + context_.name_of(node) + " has " +
+                       std::to_string(report.norm) + ", the others " +
+                       std::to_string(record.stages.back().norm));
+    }
+    record.stages.back().replicas.push_back({node, report.threads, report.added});
+    if ((!report.finite || !std::isfinite(report.norm)) && !page.skip_update) {
+      page.skip_update = true;
+      page.skip_reason = "the gradient of stage " + std::to_string(stage) + " at " + context_.name_of(node) +
+                         " is not finite";
+    }
+  }
+  record.skipped_update = page.skip_update;
+  return page;
+}
+
+std::string Ledger::describe() const {
+  if (committed_ || ready()) return {};
+  if (!awaited_.empty() && closed_.size() == (context_.trains() ? context_.plan.routes.size() : 0)) {
+    const auto& [stage, node] = *awaited_.begin();
+    return "waits for stage " + std::to_string(stage) + " of " + context_.name_of(node) +
+           (awaited_.size() > 1 ? " and " + std::to_string(awaited_.size() - 1) + " more" : "");
+  }
+  if (!context_.trains())
+    return std::to_string(evaluated_.size()) + " of " + std::to_string(context_.evaluations()) +
+           " validation microbatches done";
+  return std::to_string(closed_.size()) + " of " + std::to_string(context_.plan.routes.size()) +
+         " microbatches closed";
+}
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,328 @@
+#include "daemon/core/node_core.h"
+
+#include <algorithm>
+#include <set>
+
+#include "daemon/core/job_run.h"
+#include "daemon/core/log_shipper.h"
+#include "daemon/core/membership.h"
+#include "daemon/core/task_desk.h"
+
+namespace sidestep::daemon {
+
+using net::Channel;
+using net::NodeKey;
+
+struct NodeCore::State {
+  explicit State(NodeOptions given)
+      : options(std::move(given)),
+        control(options.boot, options.control_courier),
+        data(options.boot, options.data_courier),
+        membership(options),
+        shipper(options.log_lines_max) {}
+
+  NodeOptions options;
+  net::Courier control;
+  net::Courier data;
+  Membership membership;
+  LogShipper shipper;
+  TaskDesk desk;
+  std::unique_ptr<JobRun> run;
+  std::string probing;               // job that a probe runs for
+  std::set<std::string> ended_jobs;  // a late StartJob of these means nothing
+  // Envelopes of the scheduler's boot that were taken: repeats mean nothing.
+  net::BootId scheduler_boot = 0;
+  std::set<std::uint64_t> scheduler_ids;
+  bool stopping = false;
+
+  NodeOutbox* out = nullptr;  // of the event being handled
+
+  // ---- helpers
+  void send_all(std::vector<net::Send> sends) {
+    for (net::Send& send : sends) out->push_back(std::move(send));
+  }
+  void post_scheduler(std::int64_t now_us, net::Message message) {
+    std::vector<net::Send> sends;
+    control.post(now_us, options.scheduler, Channel::control, std::move(message), sends);
+    send_all(std::move(sends));
+  }
+  void log(std::int64_t now_us, net::LogLevel level, std::optional<std::uint32_t> stage, std::string text) {
+    net::LogLine line{now_us + options.wall_offset_us, level, run ? run->job() : std::string(), stage,
+                      std::move(text)};
+    shipper.add(line);
+    out->push_back(WriteLog{std::move(line)});
+  }
+  std::optional<net::JobProgress> progress() const {
+    if (!run) return std::nullopt;
+    return run->progress();
+  }
+
+  // ---- one handler per message kind
+  void take(std::int64_t now_us, const net::Welcome& m);
+  void take(std::int64_t now_us, const net::Refusal& m);
+  void take(std::int64_t now_us, const net::HeartbeatReply& m);
+  void take(std::int64_t now_us, const net::ViewUpdate& m);
+  void take(std::int64_t now_us, const net::PrepareJob& m);
+  void take(std::int64_t now_us, const net::StartJob& m);
+  void take(std::int64_t now_us, const net::EndJob& m);
+
+  void on_control(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
+  void on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
+  void follow(std::int64_t now_us, const Membership::Outcome& outcome);
+  void start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec, scheduler::Plan plan);
+  void drop_job();
+  JobRun::Ports ports();
+  bool is_repeat(const net::Envelope& envelope);
+};
+
+bool NodeCore::State::is_repeat(const net::Envelope& envelope) {
+  if (envelope.id == 0) return false;
+  if (envelope.boot != scheduler_boot) {
+    scheduler_boot = envelope.boot;
+    scheduler_ids.clear();
+  }
+  return !scheduler_ids.insert(envelope.id).second;
+}
+
+void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope) {
+  if (peer != options.scheduler) {
+    log(now_us, net::LogLevel::warning, std::nullopt,
+        "dropped " + std::string(net::name_of(envelope.message)) + " from " + peer.short_name() +
+            ": it is not the scheduler");
+    return;
+  }
+  if (const auto* ack = std::get_if<net::Ack>(&envelope.message)) {
+    control.on_ack(peer, *ack);
+    return;
+  }
+  std::vector<net::Send> sends;
+  control.acknowledge(peer, Channel::control, envelope, sends);
+  send_all(std::move(sends));
+  if (is_repeat(envelope)) return;
+  std::visit(
+      [&](const auto& message) {
+        if constexpr (requires { take(now_us, message); })
+          take(now_us, message);
+        else
+          log(now_us, net::LogLevel::warning, std::nullopt,
+              "dropped " + std::string(net::name_of(envelope.message)) +
+                  " from the scheduler: not for a node");
+      },
+      envelope.message);
+}
+
+void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope) {
+  if (const auto* ack = std::get_if<net::Ack>(&envelope.message)) {
+    data.on_ack(peer, *ack);
+    return;
+  }
+  const std::string* job = std::visit(
+      [](const auto& m) -> const std::string* {
+        if constexpr (requires { m.scope; })
+          return &m.scope.job;
+        else
+          return nullptr;
+      },
+      envelope.message);
+  if (!job) {
+    log(now_us, net::LogLevel::warning, std::nullopt,
+        "dropped " + std::string(net::name_of(envelope.message)) + " from " + peer.short_name() +
+            ": not for a data socket");
+    return;
+  }
+  const bool mine = run && run->job() == *job;
+  // A job this node has not heard of yet may start any moment: the sender repeats.
+  if (!mine && ended_jobs.count(*job) == 0) return;
+  if (mine && !run->on_data(now_us, peer, envelope.message)) return;
+  std::vector<net::Send> sends;
+  data.acknowledge(peer, Channel::data, envelope, sends);
+  send_all(std::move(sends));
+}
+
+void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& outcome) {
+  for (const auto& [level, text] : outcome.lines) log(now_us, level, std::nullopt, text);
+  if (outcome.view_changed) out->push_back(SetPeers{membership.view().members});
+  if (outcome.excluded) drop_job();
+  if (outcome.joined) {
+    std::vector<net::Send> sends;
+    control.hurry(now_us, options.scheduler, sends);
+    send_all(std::move(sends));
+  }
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::Welcome& m) {
+  follow(now_us, membership.on_welcome(now_us, m));
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::ViewUpdate& m) {
+  follow(now_us, membership.on_view(m));
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::HeartbeatReply& m) {
+  follow(now_us, membership.on_heartbeat_reply(now_us, m));
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::Refusal& m) {
+  log(now_us, net::LogLevel::error, std::nullopt, "the scheduler refuses this node: " + m.reason);
+  stopping = true;
+  out->push_back(Stop{1, "the scheduler refuses this node: " + m.reason});
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {
+  if (probing == m.job) return;
+  Result<scheduler::JobSpec> spec = scheduler::parse_job(m.spec, m.job);
+  if (!spec.ok()) {
+    net::Prepared answer;
+    answer.job = m.job;
+    answer.problem = spec.status().message();
+    return post_scheduler(now_us, std::move(answer));
+  }
+  probing = m.job;
+  desk.queue(
+      ProbeJob{std::move(spec).value()},
+      [this, job = m.job](std::int64_t now, const Completion& done) {
+        probing.clear();
+        net::Prepared answer;
+        answer.job = job;
+        answer.problem = done.fault.empty() ? done.problem : done.fault;
+        answer.has_data = done.has_data;
+        answer.data_problem = done.data_problem;
+        answer.data_digest = done.data_digest;
+        answer.layer_us = done.layer_us;
+        answer.head_us = done.head_us;
+        answer.memory_bytes = done.memory_bytes;
+        post_scheduler(now, std::move(answer));
+      },
+      *out);
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
+  if (ended_jobs.count(m.job) != 0) return;
+  Result<scheduler::JobSpec> spec = scheduler::parse_job(m.spec, m.job);
+  Result<scheduler::Plan> plan = scheduler::parse_plan(m.plan);
+  const std::string problem = !spec.ok()   ? spec.status().message()
+                              : !plan.ok() ? plan.status().message()
+                              : plan.value().stages_of.count(options.key) == 0
+                                  ? "the plan gives this node no stage"
+                                  : "";
+  if (!problem.empty()) return post_scheduler(now_us, net::JobFault{{m.job, m.view.number, 0, 0}, problem});
+  if (run && run->job() == m.job && run->epoch() >= plan.value().epoch) return;
+  start(now_us, m, std::move(spec).value(), std::move(plan).value());
+}
+
+void NodeCore::State::start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec,
+                            scheduler::Plan plan) {
+  if (run) drop_job();
+  run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec), std::move(plan), m.view, ports());
+}
+
+JobRun::Ports NodeCore::State::ports() {
+  JobRun::Ports ports;
+  ports.post_data = [this](std::int64_t now, const NodeKey& to, net::Message message) {
+    std::vector<net::Send> sends;
+    data.post(now, to, Channel::data, std::move(message), sends);
+    send_all(std::move(sends));
+  };
+  ports.post_scheduler = [this](std::int64_t now, net::Message message) {
+    post_scheduler(now, std::move(message));
+  };
+  ports.drop_posted = [this](const std::function<bool(const net::Message&)>& out_of_date) {
+    data.drop_if([&](const NodeKey&, const net::Message& message) { return out_of_date(message); });
+  };
+  ports.queue_task = [this](Task task, TaskDesk::Done done) {
+    desk.queue(std::move(task), std::move(done), *out);
+  };
+  ports.desk_free = [this] { return desk.free(); };
+  ports.log = [this](std::int64_t now, net::LogLevel level, std::optional<std::uint32_t> stage,
+                     std::string text) { log(now, level, stage, std::move(text)); };
+  return ports;
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
+  ended_jobs.insert(m.job);
+  control.drop_if([&](const NodeKey&, const net::Message& message) {
+    const auto* fault = std::get_if<net::JobFault>(&message);
+    return fault && fault->scope.job == m.job;
+  });
+  if (!run || run->job() != m.job) return;
+  log(now_us, net::LogLevel::info, std::nullopt, "job ended: " + m.reason);
+  drop_job();
+}
+
+void NodeCore::State::drop_job() {
+  if (!run) return;
+  data.drop_if([](const NodeKey&, const net::Message&) { return true; });
+  desk.abandon();
+  probing.clear();
+  run.reset();
+  desk.queue(DropJob{}, {}, *out);
+}
+
+NodeCore::NodeCore(NodeOptions options) : state_(std::make_unique<State>(std::move(options))) {}
+NodeCore::~NodeCore() = default;
+
+void NodeCore::on_start(std::int64_t now_us, NodeOutbox& out) {
+  state_->out = &out;
+  state_->log(now_us, net::LogLevel::info, std::nullopt,
+              "started as " + state_->options.nickname + ", key " + state_->options.key.hex() +
+                  ", data address " + state_->options.data_address + ", " + state_->options.resources.device +
+                  ", " + std::to_string(state_->options.resources.threads) + " threads");
+  on_tick(now_us, out);
+}
+
+void NodeCore::on_message(std::int64_t now_us, const NodeKey& peer, Channel channel,
+                          const net::Envelope& envelope, NodeOutbox& out) {
+  if (state_->stopping) return;
+  state_->out = &out;
+  if (channel == Channel::control)
+    state_->on_control(now_us, peer, envelope);
+  else
+    state_->on_data(now_us, peer, envelope);
+  if (state_->run) state_->run->pump(now_us);
+}
+
+void NodeCore::on_tick(std::int64_t now_us, NodeOutbox& out) {
+  if (state_->stopping) return;
+  state_->out = &out;
+  Membership::Outcome outcome;
+  std::vector<net::Send> sends;
+  if (auto message = state_->membership.on_tick(now_us, state_->progress(), outcome))
+    state_->control.send_once(state_->options.scheduler, Channel::control, std::move(*message), sends);
+  if (state_->membership.is_member()) {
+    state_->shipper.on_tick(now_us, state_->options.scheduler, state_->control, sends);
+    state_->control.on_tick(now_us, sends);
+  }
+  state_->data.on_tick(now_us, sends);
+  state_->send_all(std::move(sends));
+  state_->follow(now_us, outcome);
+  if (state_->run) state_->run->pump(now_us);
+}
+
+void NodeCore::on_completion(std::int64_t now_us, const Completion& completion, NodeOutbox& out) {
+  if (state_->stopping) return;
+  state_->out = &out;
+  state_->desk.on_completion(now_us, completion, out);
+  if (state_->run) state_->run->pump(now_us);
+}
+
+void NodeCore::on_note(std::int64_t now_us, net::LogLevel level, const std::string& text, NodeOutbox& out) {
+  state_->out = &out;
+  state_->log(now_us, level, std::nullopt, text);
+}
+
+void NodeCore::on_stop(std::int64_t now_us, const std::string& reason, NodeOutbox& out) {
+  state_->out = &out;
+  state_->log(now_us, net::LogLevel::info, std::nullopt, "stops: " + reason);
+  std::vector<net::Send> sends;
+  state_->shipper.on_tick(now_us, state_->options.scheduler, state_->control, sends);
+  state_->control.send_once(state_->options.scheduler, Channel::control, net::Goodbye{reason}, sends);
+  state_->send_all(std::move(sends));
+  state_->stopping = true;
+  out.push_back(Stop{0, reason});
+}
+
+void NodeCore::check_invariants() const {
+  if (state_->run) state_->run->check_invariants();
+}
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,39 @@
+#include "daemon/core/task_desk.h"
+
+namespace sidestep::daemon {
+
+void TaskDesk::queue(Task task, Done done, NodeOutbox& out) {
+  if (free())
+    start(std::move(task), std::move(done), out);
+  else
+    waiting_.emplace_back(std::move(task), std::move(done));
+}
+
+void TaskDesk::start(Task task, Done done, NodeOutbox& out) {
+  SIDESTEP_ASSERT(free());
+  running_ = next_id_++;
+  done_ = std::move(done);
+  out.push_back(StartTask{*running_, std::move(task)});
+}
+
+void TaskDesk::on_completion(std::int64_t now_us, const Completion& completion, NodeOutbox& out) {
+  SIDESTEP_ASSERT(running_ && *running_ == completion.id);
+  running_.reset();
+  // The owner may queue more; what waits goes first, so take it over before.
+  const Done done = std::exchange(done_, {});
+  if (!waiting_.empty()) {
+    auto [task, next_done] = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_ = next_id_++;
+    done_ = std::move(next_done);
+    out.push_back(StartTask{*running_, std::move(task)});
+  }
+  if (done) done(now_us, completion);
+}
+
+void TaskDesk::abandon() {
+  waiting_.clear();
+  done_ = {};
+}
+
+}  // namespace sidestep::daemon
