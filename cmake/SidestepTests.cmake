@@ -1,10 +1,13 @@
 # Test programs by glob, every TEST_CASE a test of CTest.
 
 # sidestep_tests(NAME GLOBS pattern... LABEL label TIMEOUT seconds
-#                [EXCLUDE regex] [INCLUDE regex] [LINKS target...])
+#                [PROCESSORS n] [EXCLUDE regex] [INCLUDE regex] [LINKS target...])
 # Files with test cases are named *_test.cpp. Nothing happens while there is none.
 function(sidestep_tests name)
-  cmake_parse_arguments(arg "" "LABEL;TIMEOUT;EXCLUDE;INCLUDE" "GLOBS;LINKS" ${ARGN})
+  cmake_parse_arguments(arg "" "LABEL;TIMEOUT;EXCLUDE;INCLUDE;PROCESSORS" "GLOBS;LINKS" ${ARGN})
+  if(NOT arg_PROCESSORS)
+    set(arg_PROCESSORS 1)
+  endif()
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${arg_GLOBS})
   if(arg_EXCLUDE)
     list(FILTER sources EXCLUDE REGEX "${arg_EXCLUDE}")
@@ -30,6 +33,7 @@ function(sidestep_tests name)
     PROPERTIES
       LABELS "${arg_LABEL}"
       TIMEOUT "${arg_TIMEOUT}"
+      PROCESSORS "${arg_PROCESSORS}"
       SKIP_REGULAR_EXPRESSION "SIDESTEP-SKIPPED:"
       # A name that CTest cannot hand over, such as one with a semicolon, must not pass unrun.
       FAIL_REGULAR_EXPRESSION "No test cases matched;No tests ran")
