@@ -16,7 +16,9 @@ namespace sidestep::scheduler {
 struct PlacementNode {
   net::NodeKey key;
   std::string nickname;
+  std::string problem;  // not empty: cannot take part, and why
   bool has_data = false;
+  std::string data_problem;  // why has_data is false
   std::uint64_t memory_bytes = 0;
   std::int64_t layer_us = 0;  // forward and backward of one layer, one microbatch
   std::int64_t head_us = 0;
@@ -28,13 +30,15 @@ struct PlacementRequest {
   std::vector<PlacementNode> nodes;  // in key order
 };
 
-// Memory of one stage at one node: weights, gradients, second buffer, two moments (all float32), and saved
-// activations times slots.
+// Memory of one stage at one node, in bytes: weights, gradients, second buffer, two moments (all float32),
+// and saved activations times slots. An estimate from above for the activations.
 std::uint64_t stage_bytes(const JobSpec& job, std::int64_t stage);
 
-// Every stage gets at least one node, stage 0 only nodes with data; further nodes become replicas where
-// the stage is slowest. Errors: refused, with what is missing and by how much ("4 stages need 4 nodes, 3
-// are alive"; "stage 0 needs a node with data/kjv.txt, none has it: b3f1: no such file"; memory).
+// Each node holds at most one stage. Every stage gets at least one node, stage 0 only nodes with data;
+// further nodes become replicas where the stage is slowest, as long as there are microbatches for them; a
+// node that no stage fits or needs is left out. Each replica gets microbatches in proportion to its speed, at
+// least one where there are enough. Errors: refused, with what is missing and by how much ("4 stages need 4
+// nodes, 3 are alive"; "stage 0 needs a node with data/kjv.txt, none has it: b3f1: no such file"; memory).
 Result<Plan> place(const PlacementRequest& request);
 
 }  // namespace sidestep::scheduler

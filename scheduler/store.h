@@ -22,13 +22,13 @@ bool ended(JobState state);
 
 // A job as stored. Times are wall clock, 0: not yet.
 struct JobRow {
-  std::string id;               // "quickstart-1"
-  std::uint64_t submission = 0; // order in the queue, from 1
+  std::string id;                // "quickstart-1"
+  std::uint64_t submission = 0;  // order in the queue, from 1
   nlohmann::json spec;
   JobState state = JobState::queued;
-  std::string reason;           // why it ended
-  nlohmann::json plan;          // null before the first
-  net::View view;               // the job's members when it started
+  std::string reason;                   // why it ended
+  nlohmann::json plan;                  // null before the first
+  net::View view;                       // the job's members when it started
   std::optional<std::uint64_t> commit;  // last step committed
   double loss = 0;
   std::optional<double> validation_loss;
@@ -45,16 +45,26 @@ struct StoredLine {
   net::LogLine line;
 };
 
-struct PutJob { JobRow row; };
-struct PutView { net::View view; };
-struct AppendRecord { std::string job; std::uint64_t step = 0; nlohmann::json record; };  // a repeated step is ignored
-struct AppendLogs { std::vector<StoredLine> lines; };
+struct PutJob {
+  JobRow row;
+};
+struct PutView {
+  net::View view;
+};
+struct AppendRecord {
+  std::string job;
+  std::uint64_t step = 0;
+  nlohmann::json record;
+};  // a repeated step is ignored
+struct AppendLogs {
+  std::vector<StoredLine> lines;
+};
 
 using StoreChange = std::variant<PutJob, PutView, AppendRecord, AppendLogs>;
 
 struct ReadLogs {
-  std::string job;   // empty: all
-  std::string node;  // nickname or start of a key; empty: all
+  std::string job;                             // empty: all
+  std::string node;                            // nickname or start of a key; empty: all
   net::LogLevel level = net::LogLevel::debug;  // at least
   std::uint64_t after = 0;                     // lines with a larger id
   std::uint64_t limit = 1000;
@@ -64,8 +74,8 @@ struct ReadLogs {
 struct ReadRecord {
   std::string job;
   std::optional<std::uint64_t> step;  // that step only
-  std::uint64_t after = 0;            // steps after this, when `step` is not given
-  bool from_start = true;             // with step 0
+  std::uint64_t after = 0;            // steps larger than this, when `step` is not given
+  bool from_start = true;             // with step 0, when `after` is 0
   std::uint64_t limit = 100;
 };
 
