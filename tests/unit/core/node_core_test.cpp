@@ -1,0 +1,193 @@
+#include "daemon/core/node_core.h"
+
+#include <catch2/catch.hpp>
+
+#include "daemon/core/membership.h"
+#include "daemon/core/task_desk.h"
+#include "tests/unit/core/job_fixture.h"
+
+using namespace sidestep;
+using daemon::NodeCore;
+using daemon::NodeOutbox;
+using test::JobFixture;
+
+namespace {
+
+constexpr std::int64_t second = 1'000'000;
+const net::NodeKey scheduler_key = JobFixture::node(200);
+
+daemon::NodeOptions options() {
+  daemon::NodeOptions options;
+  options.key = JobFixture::node(1);
+  options.boot = 11;
+  options.scheduler = scheduler_key;
+  options.nickname = "node-1";
+  return options;
+}
+
+net::Welcome welcome(std::uint64_t term, net::BootId boot, std::uint64_t view) {
+  return {term, boot, 200'000, {view, {{JobFixture::node(1), 11, "node-1", "h:1"}}}};
+}
+
+template <class T>
+std::vector<T> messages(const NodeOutbox& out) {
+  std::vector<T> found;
+  for (const auto& action : out)
+    if (const auto* send = std::get_if<net::Send>(&action))
+      if (const T* message = std::get_if<T>(&send->envelope.message)) found.push_back(*message);
+  return found;
+}
+
+bool logs(const NodeOutbox& out, const std::string& text) {
+  for (const auto& action : out)
+    if (const auto* log = std::get_if<daemon::WriteLog>(&action))
+      if (log->line.text.find(text) != std::string::npos) return true;
+  return false;
+}
+
+void deliver(NodeCore& core, std::int64_t now_us, net::Message message, NodeOutbox& out,
+             std::uint64_t id = 0) {
+  core.on_message(now_us, scheduler_key, net::Channel::control, {7, id, std::move(message)}, out);
+  core.check_invariants();
+}
+
+}  // namespace
+
+TEST_CASE("NodeCore: says Hello until welcomed, then sends heartbeats") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  CHECK(messages<net::Hello>(out).size() == 1);
+  out.clear();
+  core.on_tick(second / 2, out);
+  CHECK(out.empty());
+  core.on_tick(second, out);
+  CHECK(messages<net::Hello>(out).size() == 1);
+  out.clear();
+  deliver(core, second, welcome(1, 7, 1), out);
+  CHECK(logs(out, "joined, view 1 of 1 nodes"));
+  core.on_tick(second + 1, out);
+  core.on_tick(second + 200'001, out);
+  CHECK(messages<net::Heartbeat>(out).size() == 2);
+}
+
+TEST_CASE("NodeCore: a restarted scheduler is greeted anew, an older or copied one is not followed") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(2, 7, 3), out);
+  core.on_tick(0, out);
+  out.clear();
+
+  deliver(core, 1, net::HeartbeatReply{1, 1, 5, 3}, out);
+  CHECK(logs(out, "a scheduler of term 1 is not followed, term 2 was seen"));
+  deliver(core, 1, net::HeartbeatReply{1, 2, 8, 3}, out);
+  CHECK(logs(out, "a second scheduler claims term 2"));
+  CHECK(messages<net::Hello>(out).empty());
+
+  deliver(core, 2, net::HeartbeatReply{1, 3, 9, 3}, out);
+  core.on_tick(3, out);
+  CHECK(messages<net::Hello>(out).size() == 1);
+}
+
+TEST_CASE("NodeCore: a view without this node makes it join anew") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  deliver(core, 1, net::ViewUpdate{1, {2, {}}}, out, 5);
+  CHECK(logs(out, "declared dead"));
+  CHECK(messages<net::Ack>(out).size() == 1);
+  core.on_tick(2, out);
+  CHECK(messages<net::Hello>(out).size() == 1);
+}
+
+TEST_CASE("NodeCore: a refusal stops it with status 1 and the reason") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, net::Refusal{"another daemon with this key is running"}, out);
+  const auto* stop = std::get_if<daemon::Stop>(&out.back());
+  REQUIRE(stop);
+  CHECK(stop->status == 1);
+  CHECK_THAT(stop->reason, Catch::Contains("another daemon with this key"));
+}
+
+TEST_CASE("NodeCore: control messages of others than the scheduler are dropped and named") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  out.clear();
+  core.on_message(0, JobFixture::node(9), net::Channel::control, {1, 4, net::EndJob{"job-1", ""}}, out);
+  CHECK(logs(out, "dropped EndJob from 0900"));
+  CHECK(messages<net::Ack>(out).empty());
+}
+
+TEST_CASE("NodeCore: a plan that cannot be read is a fault that names the problem") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  deliver(core, 0, net::StartJob{"job-1", nlohmann::json::object(), nlohmann::json::object(), {}}, out, 3);
+  const auto faults = messages<net::JobFault>(out);
+  REQUIRE(faults.size() == 1);
+  CHECK(faults[0].scope.job == "job-1");
+  CHECK_FALSE(faults[0].reason.empty());
+}
+
+TEST_CASE("NodeCore: SIGTERM says goodbye and stops with status 0") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  core.on_stop(1, "SIGTERM", out);
+  CHECK(messages<net::Goodbye>(out).size() == 1);
+  const auto* stop = std::get_if<daemon::Stop>(&out.back());
+  REQUIRE(stop);
+  CHECK(stop->status == 0);
+}
+
+TEST_CASE("NodeCore: log lines reach the scheduler in numbered batches") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  core.on_note(0, net::LogLevel::warning, "first", out);
+  core.on_tick(1, out);
+  core.on_note(2, net::LogLevel::warning, "second", out);
+  core.on_tick(3, out);
+  const auto batches = messages<net::LogBatch>(out);
+  REQUIRE(batches.size() == 2);
+  CHECK(batches[0].first == 1);
+  CHECK(batches[0].lines.back().text == "first");
+  CHECK(batches[1].first == batches[0].first + batches[0].lines.size());
+}
+
+TEST_CASE("TaskDesk: one task at a time, in order, and an abandoned one only frees the desk") {
+  daemon::TaskDesk desk;
+  NodeOutbox out;
+  std::vector<int> done;
+  const auto completed = [&](std::size_t started) {
+    daemon::Completion completion;
+    completion.id = std::get<daemon::StartTask>(out[started]).id;
+    return completion;
+  };
+  const auto note = [&](int number) {
+    return [&done, number](std::int64_t, const daemon::Completion&) { done.push_back(number); };
+  };
+  desk.queue(daemon::DropJob{}, note(1), out);
+  desk.queue(daemon::DropJob{}, note(2), out);
+  REQUIRE(out.size() == 1);
+  desk.on_completion(0, completed(0), out);
+  CHECK(done == std::vector<int>{1});
+  REQUIRE(out.size() == 2);
+  desk.abandon();
+  CHECK_FALSE(desk.free());
+  desk.on_completion(0, completed(1), out);
+  CHECK(done == std::vector<int>{1});
+  CHECK(desk.free());
+}
