@@ -1,0 +1,80 @@
+// CommitReport: the run record grows by one step, and the job's row follows.
+#include "scheduler/record.h"
+#include "scheduler/scheduler_state.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+// Of one step's speed in the smoothed one.
+constexpr double smoothing = 0.2;
+// Reports that may wait for an earlier one; the lead origin sends them in order, few at a time.
+constexpr std::size_t early_reports_max = 64;
+
+std::uint64_t next_step(const JobRow& job) { return job.commit ? *job.commit + 1 : 0; }
+
+void follow_speed(JobRow& job, const RecordStep& step) {
+  if (step.tokens == 0 || step.duration_us <= 0) return;
+  const double now = static_cast<double>(step.tokens) * 1e6 / static_cast<double>(step.duration_us);
+  job.tokens_per_s = job.tokens_per_s == 0 ? now : job.tokens_per_s + smoothing * (now - job.tokens_per_s);
+}
+
+}  // namespace
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::CommitReport& report) {
+  const Node* node = sender(peer, envelope);
+  if (node == nullptr) return;
+  const bool current = active && active->id == report.scope.job && active->plan.stages_of.contains(peer);
+  if (!current || report.scope.step < next_step(row(active->id))) {
+    acknowledge(peer, envelope);  // out of date: the job has ended or the step is kept already
+    return;
+  }
+  if (peer != active->plan.lead_origin()) {
+    log(net::LogLevel::warning, active->id,
+        "dropped a CommitReport from " + label(node->member) + ": it is not the lead origin");
+    acknowledge(peer, envelope);
+    return;
+  }
+  if (report.scope.step > next_step(row(active->id))) {
+    // Not acknowledged: should this scheduler restart, it must come again.
+    if (active->early_reports.size() < early_reports_max)
+      active->early_reports.insert_or_assign(report.scope.step, Active::Report{peer, envelope});
+    return;
+  }
+  take_report(peer, envelope, report);
+  while (active) {
+    auto early = active->early_reports.extract(next_step(row(active->id)));
+    if (early.empty()) return;
+    const Active::Report& waiting = early.mapped();
+    take_report(waiting.peer, waiting.envelope, std::get<net::CommitReport>(waiting.envelope.message));
+  }
+}
+
+void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Envelope& envelope,
+                                       const net::CommitReport& report) {
+  const Result<RecordStep> parsed = parse_record_step(report.record);
+  if (!parsed.ok() || parsed.value().step != report.scope.step) {
+    acknowledge(peer, envelope);
+    end_active(JobState::failed, label(nodes.at(peer).member) + ": sent no proper run record of step " +
+                                     std::to_string(report.scope.step) + ": " +
+                                     (parsed.ok() ? "it is of another step" : parsed.status().message()));
+    return;
+  }
+  const RecordStep& step = parsed.value();
+  JobRow& job = row(active->id);
+  // Stored first: what is acknowledged is never asked for again.
+  persist(AppendRecord{job.id, step.step, report.record});
+  if (job.state == JobState::starting) {
+    set_state(job, JobState::running);
+    log(net::LogLevel::info, job.id, "all stages are ready, training starts");
+  }
+  job.commit = step.step;
+  if (step.loss) job.loss = *step.loss;
+  if (step.validation_loss) job.validation_loss = step.validation_loss;
+  follow_speed(job, step);
+  save(job);
+  acknowledge(peer, envelope);
+  if (report.last) end_active(JobState::done, "");
+}
+
+}  // namespace sidestep::scheduler

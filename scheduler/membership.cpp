@@ -1,0 +1,150 @@
+// Who is alive: Hello, Heartbeat, Goodbye, silence and closed connections, and the views that follow.
+#include <algorithm>
+
+#include "scheduler/scheduler_state.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+std::string ms_text(std::int64_t us) { return std::to_string(us / 1000) + " ms"; }
+
+}  // namespace
+
+std::string SchedulerCore::State::label(const net::Member& member) {
+  return "node " + member.key.short_name() + " (" + member.nickname + ", " + member.data_address + ")";
+}
+
+SchedulerCore::State::Node* SchedulerCore::State::sender(const net::NodeKey& peer,
+                                                         const net::Envelope& envelope) {
+  const auto node = nodes.find(peer);
+  if (node != nodes.end() && node->second.member.boot == envelope.boot && node->second.greeted)
+    return &node->second;
+  log(net::LogLevel::debug, "",
+      "dropped " + std::string(net::name_of(envelope.message)) + " from " + peer.short_name() +
+          ": it is no member now; it says Hello first");
+  return nullptr;
+}
+
+bool SchedulerCore::State::all_greeted() const {
+  return std::all_of(nodes.begin(), nodes.end(), [](const auto& entry) { return entry.second.greeted; });
+}
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::Hello& hello) {
+  const auto known = nodes.find(peer);
+  if (known != nodes.end() && known->second.member.boot != envelope.boot) {
+    const Node& other = known->second;
+    const bool other_lives =
+        other.heard && !other.closed_us && now_us - other.heard_us < options.silent_dead_us;
+    if (other_lives) {
+      const std::string reason = "another daemon with this key is running (" + other.member.nickname + ", " +
+                                 other.member.data_address + "); give this one its own key";
+      log(net::LogLevel::warning, "", "refused a daemon at " + hello.data_address + ": " + reason);
+      send(peer, envelope.boot, net::Refusal{reason});
+      return;
+    }
+    declare_dead(peer, "started anew");
+  }
+  if (!nodes.contains(peer)) {
+    join(peer, envelope, hello);
+    return;
+  }
+  Node& node = nodes[peer];
+  const bool first = !node.greeted;
+  node.greeted = true;
+  node.resources = hello.resources;
+  node.progress = hello.progress;
+  welcome(node);
+  if (first) log(net::LogLevel::info, "", label(node.member) + " is back after the scheduler's restart");
+  job_meets_node(node);
+}
+
+void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& envelope,
+                                const net::Hello& hello) {
+  std::erase_if(seen_logs, [&](const auto& entry) {
+    return entry.first.first == key && entry.first.second != envelope.boot;  // of a run that is over
+  });
+  Node& node = nodes[key];
+  node.member = {key, envelope.boot, hello.nickname, hello.data_address};
+  node.resources = hello.resources;
+  node.progress = hello.progress;
+  node.greeted = node.heard = true;
+  node.heard_us = now_us;
+  publish_view();
+  welcome(node);
+  log(net::LogLevel::info, "",
+      label(node.member) + " joined, " + hello.resources.device + ", " +
+          std::to_string(hello.resources.threads) + (hello.resources.threads == 1 ? " thread" : " threads") +
+          "; view " + std::to_string(view.number) + " of " + std::to_string(nodes.size()) +
+          (nodes.size() == 1 ? " node" : " nodes"));
+  job_meets_node(node);
+}
+
+void SchedulerCore::State::welcome(const Node& node) {
+  send(node.member.key, node.member.boot, net::Welcome{term, options.boot, options.heartbeat_us, view});
+}
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::Heartbeat& heartbeat) {
+  // Answered for strangers too: term, boot and view tell them that they must say Hello.
+  send(peer, envelope.boot, net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number});
+  const auto node = nodes.find(peer);
+  if (node != nodes.end() && node->second.member.boot == envelope.boot)
+    node->second.progress = heartbeat.progress;
+}
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::Goodbye& goodbye) {
+  const auto node = nodes.find(peer);
+  if (node == nodes.end() || node->second.member.boot != envelope.boot) return;
+  declare_dead(peer, "stopped on purpose (" + goodbye.reason + ")");
+}
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope&, const net::Ack& ack) {
+  courier.on_ack(peer, ack);
+  std::erase_if(ending, [&](const auto& entry) {
+    return entry.second == peer && std::find(ack.ids.begin(), ack.ids.end(), entry.first) != ack.ids.end();
+  });
+}
+
+void SchedulerCore::State::find_deaths() {
+  std::vector<std::pair<net::NodeKey, std::string>> dead;
+  for (const auto& [key, node] : nodes) {
+    const std::int64_t silent_us = now_us - node.heard_us;
+    if (node.closed_us && now_us - *node.closed_us >= options.closed_dead_us)
+      dead.emplace_back(key, "its connection was closed " + ms_text(now_us - *node.closed_us) +
+                                 " ago, limit " + ms_text(options.closed_dead_us));
+    else if (silent_us >= options.silent_dead_us)
+      dead.emplace_back(key,
+                        "silent for " + ms_text(silent_us) + ", limit " + ms_text(options.silent_dead_us));
+  }
+  for (const auto& [key, why] : dead) declare_dead(key, why);
+}
+
+void SchedulerCore::State::declare_dead(const net::NodeKey& key, const std::string& why) {
+  const auto it = nodes.find(key);
+  SIDESTEP_ASSERT(it != nodes.end());
+  const net::Member member = it->second.member;
+  nodes.erase(it);
+  courier.drop_if([&](const net::NodeKey& peer, const net::Message&) { return peer == key; });
+  std::erase_if(ending, [&](const auto& entry) { return entry.second == key; });
+  publish_view();
+  log(net::LogLevel::warning, "",
+      label(member) + ": " + why + "; view " + std::to_string(view.number) + " of " +
+          std::to_string(nodes.size()) + (nodes.size() == 1 ? " node" : " nodes"));
+  job_loses_node(member, why);
+}
+
+void SchedulerCore::State::publish_view() {
+  ++view.number;
+  view.members.clear();
+  for (const auto& [key, node] : nodes) view.members.push_back(node.member);
+  persist(PutView{view});
+  courier.drop_if([](const net::NodeKey&, const net::Message& message) {
+    return std::holds_alternative<net::ViewUpdate>(message);
+  });
+  for (const auto& [key, node] : nodes)
+    if (node.greeted) post(node, net::ViewUpdate{term, view});
+}
+
+}  // namespace sidestep::scheduler

@@ -1,0 +1,294 @@
+// A job's way: queued, preparing (who can take part, and how fast), starting (the plan is out), running, and
+// one of three ends.
+#include <algorithm>
+
+#include "scheduler/scheduler_state.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+bool legal(JobState from, JobState to) {
+  switch (from) {
+    case JobState::queued:
+      return to == JobState::preparing || to == JobState::cancelled || to == JobState::failed;
+    // Back to queued: the scheduler restarted and asks everybody again.
+    case JobState::preparing:
+      return to == JobState::starting || to == JobState::queued || ended(to);
+    case JobState::starting:
+      return to == JobState::running || to == JobState::failed || to == JobState::cancelled;
+    case JobState::running:
+      return ended(to);
+    case JobState::done:
+    case JobState::failed:
+    case JobState::cancelled:
+      return false;
+  }
+  return false;
+}
+
+std::string stage_list(const std::vector<std::uint32_t>& stages) {
+  std::string text = stages.size() == 1 ? "stage " : "stages ";
+  for (std::size_t i = 0; i < stages.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(stages[i]);
+  return text;
+}
+
+}  // namespace
+
+JobRow* SchedulerCore::State::find_row(const std::string& id) {
+  for (auto& [submission, one] : jobs)
+    if (one.id == id) return &one;
+  return nullptr;
+}
+
+JobRow& SchedulerCore::State::row(const std::string& id) {
+  JobRow* found = find_row(id);
+  SIDESTEP_ASSERT(found != nullptr);
+  return *found;
+}
+
+void SchedulerCore::State::set_state(JobRow& job, JobState to) {
+  SIDESTEP_ASSERT(legal(job.state, to));
+  job.state = to;
+}
+
+void SchedulerCore::State::start_next_job() {
+  // Nodes that were members before a restart are back or dead within the silence limit; a job that has just
+  // ended is waited for, so that no node holds two.
+  if (active || !all_greeted() || !ending.empty()) return;
+  const auto next = std::find_if(jobs.begin(), jobs.end(),
+                                 [](const auto& entry) { return entry.second.state == JobState::queued; });
+  if (next == jobs.end()) return;
+  JobRow& job = next->second;
+  Result<JobSpec> spec = parse_job(job.spec, job.id);
+  if (!spec.ok()) {
+    // Stored by a version that knew other keys.
+    job.reason = spec.status().message();
+    job.ended_us = wall_us();
+    set_state(job, JobState::failed);
+    save(job);
+    log(net::LogLevel::error, job.id, "job failed: " + job.reason);
+    return;
+  }
+  active.emplace();
+  active->id = job.id;
+  active->spec = std::move(spec).value();
+  active->deadline_us = now_us + options.prepare_limit_us;
+  job.started_us = wall_us();
+  set_state(job, JobState::preparing);
+  save(job);
+  log(net::LogLevel::info, job.id,
+      "job starts: asks " + std::to_string(nodes.size()) + (nodes.size() == 1 ? " node" : " nodes") +
+          " for their speed, memory and data");
+  for (const auto& [key, node] : nodes) ask_to_prepare(node);
+  plan_when_prepared();
+}
+
+void SchedulerCore::State::ask_to_prepare(const Node& node) {
+  if (!active->answers.try_emplace(node.member.key).second) return;
+  post(node, net::PrepareJob{active->id, row(active->id).spec});
+}
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::Prepared& prepared) {
+  const Node* node = sender(peer, envelope);
+  if (node == nullptr) return;
+  acknowledge(peer, envelope);
+  if (!active || active->id != prepared.job || row(active->id).state != JobState::preparing) return;
+  const auto answer = active->answers.find(peer);
+  if (answer == active->answers.end() || answer->second) return;
+  answer->second = prepared;
+  log(prepared.problem.empty() ? net::LogLevel::info : net::LogLevel::warning, prepared.job,
+      label(node->member) + ": " +
+          (prepared.problem.empty() ? "layer " + std::to_string(prepared.layer_us) + " us, head " +
+                                          std::to_string(prepared.head_us) + " us, " +
+                                          std::to_string(prepared.memory_bytes >> 20) + " MiB" +
+                                          (prepared.has_data ? ", has the data" : "")
+                                    : prepared.problem));
+  plan_when_prepared();
+}
+
+void SchedulerCore::State::plan_when_prepared() {
+  if (!active || active->planning || row(active->id).state != JobState::preparing) return;
+  const bool all = std::all_of(active->answers.begin(), active->answers.end(),
+                               [](const auto& answer) { return answer.second.has_value(); });
+  if (!all && now_us < active->deadline_us) return;
+  settle_digest();
+  active->planning = next_id++;
+  out->push_back(StartPlanning{*active->planning, placement_request(active->plan.epoch + 1)});
+}
+
+// A job without a digest takes that of the lowest key that has the file; from then on all must have the same.
+void SchedulerCore::State::settle_digest() {
+  if (!active->spec.data.digest.empty()) return;
+  for (const auto& [key, answer] : active->answers) {
+    if (!answer || !answer->has_data || !answer->problem.empty() || answer->data_digest.empty()) continue;
+    JobSpec spec = active->spec;
+    spec.data.digest = answer->data_digest;
+    JobRow& job = row(active->id);
+    // Digests come from peers: one that would make the job unreadable is as good as none.
+    if (!parse_job(to_json(spec), active->id).ok()) continue;
+    active->spec = std::move(spec);
+    job.spec = to_json(active->spec);
+    save(job);
+    return;
+  }
+}
+
+PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
+  PlacementRequest request{epoch, active->spec, {}};
+  for (const auto& [key, answer] : active->answers) {
+    PlacementNode& node = request.nodes.emplace_back();
+    node.key = key;
+    node.nickname = nodes.at(key).member.nickname;
+    if (!answer) {
+      node.problem = "no answer to PrepareJob in " + std::to_string(options.prepare_limit_us / 1000) + " ms";
+      continue;
+    }
+    node.problem = answer->problem;
+    node.memory_bytes = answer->memory_bytes;
+    node.layer_us = std::max<std::int64_t>(0, answer->layer_us);
+    node.head_us = std::max<std::int64_t>(0, answer->head_us);
+    node.has_data = answer->has_data && answer->data_digest == active->spec.data.digest;
+    node.data_problem = answer->data_problem;
+    if (answer->has_data && !node.has_data) {
+      node.data_problem = active->spec.data.path + " is another file there: it has " + answer->data_digest +
+                          ", the job's has " + active->spec.data.digest;
+      log(net::LogLevel::warning, active->id, label(nodes.at(key).member) + ": " + node.data_problem);
+    }
+  }
+  return request;
+}
+
+void SchedulerCore::State::adopt(Plan plan) {
+  JobRow& job = row(active->id);
+  active->plan = std::move(plan);
+  job.view = {view.number, {}};
+  for (const auto& [key, stages] : active->plan.stages_of) {
+    // Had it died meanwhile, this plan would have been asked for anew.
+    const auto node = nodes.find(key);
+    SIDESTEP_ASSERT(node != nodes.end());
+    job.view.members.push_back(node->second.member);
+  }
+  job.plan = to_json(active->plan);
+  set_state(job, JobState::starting);
+  save(job);
+  std::string text = "plan " + std::to_string(active->plan.epoch) + ":";
+  for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage) {
+    text += (stage == 0 ? " stage " : "; stage ") + std::to_string(stage) + " on";
+    for (const net::NodeKey& key : active->plan.replicas(stage)) text += ' ' + nodes.at(key).member.nickname;
+  }
+  log(net::LogLevel::info, job.id, text);
+  for (const net::Member& member : job.view.members) send_start(nodes.at(member.key));
+}
+
+void SchedulerCore::State::send_start(const Node& node) {
+  const JobRow& job = row(active->id);
+  post(node, net::StartJob{job.id, job.spec, job.plan, job.view});
+}
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::JobFault& fault) {
+  const Node* node = sender(peer, envelope);
+  if (node == nullptr) return;
+  acknowledge(peer, envelope);
+  if (!active || active->id != fault.scope.job) return;
+  end_active(JobState::failed,
+             label(node->member) + ": " + fault.reason + " (step " + std::to_string(fault.scope.step) + ")");
+}
+
+void SchedulerCore::State::end_active(JobState state, const std::string& reason) {
+  SIDESTEP_ASSERT(active && ended(state));
+  JobRow& job = row(active->id);
+  const bool planned = job.state == JobState::starting || job.state == JobState::running;
+  job.reason = reason;
+  job.ended_us = wall_us();
+  set_state(job, state);
+  save(job);
+  const net::LogLevel level = state == JobState::failed ? net::LogLevel::error : net::LogLevel::info;
+  log(level, job.id, "job " + std::string(to_string(state)) + (reason.empty() ? "" : ": " + reason));
+  const auto of_this_job = [&](const net::NodeKey&, const net::Message& message) {
+    const auto* prepare = std::get_if<net::PrepareJob>(&message);
+    const auto* start = std::get_if<net::StartJob>(&message);
+    return (prepare != nullptr && prepare->job == job.id) || (start != nullptr && start->job == job.id);
+  };
+  courier.drop_if(of_this_job);
+  for (const auto& [key, node] : nodes)
+    if (planned ? active->plan.stages_of.contains(key) : active->answers.contains(key))
+      post_end(node, job.id, reason);
+  active.reset();
+}
+
+void SchedulerCore::State::post_end(const Node& node, const std::string& job, const std::string& reason) {
+  ending[post(node, net::EndJob{job, reason})] = node.member.key;
+}
+
+void SchedulerCore::State::job_meets_node(const Node& node) {
+  const std::string held = node.progress ? node.progress->job : "";
+  if (!held.empty() && (!active || active->id != held)) {
+    const JobRow* job = find_row(held);
+    post_end(node, held, job == nullptr ? "this scheduler does not know the job" : job->reason);
+  }
+  if (!active) return;
+  const JobState state = row(active->id).state;
+  if (state == JobState::preparing && node.greeted) ask_to_prepare(node);
+  // After a restart of the scheduler: whoever missed the start gets it again.
+  if (state == JobState::starting && held != active->id && active->plan.stages_of.contains(node.member.key))
+    send_start(node);
+}
+
+void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
+  if (!active) return;
+  const JobRow& job = row(active->id);
+  if (job.state == JobState::preparing) {
+    active->answers.erase(member.key);
+    active->planning.reset();  // a plan that names it would be void
+    plan_when_prepared();
+    return;
+  }
+  const auto held = active->plan.stages_of.find(member.key);
+  if (held == active->plan.stages_of.end()) return;
+  std::vector<std::uint32_t> lost, kept;
+  for (const std::uint32_t stage : held->second)
+    (active->plan.replicas(stage).size() == 1 ? lost : kept).push_back(stage);
+  std::string reason = label(member) + ": " + why;
+  if (!lost.empty())
+    reason += "; " + stage_list(lost) + (lost.size() == 1 ? " has no replica left" : " have no replica left");
+  if (!kept.empty())
+    reason += "; " + stage_list(kept) +
+              (kept.size() == 1 ? " still has a replica, but" : " still have a replica each, but") +
+              " a lost node ends the job in this version";
+  reason += job.commit ? "; last commit: step " + std::to_string(*job.commit) : "; before the first commit";
+  end_active(JobState::failed, reason);
+}
+
+void SchedulerCore::State::resume_active() {
+  for (auto& [submission, job] : jobs) {
+    if (job.state == JobState::preparing) {
+      set_state(job, JobState::queued);
+      save(job);
+    }
+    if (job.state != JobState::starting && job.state != JobState::running) continue;
+    SIDESTEP_ASSERT(!active);
+    Result<JobSpec> spec = parse_job(job.spec, job.id);
+    Result<Plan> plan = parse_plan(job.plan);
+    active.emplace();
+    active->id = job.id;
+    if (!spec.ok() || !plan.ok()) {
+      end_active(JobState::failed, "cannot go on after the scheduler's restart: " +
+                                       (spec.ok() ? plan.status().message() : spec.status().message()));
+      continue;
+    }
+    active->spec = std::move(spec).value();
+    active->plan = std::move(plan).value();
+    for (const net::Member& member : job.view.members) {
+      const auto node = nodes.find(member.key);
+      if (node != nodes.end() && node->second.member.boot == member.boot) continue;
+      // The end of the job was decided but not yet stored when the scheduler stopped.
+      job_loses_node(member, "was lost when the scheduler stopped");
+      break;
+    }
+    if (active) log(net::LogLevel::info, job.id, "job goes on after the scheduler's restart");
+  }
+}
+
+}  // namespace sidestep::scheduler

@@ -1,0 +1,338 @@
+// What operators ask.
+#include "scheduler/requests.h"
+
+#include <algorithm>
+
+#include "scheduler/json_reader.h"
+#include "scheduler/options.h"
+#include "scheduler/record.h"
+#include "scheduler/scheduler_state.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+// Silence after which people are told; a node is dead only later.
+constexpr std::int64_t silent_shown_us = 1'000'000;
+// Lines that nodes ship after a job's end still belong to it.
+constexpr std::int64_t log_grace_us = 1'500'000;
+constexpr std::size_t replies_kept = 256;
+constexpr std::uint64_t lines_max = 10'000;
+constexpr std::uint64_t steps_max = 1'000;
+constexpr std::size_t jobs_named_max = 5;
+
+nlohmann::json optional_json(const std::optional<double>& value) {
+  return value ? number_json(*value) : nlohmann::json();
+}
+
+std::string string_of(const nlohmann::json& body, const char* key) {
+  const auto it = body.find(key);
+  return it != body.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+}  // namespace
+
+nlohmann::json line_to_json(const StoredLine& stored) {
+  return {{"id", stored.id},
+          {"time_us", stored.line.wall_us},
+          {"level", to_string(stored.line.level)},
+          {"node", stored.node.hex()},
+          {"nickname", stored.nickname},
+          {"job", stored.line.job},
+          {"stage", stored.line.stage ? nlohmann::json(*stored.line.stage) : nlohmann::json()},
+          {"text", stored.line.text}};
+}
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::Request& request) {
+  const RequestName name{peer, envelope.boot, request.number};
+  if (const auto known = replies.find(name); known != replies.end()) {
+    send(peer, envelope.boot, known->second);
+    return;
+  }
+  bool later = false;
+  net::Reply reply = answer(peer, envelope, request, later);
+  if (later) return;
+  reply.number = request.number;
+  if (request.verb == "submit" || request.verb == "cancel") {
+    replies[name] = reply;
+    replies_by_age.push_back(name);
+    if (replies_by_age.size() > replies_kept) {
+      replies.erase(replies_by_age.front());
+      replies_by_age.pop_front();
+    }
+  }
+  send(peer, envelope.boot, std::move(reply));
+}
+
+net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Envelope& envelope,
+                                        const net::Request& request, bool& later) {
+  const auto reply = [](const Result<nlohmann::json>& result) {
+    return result.ok()
+               ? net::Reply{0, Code::ok, "", result.value()}
+               : net::Reply{0, result.status().code(), result.status().message(), nlohmann::json::object()};
+  };
+  const auto refuse = [&](Status status) { return reply(std::move(status)); };
+  if (!options.operators.contains(peer)) {
+    log(net::LogLevel::warning, "",
+        "refused \"" + request.verb + "\" from " + peer.hex() + ": not an operator");
+    return refuse(Status::refused("key " + peer.hex() +
+                                  " is not an operator's; add it to \"operators\" in the "
+                                  "scheduler's config"));
+  }
+  const nlohmann::json body = request.body.is_null() ? nlohmann::json::object() : request.body;
+  if (!body.is_object()) return refuse(Status::invalid("the body of a request is a JSON object"));
+  if (request.verb == "submit") return reply(submit(body));
+  if (request.verb == "cancel") return reply(cancel(body));
+  if (request.verb == "status") return reply(status(body));
+  if (request.verb == "nodes") return reply(nlohmann::json{{"nodes", nodes_json()}});
+  if (request.verb == "jobs") {
+    nlohmann::json list = nlohmann::json::array();
+    for (const auto& [submission, job] : jobs) list.push_back(summary(job));
+    return reply(nlohmann::json{{"jobs", std::move(list)}});
+  }
+  if (request.verb != "logs" && request.verb != "record")
+    return refuse(Status::invalid("unknown request \"" + request.verb +
+                                  "\"; known: submit, jobs, status, cancel, nodes, logs, record"));
+
+  PendingQuery pending{peer, envelope.boot, request.number, request.verb, "", 0, 0};
+  Result<StoreQuery> query = query_for(request, pending);
+  if (!query.ok()) return refuse(query.status());
+  later = true;
+  const bool asked = std::any_of(queries.begin(), queries.end(), [&](const auto& entry) {
+    return entry.second.peer == peer && entry.second.boot == envelope.boot &&
+           entry.second.number == request.number;
+  });
+  if (asked) return {};
+  const std::uint64_t id = next_id++;
+  queries.emplace(id, std::move(pending));
+  out->push_back(StartQuery{id, std::move(query).value()});
+  return {};
+}
+
+Result<JobRow*> SchedulerCore::State::wanted_job(const nlohmann::json& body) {
+  const std::string id = string_of(body, "job");
+  if (JobRow* found = find_row(id)) return found;
+  if (jobs.empty()) return Status::not_found("no job \"" + id + "\"; none has been submitted yet");
+  std::string known;
+  std::size_t named = 0;
+  for (auto it = jobs.rbegin(); it != jobs.rend() && named < jobs_named_max; ++it, ++named)
+    known += (named == 0 ? "" : ", ") + it->second.id;
+  return Status::not_found("no job \"" + id + "\"; " +
+                           (jobs.size() > jobs_named_max ? "the newest are " : "known: ") + known);
+}
+
+Result<nlohmann::json> SchedulerCore::State::submit(const nlohmann::json& body) {
+  const auto spec = body.find("spec");
+  if (spec == body.end()) return Status::invalid("submit needs \"spec\", the job");
+  const std::string source = string_of(body, "source");
+  Result<JobSpec> parsed = parse_job(*spec, source.empty() ? "job" : source);
+  if (!parsed.ok()) return parsed.status();
+  JobRow job;
+  job.submission = jobs.empty() ? 1 : jobs.rbegin()->first + 1;
+  job.id = parsed.value().name + '-' + std::to_string(job.submission);
+  job.spec = to_json(parsed.value());
+  job.submitted_us = wall_us();
+  const std::string id = job.id;
+  save(job);
+  jobs.emplace(job.submission, std::move(job));
+  log(net::LogLevel::info, id, "job submitted");
+  return nlohmann::json{{"job", id}};
+}
+
+Result<nlohmann::json> SchedulerCore::State::cancel(const nlohmann::json& body) {
+  const Result<JobRow*> found = wanted_job(body);
+  if (!found.ok()) return found.status();
+  JobRow& job = *found.value();
+  if (ended(job.state))
+    return Status::refused("job \"" + job.id + "\" has ended already (" + std::string(to_string(job.state)) +
+                           ")");
+  if (active && active->id == job.id) {
+    end_active(JobState::cancelled, "cancelled by an operator");
+  } else {
+    job.reason = "cancelled by an operator";
+    job.ended_us = wall_us();
+    set_state(job, JobState::cancelled);
+    save(job);
+    log(net::LogLevel::info, job.id, "job cancelled while it was queued");
+  }
+  return nlohmann::json{{"job", job.id}};
+}
+
+Result<nlohmann::json> SchedulerCore::State::status(const nlohmann::json& body) {
+  nlohmann::json job;
+  if (body.contains("job")) {
+    const Result<JobRow*> found = wanted_job(body);
+    if (!found.ok()) return found.status();
+    job = summary(*found.value());
+  } else if (active) {
+    job = summary(row(active->id));
+  } else if (!jobs.empty()) {
+    job = summary(jobs.rbegin()->second);
+  }
+  return nlohmann::json{{"job", std::move(job)},
+                        {"nodes", nodes_json()},
+                        {"term", term},
+                        {"view", view.number},
+                        {"waiting", waiting_for()}};
+}
+
+Result<StoreQuery> SchedulerCore::State::query_for(const net::Request& request, PendingQuery& pending) {
+  // Options of a request are read like a file's: wrong ones are told, not guessed.
+  std::string job, node, level = "debug";
+  std::uint64_t step = 0, after = 0, limit = request.verb == "logs" ? 1'000 : 100;
+  bool tail = false;
+  OptionTable table;
+  table.add("job", job, "which job");
+  table.add("after", after, "only what follows this");
+  table.add("limit", limit, "at most so many")
+      .range(1, static_cast<double>(request.verb == "logs" ? lines_max : steps_max));
+  if (request.verb == "logs") {
+    table.add("node", node, "nickname or start of a key");
+    table.add("level", level, "at least").one_of({"debug", "info", "warning", "error"});
+    table.add("tail", tail, "the last ones");
+  } else {
+    table.add("step", step, "that step only");
+  }
+  const nlohmann::json body = request.body.is_null() ? nlohmann::json::object() : request.body;
+  Problems problems(request.verb);
+  table.read(body, problems);
+  if (!problems.empty()) return problems.status();
+  if (!job.empty() || request.verb == "record") {
+    const Result<JobRow*> found = wanted_job(body);
+    if (!found.ok()) return found.status();
+  }
+  pending.job = job;
+  pending.after = after;
+  pending.limit = limit;
+  if (request.verb == "logs")
+    return StoreQuery{ReadLogs{job, node, log_level_from_string(level).value(), after, limit, tail}};
+  ReadRecord read{job, {}, after, !body.contains("after"), limit};
+  if (body.contains("step")) read.step = step;
+  return StoreQuery{read};
+}
+
+void SchedulerCore::on_query_result(std::int64_t now_us, std::uint64_t id, const StoreRows& rows,
+                                    SchedulerOutbox& out) {
+  State& state = *state_;
+  state.now_us = now_us;
+  state.out = &out;
+  const auto found = state.queries.find(id);
+  if (found == state.queries.end()) return;
+  const State::PendingQuery pending = std::move(found->second);
+  state.queries.erase(found);
+  net::Reply reply{pending.number, rows.status.code(), rows.status.message(), nlohmann::json::object()};
+  if (rows.status.ok()) {
+    const JobRow* job = state.find_row(pending.job);
+    const bool over = job != nullptr && ended(job->state);
+    nlohmann::json list = nlohmann::json::array();
+    if (pending.verb == "logs") {
+      for (const StoredLine& line : rows.lines) list.push_back(line_to_json(line));
+      reply.body = {{"lines", std::move(list)},
+                    {"next", rows.lines.empty() ? pending.after : rows.lines.back().id},
+                    {"ended", over && rows.lines.size() < pending.limit &&
+                                  state.wall_us() - job->ended_us >= log_grace_us}};
+    } else {
+      for (const nlohmann::json& step : rows.steps) list.push_back(step);
+      const nlohmann::json next =
+          rows.steps.empty() ? nlohmann::json(pending.after) : rows.steps.back().at("step");
+      reply.body = {
+          {"header", to_json(RecordHeader{pending.job, job == nullptr ? nlohmann::json() : job->spec})},
+          {"steps", std::move(list)},
+          {"next", next},
+          {"ended", over && rows.steps.size() < pending.limit}};
+    }
+  }
+  state.send(pending.peer, pending.boot, std::move(reply));
+}
+
+nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
+  nlohmann::json stages = nlohmann::json::array();
+  std::uint64_t epoch = 0;
+  if (const Result<Plan> plan = parse_plan(job.plan); plan.ok()) {
+    epoch = plan.value().epoch;
+    for (std::uint32_t stage = 0; stage < plan.value().stage_count(); ++stage) {
+      nlohmann::json& holders = stages.emplace_back(nlohmann::json::array());
+      for (const net::NodeKey& key : plan.value().replicas(stage)) holders.push_back(key.hex());
+    }
+  }
+  nlohmann::json eta, steps;
+  if (const Result<JobSpec> spec = parse_job(job.spec, job.id); spec.ok()) {
+    steps = spec.value().steps;
+    const double left = static_cast<double>(spec.value().steps) - static_cast<double>(job.commit.value_or(0));
+    if (!ended(job.state) && job.tokens_per_s > 0)
+      eta = std::max(0.0, left) * static_cast<double>(spec.value().tokens_per_step()) / job.tokens_per_s;
+  }
+  return {{"id", job.id},
+          {"name", job.spec.value("name", job.id)},
+          {"state", to_string(job.state)},
+          {"reason", job.reason},
+          {"commit", job.commit ? nlohmann::json(*job.commit) : nlohmann::json()},
+          {"steps", steps},
+          {"loss", job.commit.value_or(0) > 0 ? number_json(job.loss) : nlohmann::json()},
+          {"validation_loss", optional_json(job.validation_loss)},
+          {"tokens_per_s", number_json(job.tokens_per_s)},
+          {"eta_s", eta},
+          {"submitted_us", job.submitted_us},
+          {"started_us", job.started_us},
+          {"ended_us", job.ended_us},
+          {"epoch", epoch},
+          {"stages", std::move(stages)}};
+}
+
+nlohmann::json SchedulerCore::State::nodes_json() const {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [key, node] : nodes) {
+    const std::int64_t silent_us = now_us - node.heard_us;
+    nlohmann::json stages = nlohmann::json::array();
+    if (active)
+      if (const auto held = active->plan.stages_of.find(key); held != active->plan.stages_of.end())
+        stages = held->second;
+    list.push_back({{"key", key.hex()},
+                    {"nickname", node.member.nickname},
+                    {"address", node.member.data_address},
+                    {"device", node.resources.device},
+                    {"threads", node.resources.threads},
+                    {"memory_bytes", node.resources.memory_bytes},
+                    {"state", silent_us > silent_shown_us || node.closed_us ? "silent" : "alive"},
+                    {"silent_ms", silent_us / 1000},
+                    {"job", node.progress ? nlohmann::json(node.progress->job) : nlohmann::json()},
+                    {"stages", std::move(stages)},
+                    {"activity", node.progress ? node.progress->activity : ""}});
+  }
+  return list;
+}
+
+std::string SchedulerCore::State::waiting_for() const {
+  const auto names = [&](const auto& wanted) {
+    std::string text;
+    for (const auto& [key, node] : nodes)
+      if (wanted(key, node)) text += (text.empty() ? "" : ", ") + node.member.nickname;
+    return text;
+  };
+  if (!active) {
+    const bool queued = std::any_of(jobs.begin(), jobs.end(),
+                                    [](const auto& entry) { return entry.second.state == JobState::queued; });
+    if (!queued) return "";
+    if (!all_greeted())
+      return "nodes that have not come back since the scheduler's restart: " +
+             names([](const auto&, const Node& node) { return !node.greeted; });
+    return "nodes that still drop the job before: " + names([&](const net::NodeKey& key, const Node&) {
+             return std::any_of(ending.begin(), ending.end(),
+                                [&](const auto& entry) { return entry.second == key; });
+           });
+  }
+  const auto job = std::find_if(jobs.begin(), jobs.end(),
+                                [&](const auto& entry) { return entry.second.id == active->id; });
+  SIDESTEP_ASSERT(job != jobs.end());
+  if (job->second.state == JobState::preparing)
+    return "measurements from " + names([&](const net::NodeKey& key, const Node&) {
+             const auto answer = active->answers.find(key);
+             return answer != active->answers.end() && !answer->second;
+           }) +
+           ", at most " +
+           std::to_string(std::max<std::int64_t>(0, active->deadline_us - now_us) / 1'000'000) + " s more";
+  if (job->second.state == JobState::starting) return "the first commit, once all stages have their weights";
+  return "";
+}
+
+}  // namespace sidestep::scheduler

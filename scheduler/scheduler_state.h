@@ -1,0 +1,172 @@
+// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, queue.cpp (a job's way
+// from queued to its end), commits.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "net/assert.h"
+#include "scheduler/scheduler_core.h"
+
+namespace sidestep::scheduler {
+
+// Which numbers have come so far, as ranges; for batches that arrive again or out of order.
+class SeenNumbers {
+ public:
+  // Marks [first, first + count); gives those that are new, ascending.
+  std::vector<std::uint64_t> add(std::uint64_t first, std::uint64_t count);
+
+ private:
+  std::map<std::uint64_t, std::uint64_t> ranges_;  // first -> one past the last; never touching each other
+};
+
+struct SchedulerCore::State {
+  // A member of the view.
+  struct Node {
+    net::Member member;
+    net::Resources resources;
+    bool greeted = false;  // said Hello to this run of the scheduler
+    bool heard = false;    // said anything to this run of the scheduler
+    std::int64_t heard_us = 0;
+    std::optional<std::int64_t> closed_us;  // its connection was closed then, nothing was heard since
+    std::optional<net::JobProgress> progress;
+  };
+
+  // The one job that is preparing, starting or running.
+  struct Active {
+    std::string id;
+    JobSpec spec;
+    // preparing
+    std::map<net::NodeKey, std::optional<net::Prepared>> answers;  // nodes asked
+    std::int64_t deadline_us = 0;
+    std::optional<std::uint64_t> planning;  // id of the question under way
+    // starting, running
+    Plan plan;
+    struct Report {
+      net::NodeKey peer;
+      net::Envelope envelope;
+    };
+    std::map<std::uint64_t, Report> early_reports;  // by step, not acknowledged yet
+  };
+
+  struct PendingQuery {
+    net::NodeKey peer;
+    net::BootId boot = 0;
+    std::uint64_t number = 0;
+    std::string verb;
+    std::string job;
+    std::uint64_t after = 0;
+    std::uint64_t limit = 0;
+  };
+
+  using RequestName = std::tuple<net::NodeKey, net::BootId, std::uint64_t>;
+
+  State(SchedulerOptions o, SavedState saved);
+
+  // ---- sending and telling
+  void send(const net::NodeKey& peer, net::BootId boot, net::Message message);
+  // Repeated until acknowledged or the node is dead. Gives the envelope's id.
+  std::uint64_t post(const Node& node, net::Message message);
+  void acknowledge(const net::NodeKey& peer, const net::Envelope& envelope);
+  void emit(std::vector<net::Send> sends);
+  void persist(StoreChange change) { out->push_back(Persist{std::move(change)}); }
+  void log(net::LogLevel level, const std::string& job, const std::string& text);
+  std::int64_t wall_us() const { return now_us + options.wall_offset_us; }
+
+  // ---- membership.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Hello& hello);
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Heartbeat& heartbeat);
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Goodbye& goodbye);
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Ack& ack);
+  void welcome(const Node& node);
+  void join(const net::NodeKey& key, const net::Envelope& envelope, const net::Hello& hello);
+  void declare_dead(const net::NodeKey& key, const std::string& why);
+  void find_deaths();
+  void publish_view();
+  // The member that sent this envelope and has greeted, or null: it must say Hello first, or it is another
+  // boot.
+  Node* sender(const net::NodeKey& peer, const net::Envelope& envelope);
+  bool all_greeted() const;
+  // "node b3f1 (n3, 10.0.0.4:7001)": how messages for people name a node.
+  static std::string label(const net::Member& member);
+
+  // ---- queue.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Prepared& prepared);
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::JobFault& fault);
+  void start_next_job();
+  void ask_to_prepare(const Node& node);
+  void plan_when_prepared();
+  PlacementRequest placement_request(std::uint64_t epoch);
+  void settle_digest();
+  void adopt(Plan plan);
+  void send_start(const Node& node);
+  void end_active(JobState state, const std::string& reason);
+  void post_end(const Node& node, const std::string& job, const std::string& reason);
+  // A node has joined, greeted again, or died.
+  void job_meets_node(const Node& node);
+  void job_loses_node(const net::Member& member, const std::string& why);
+  void resume_active();
+  JobRow& row(const std::string& id);
+  JobRow* find_row(const std::string& id);
+  void set_state(JobRow& row, JobState to);
+  void save(const JobRow& row) { persist(PutJob{row}); }
+
+  // ---- commits.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
+  void take_report(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
+
+  // ---- logs.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::LogBatch& batch);
+
+  // ---- requests.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Request& request);
+  net::Reply answer(const net::NodeKey& peer, const net::Envelope& envelope, const net::Request& request,
+                    bool& later);
+  Result<nlohmann::json> submit(const nlohmann::json& body);
+  Result<nlohmann::json> cancel(const nlohmann::json& body);
+  Result<nlohmann::json> status(const nlohmann::json& body);
+  Result<StoreQuery> query_for(const net::Request& request, PendingQuery& pending);
+  nlohmann::json summary(const JobRow& row) const;
+  nlohmann::json nodes_json() const;
+  std::string waiting_for() const;
+  Result<JobRow*> wanted_job(const nlohmann::json& body);
+
+  // Everything else a peer may send means nothing to a scheduler.
+  template <class Other>
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const Other&) {
+    log(net::LogLevel::warning, "",
+        "dropped " + std::string(net::name_of(envelope.message)) + " from " + peer.short_name() +
+            ": not for a scheduler");
+  }
+
+  void check_invariants() const;
+
+  const SchedulerOptions options;
+  const std::uint64_t term;
+  net::Courier courier;
+  net::View view;
+  std::map<net::NodeKey, Node> nodes;    // the view's members
+  std::map<std::uint64_t, JobRow> jobs;  // by submission
+  std::optional<Active> active;
+  // EndJob envelopes not acknowledged yet; the next job waits, so that no node holds two.
+  std::map<std::uint64_t, net::NodeKey> ending;
+  std::map<std::pair<net::NodeKey, net::BootId>, SeenNumbers> seen_logs;
+  // Replies to requests that change something: a repeated request gets the same one again.
+  std::map<RequestName, net::Reply> replies;
+  std::deque<RequestName> replies_by_age;
+  std::map<std::uint64_t, PendingQuery> queries;
+  std::uint64_t next_id = 1;  // of queries and plannings
+  std::optional<std::int64_t> last_tick_us;
+
+  // Of the event being handled.
+  std::int64_t now_us = 0;
+  SchedulerOutbox* out = nullptr;
+};
+
+}  // namespace sidestep::scheduler
