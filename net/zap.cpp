@@ -38,11 +38,11 @@ bool ZapHandler::turn() {
     request.push_back(message.to_string());
 
   const std::optional<NodeKey> key = key_in(request);
-  const Verdict verdict = key ? judge_(request[domain], *key, request[address]) : Verdict::refuse;
+  const bool admitted = key && judge_(request[domain], *key, request[address]);
   const std::string id = request.size() > request_id ? request[request_id] : "";
-  const char* code = verdict == Verdict::admit ? "200" : verdict == Verdict::refuse ? "400" : "300";
-  const std::string user_id = verdict == Verdict::admit ? key->hex() : "";
-  for (const std::string& part : {std::string(version), id, std::string(code), std::string(), user_id})
+  const std::string code = admitted ? "200" : "400";
+  const std::string user_id = admitted ? key->hex() : "";
+  for (const std::string& part : {std::string(version), id, code, std::string(), user_id})
     socket_.send(zmq::buffer(part), zmq::send_flags::dontwait | zmq::send_flags::sndmore);
   socket_.send(zmq::message_t(), zmq::send_flags::dontwait);
   return true;

@@ -17,14 +17,10 @@ namespace sidestep::net {
 
 class ZapHandler {
  public:
-  enum class Verdict {
-    admit,
-    refuse,  // 400: the other side is told and does not try again by itself
-    later,   // 300: the connection is closed and tried again
-  };
-  // `domain` is the ZAP domain of the socket, `address` the IP address of the other side.
-  using Judge =
-      std::function<Verdict(std::string_view domain, const NodeKey& key, const std::string& address)>;
+  // Whether to admit `key`. `domain` is the ZAP domain of the socket, `address` the IP address of the
+  // other side. Who is refused is told so (400). A temporary refusal (300) would be of no use: libzmq
+  // 4.3.4 may leave such a connection open until its handshake times out.
+  using Judge = std::function<bool(std::string_view domain, const NodeKey& key, const std::string& address)>;
 
   // Throws zmq::error_t if the context has a handler already.
   ZapHandler(boost::asio::io_context& io, zmq::context_t& context, Judge judge);

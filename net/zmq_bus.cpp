@@ -84,7 +84,7 @@ Result<std::unique_ptr<ZmqBus>> ZmqBus::create(boost::asio::io_context& io, ZmqB
     bus->zap_ = std::make_unique<ZapHandler>(
         io, *bus->context_,
         [self = bus.get()](std::string_view domain, const NodeKey& key, const std::string& address) {
-          return self->judge(domain, key, address);
+          return self->admits(domain, key, address);
         });
   if (Status status = bus->bind(bus->control_, bus->options_.control_bind); !status.ok()) return status;
   if (Status status = bus->bind(bus->data_, bus->options_.data_bind); !status.ok()) return status;
@@ -185,13 +185,12 @@ void ZmqBus::remove_peer(const NodeKey& peer, Channel channel) {
   side(channel).peers.erase(peer);
 }
 
-ZapHandler::Verdict ZmqBus::judge(std::string_view domain, const NodeKey& key, const std::string& address) {
+bool ZmqBus::admits(std::string_view domain, const NodeKey& key, const std::string& address) {
   const Side& its_side = domain == name_of_channel(Channel::control) ? control_ : data_;
-  if (its_side.peers.contains(key)) return ZapHandler::Verdict::admit;
+  if (its_side.peers.contains(key)) return true;
   drop("unknown " + key.short_name(),
        std::string(domain) + ": refused a connection from " + address + " with unknown key " + key.hex());
-  // Views reach nodes at different times: on data a key may be known in a moment.
-  return its_side.channel == Channel::control ? ZapHandler::Verdict::refuse : ZapHandler::Verdict::later;
+  return false;
 }
 
 LinkReport ZmqBus::link_report(const NodeKey& key, Channel channel) const {

@@ -95,7 +95,7 @@ class ZmqBus : public Bus {
   Side& side(Channel channel) { return channel == Channel::control ? control_ : data_; }
   const Side& side(Channel channel) const { return channel == Channel::control ? control_ : data_; }
 
-  ZapHandler::Verdict judge(std::string_view domain, const NodeKey& key, const std::string& address);
+  bool admits(std::string_view domain, const NodeKey& key, const std::string& address);
   bool turn(Side& side);
   void on_router_event(Side& side, std::uint16_t event, std::int32_t value);
   void on_router_message(Side& side, Received& received);

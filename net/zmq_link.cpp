@@ -15,8 +15,8 @@ constexpr int reconnect_ms = 100;
 constexpr int reconnect_ms_max = 1'000;
 constexpr int connect_timeout_ms = 5'000;
 constexpr int handshake_timeout_ms = 10'000;
-constexpr std::int64_t refused_retry_ms_first = 500;
-constexpr std::int64_t refused_retry_ms_max = 4'000;
+constexpr std::int64_t refused_retry_ms_first = 100;  // views reach two nodes at about the same time
+constexpr std::int64_t refused_retry_ms_max = 3'000;
 constexpr int messages_per_turn_max = 64;
 
 std::string bytes_of(const std::array<std::uint8_t, 32>& key) { return {key.begin(), key.end()}; }
@@ -57,9 +57,9 @@ void Link::open() {
     socket_.set(zmq::sockopt::curve_serverkey, bytes_of(options_.peer.bytes));
     socket_.set(zmq::sockopt::curve_publickey, bytes_of(options_.keys.public_key.bytes));
     socket_.set(zmq::sockopt::curve_secretkey, bytes_of(options_.keys.secret_key.bytes()));
-    monitor_ = std::make_unique<SocketMonitor>(
-        io_, context_, socket_, ZMQ_EVENT_ALL,
-        [this](std::uint16_t event, std::int32_t value) { on_event(event, value); });
+    monitor_ =
+        std::make_unique<SocketMonitor>(io_, context_, socket_, ZMQ_EVENT_ALL,
+                                        [this](std::uint16_t event, std::int32_t) { on_event(event); });
   } else {
     // Within one process there is no handshake to prove a key; the receiver takes the key from here.
     // The rest makes it unique among our sockets.
@@ -85,7 +85,7 @@ void Link::open_again_later() {
   retry_ms_ = std::clamp(2 * retry_ms_, refused_retry_ms_first, refused_retry_ms_max);
   timer_.expires_after(std::chrono::milliseconds(retry_ms_));
   timer_.async_wait([this, gone = gone_](const boost::system::error_code& error) {
-    if (error || *gone) return;
+    if (error || *gone || state_ == LinkState::up) return;
     close();
     open();
   });
@@ -109,7 +109,7 @@ bool Link::turn() {
   return true;
 }
 
-void Link::on_event(std::uint16_t event, std::int32_t value) {
+void Link::on_event(std::uint16_t event) {
   const bool failed_before =
       state_ == LinkState::handshake_failed_auth || state_ == LinkState::handshake_failed_protocol;
   switch (event) {
@@ -123,11 +123,12 @@ void Link::on_event(std::uint16_t event, std::int32_t value) {
       break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
       retry_ms_ = 0;
+      timer_.cancel();
       become(LinkState::up);
       break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
       become(LinkState::handshake_failed_auth);
-      if (value == 400) open_again_later();
+      open_again_later();
       break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
       become(LinkState::handshake_failed_protocol);

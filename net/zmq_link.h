@@ -67,7 +67,7 @@ class Link {
   void close();
   void open_again_later();
   bool turn();
-  void on_event(std::uint16_t event, std::int32_t value);
+  void on_event(std::uint16_t event);
   void become(LinkState state);
 
   boost::asio::io_context& io_;

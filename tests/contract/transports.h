@@ -111,7 +111,7 @@ class Inproc : public Zmq {
   static constexpr const char* nowhere = "inproc://nowhere";
 
   void start(Party& party, Role role) {
-    const std::string name = "inproc://" + party.key().hex();
+    const std::string name = "inproc://" + std::to_string(party.boot);
     Zmq::start(party, {.keys = {},
                        .control_bind = role == Role::scheduler ? name + "c" : "",
                        .data_bind = role == Role::node ? name + "d" : "",
