@@ -1,0 +1,36 @@
+// Flags that several commands share, and values with bounds, in the words that users see.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "net/status.h"
+
+namespace sidestep::cli {
+
+// A whole number in [low, high]: "--nodes: value 70000 is too large, at most 1024 allowed".
+CLI::Validator whole_number(std::int64_t low, std::int64_t high);
+// One of a few words: "--level: unknown value "warn"; did you mean "warning"?".
+CLI::Validator one_of(std::vector<std::string> words);
+
+// Where the operator's config file is when neither --config nor $SIDESTEP_CONFIG says so: where
+// `sidestep up` writes it.
+inline constexpr const char* default_operator_config = "run/swarm/operator.json";
+
+struct OperatorFlags {
+  std::string config = default_operator_config;
+  bool json = false;
+};
+
+// Adds --config and, unless the command reports nothing, --json.
+void add_operator_flags(CLI::App& command, OperatorFlags& flags, bool reports = true);
+
+// A description, a blank line and an example, as every help text has them.
+std::string with_example(const std::string& description, const std::string& example);
+
+// Prints "sidestep: MESSAGE" to standard error; the exit status that goes with the code.
+int fail(const Status& status);
+
+}  // namespace sidestep::cli

@@ -1,0 +1,85 @@
+// sidestep jobs, status, cancel, nodes: one question, one answer.
+#include <cstdio>
+#include <memory>
+
+#include "daemon/cli/commands.h"
+#include "daemon/cli/flags.h"
+#include "daemon/cli/operator_config.h"
+#include "daemon/cli/report.h"
+
+namespace sidestep::cli {
+namespace {
+
+struct JobFlags : OperatorFlags {
+  std::string job;
+};
+
+// Asks, and shows the answer as JSON or as `show` makes it.
+int ask_once(const OperatorFlags& flags, const std::string& verb, const nlohmann::json& body,
+             const std::function<std::string(const nlohmann::json&)>& show) {
+  auto client = connect(flags);
+  if (!client.ok()) return fail(client.status());
+  const auto reply = client.value()->ask(verb, body);
+  if (!reply.ok()) return fail(reply.status());
+  std::printf("%s", flags.json ? (reply.value().dump(2) + "\n").c_str() : show(reply.value()).c_str());
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_jobs(CLI::App& app, Chosen& chosen) {
+  auto flags = std::make_shared<OperatorFlags>();
+  CLI::App* command = app.add_subcommand(
+      "jobs", with_example("List all jobs, oldest first.", "sidestep jobs --config run/swarm/operator.json"));
+  add_operator_flags(*command, *flags);
+  command->callback([flags, &chosen] {
+    chosen = [flags] {
+      return ask_once(*flags, "jobs", nlohmann::json::object(),
+                      [](const auto& reply) { return jobs_table(reply.at("jobs")); });
+    };
+  });
+}
+
+void add_status(CLI::App& app, Chosen& chosen) {
+  auto flags = std::make_shared<JobFlags>();
+  CLI::App* command = app.add_subcommand(
+      "status", with_example("Show a job, what it waits for, its stages and all nodes.", "sidestep status quickstart-1"));
+  command->add_option("job", flags->job, "Job; without it the one that runs, or the newest")->type_name("JOB");
+  add_operator_flags(*command, *flags);
+  command->callback([flags, &chosen] {
+    chosen = [flags] {
+      nlohmann::json body = nlohmann::json::object();
+      if (!flags->job.empty()) body["job"] = flags->job;
+      return ask_once(*flags, "status", body, status_page);
+    };
+  });
+}
+
+void add_cancel(CLI::App& app, Chosen& chosen) {
+  auto flags = std::make_shared<JobFlags>();
+  CLI::App* command = app.add_subcommand("cancel", with_example("End a job.", "sidestep cancel quickstart-1"));
+  command->add_option("job", flags->job, "Job")->required()->type_name("JOB");
+  add_operator_flags(*command, *flags);
+  command->callback([flags, &chosen] {
+    chosen = [flags] {
+      return ask_once(*flags, "cancel", {{"job", flags->job}}, [](const auto& reply) {
+        return "job " + reply.at("job").template get<std::string>() + " is cancelled\n";
+      });
+    };
+  });
+}
+
+void add_nodes(CLI::App& app, Chosen& chosen) {
+  auto flags = std::make_shared<OperatorFlags>();
+  CLI::App* command =
+      app.add_subcommand("nodes", with_example("List the nodes and what they do.", "sidestep nodes --json"));
+  add_operator_flags(*command, *flags);
+  command->callback([flags, &chosen] {
+    chosen = [flags] {
+      return ask_once(*flags, "nodes", nlohmann::json::object(),
+                      [](const auto& reply) { return nodes_table(reply.at("nodes")); });
+    };
+  });
+}
+
+}  // namespace sidestep::cli

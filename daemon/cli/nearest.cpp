@@ -1,0 +1,22 @@
+#include "daemon/cli/nearest.h"
+
+#include <algorithm>
+
+#include "scheduler/options.h"
+
+namespace sidestep::cli {
+
+std::string nearest(std::string_view typed, const std::vector<std::string>& known) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, typed.size() / 3) + 1;
+  for (const std::string& word : known) {
+    const std::size_t distance = scheduler::edit_distance(typed, word);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = word;
+    }
+  }
+  return best;
+}
+
+}  // namespace sidestep::cli

@@ -1,0 +1,220 @@
+#include "daemon/cli/report.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <map>
+
+namespace sidestep::cli {
+namespace {
+
+template <class... Arguments>
+std::string format(const char* pattern, Arguments... arguments) {
+  std::array<char, 128> text{};
+  std::snprintf(text.data(), text.size(), pattern, arguments...);
+  return text.data();
+}
+
+std::string clock_time(std::int64_t wall_us, const char* pattern) {
+  const std::time_t seconds = static_cast<std::time_t>(wall_us / 1'000'000);
+  std::tm parts{};
+  localtime_r(&seconds, &parts);
+  std::array<char, 64> text{};
+  std::strftime(text.data(), text.size(), pattern, &parts);
+  return text.data() + format(".%03d", static_cast<int>(wall_us / 1000 % 1000));
+}
+
+std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+
+std::string steps_done(const nlohmann::json& summary) {
+  const auto commit = number_in(summary, "commit");
+  const auto steps = number_in(summary, "steps");
+  // A step of validation alone may follow the last update.
+  const double done = std::min(commit.value_or(0), steps.value_or(0));
+  return format("%.0f/%.0f", done, steps.value_or(0));
+}
+
+std::string decimal(std::optional<double> value) { return value ? format("%.4f", *value) : "-"; }
+
+// A loss before the first commit is the zero of a fresh row, not a loss.
+std::optional<double> loss_of(const nlohmann::json& summary) {
+  if (number_in(summary, "commit").value_or(0) < 1) return std::nullopt;
+  return number_in(summary, "loss");
+}
+
+std::map<std::string, std::string> nicknames(const nlohmann::json& nodes) {
+  std::map<std::string, std::string> names;
+  for (const auto& node : nodes) names[text_in(node, "key")] = text_in(node, "nickname");
+  return names;
+}
+
+}  // namespace
+
+std::string table(const Row& head, const std::vector<Row>& rows) {
+  std::vector<std::size_t> widths(head.size(), 0);
+  const auto widen = [&](const Row& row) {
+    for (std::size_t i = 0; i < row.size() && i < widths.size(); ++i)
+      widths[i] = std::max(widths[i], row[i].size());
+  };
+  widen(head);
+  for (const Row& row : rows) widen(row);
+  std::string text;
+  const auto print = [&](const Row& row) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      line += row[i];
+      if (i + 1 < row.size()) line.append(widths[i] - row[i].size() + 2, ' ');
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  };
+  print(head);
+  for (const Row& row : rows) print(row);
+  return text;
+}
+
+std::string duration(double seconds) {
+  const auto whole = static_cast<long long>(std::llround(std::max(seconds, 0.0)));
+  if (whole < 60) return format("%llds", whole);
+  if (whole < 3600) return format("%lldm%02llds", whole / 60, whole % 60);
+  return format("%lldh%02lldm", whole / 3600, whole / 60 % 60);
+}
+
+std::string amount(double number) {
+  if (number >= 1e6) return format("%.1fM", number / 1e6);
+  if (number >= 1e3) return format("%.1fk", number / 1e3);
+  return format("%.0f", number);
+}
+
+std::string bytes(std::uint64_t count) {
+  const auto value = static_cast<double>(count);
+  if (value >= 1024.0 * 1024 * 1024) return format("%.1f GiB", value / (1024.0 * 1024 * 1024));
+  return format("%.1f MiB", value / (1024.0 * 1024));
+}
+
+std::string local_time(std::int64_t wall_us) {
+  return wall_us == 0 ? "-" : clock_time(wall_us, "%Y-%m-%d %H:%M:%S");
+}
+
+std::optional<double> number_in(const nlohmann::json& object, const char* key) {
+  if (!object.is_object()) return std::nullopt;
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+std::string text_in(const nlohmann::json& object, const char* key) {
+  if (!object.is_object()) return "";
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_string()) return "";
+  return found->get<std::string>();
+}
+
+std::string progress_line(const nlohmann::json& summary) {
+  std::string line = "step " + steps_done(summary);
+  if (const auto loss = loss_of(summary)) line += "  loss " + decimal(loss);
+  if (const auto validation = number_in(summary, "validation_loss"))
+    line += "  validation " + decimal(validation);
+  if (const auto speed = number_in(summary, "tokens_per_s"); speed && *speed > 0)
+    line += "  " + amount(*speed) + " tokens/s";
+  if (const auto eta = number_in(summary, "eta_s"); eta && !has_ended(summary))
+    line += "  ETA " + duration(*eta);
+  return line;
+}
+
+std::string log_line(const nlohmann::json& line) {
+  std::string level = text_in(line, "level");
+  std::transform(level.begin(), level.end(), level.begin(), [](unsigned char c) { return std::toupper(c); });
+  std::string source = text_in(line, "nickname");
+  if (source.empty()) source = text_in(line, "node").substr(0, 4);
+  if (const auto stage = number_in(line, "stage")) source += format("/stage %.0f", *stage);
+  const auto time = static_cast<std::int64_t>(number_in(line, "time_us").value_or(0));
+  return clock_time(time, "%H:%M:%S") + " " + format("%-7s ", level.c_str()) + source + "  " +
+         text_in(line, "text");
+}
+
+bool has_ended(const nlohmann::json& summary) {
+  const std::string state = text_in(summary, "state");
+  return state == "done" || state == "failed" || state == "cancelled";
+}
+
+std::string outcome_line(const nlohmann::json& summary) {
+  const std::string state = text_in(summary, "state");
+  const std::string reason = text_in(summary, "reason");
+  std::string line = "job " + text_in(summary, "id") + " " + state;
+  if (state == "done") {
+    const double seconds =
+        (number_in(summary, "ended_us").value_or(0) - number_in(summary, "started_us").value_or(0)) / 1e6;
+    return line + " after " + duration(seconds) + ": " + progress_line(summary);
+  }
+  if (!reason.empty()) line += ": " + reason;
+  const auto commit = number_in(summary, "commit");
+  return line + (commit ? format(" (last commit: step %.0f of %.0f)", *commit,
+                                 number_in(summary, "steps").value_or(0))
+                        : std::string(" (nothing was committed)"));
+}
+
+std::string jobs_table(const nlohmann::json& jobs) {
+  std::vector<Row> rows;
+  for (const auto& job : jobs) {
+    const auto submitted = static_cast<std::int64_t>(number_in(job, "submitted_us").value_or(0));
+    rows.push_back({text_in(job, "id"), text_in(job, "state"), steps_done(job), decimal(loss_of(job)),
+                    decimal(number_in(job, "validation_loss")), local_time(submitted).substr(0, 19),
+                    text_in(job, "reason")});
+  }
+  return table({"JOB", "STATE", "STEP", "LOSS", "VALIDATION", "SUBMITTED", "REASON"}, rows);
+}
+
+std::string nodes_table(const nlohmann::json& nodes) {
+  std::vector<Row> rows;
+  for (const auto& node : nodes) {
+    std::string stages;
+    for (const auto& stage : node.value("stages", nlohmann::json::array()))
+      stages += (stages.empty() ? "" : ",") + stage.dump();
+    std::string state = text_in(node, "state");
+    if (state == "silent") state += " " + duration(number_in(node, "silent_ms").value_or(0) / 1000);
+    rows.push_back({text_in(node, "nickname"), text_in(node, "key").substr(0, 8), text_in(node, "address"),
+                    text_in(node, "device"), format("%.0f", number_in(node, "threads").value_or(0)),
+                    bytes(static_cast<std::uint64_t>(number_in(node, "memory_bytes").value_or(0))), state,
+                    or_dash(text_in(node, "job")), or_dash(stages), text_in(node, "activity")});
+  }
+  return table({"NODE", "KEY", "ADDRESS", "DEVICE", "THREADS", "MEMORY", "STATE", "JOB", "STAGES", "ACTIVITY"},
+               rows);
+}
+
+std::string status_page(const nlohmann::json& status) {
+  const nlohmann::json job = status.value("job", nlohmann::json());
+  const nlohmann::json nodes = status.value("nodes", nlohmann::json::array());
+  std::string page;
+  if (job.is_object()) {
+    page += "job " + text_in(job, "id") + ": " + text_in(job, "state") + "  " + progress_line(job) + "\n";
+    if (has_ended(job)) page += outcome_line(job) + "\n";
+  } else {
+    page += "no job yet\n";
+  }
+  if (const std::string waiting = text_in(status, "waiting"); !waiting.empty())
+    page += "waits: " + waiting + "\n";
+  if (job.is_object() && !job.value("stages", nlohmann::json::array()).empty()) {
+    const auto names = nicknames(nodes);
+    std::vector<Row> rows;
+    std::size_t stage = 0;
+    for (const auto& replicas : job["stages"]) {
+      std::string holders;
+      for (const auto& key : replicas) {
+        const std::string text = key.get<std::string>();
+        const auto known = names.find(text);
+        holders += (holders.empty() ? "" : ", ") + (known == names.end() ? text.substr(0, 8) : known->second);
+      }
+      rows.push_back({std::to_string(stage++), std::to_string(replicas.size()), holders});
+    }
+    page += "\n" + table({"STAGE", "REPLICAS", "NODES"}, rows);
+  }
+  page += "\n" + nodes_table(nodes);
+  page += format("\nview %.0f, scheduler term %.0f\n", number_in(status, "view").value_or(0),
+                 number_in(status, "term").value_or(0));
+  return page;
+}
+
+}  // namespace sidestep::cli

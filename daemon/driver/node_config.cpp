@@ -1,0 +1,58 @@
+#include "daemon/driver/node_config.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+namespace sidestep::driver {
+
+scheduler::OptionTable node_config_table(NodeConfig& config) {
+  scheduler::OptionTable table;
+  table.add("nickname", config.nickname, "name of this node in logs and tables").required();
+  table.add("bind", config.bind, "address and port on which other daemons reach this one; port 0: any free one");
+  table.add("advertise", config.advertise, "the same as other machines see it; port 0: the one that `bind` got")
+      .default_text("`bind`, unless that is 0.0.0.0");
+  table.add("scheduler.address", config.scheduler_address, "host:port of the scheduler").required();
+  table.add("scheduler.public_key", config.scheduler_public_key, "the scheduler's public key, 64 hexadecimal digits")
+      .required();
+  table.add("key_file", config.key_file, "this node's key, made by `sidestep keygen`").required();
+  table.add("data_dir", config.data_dir, "folder for logs and whatever else the daemon keeps").required();
+  table.add("threads", config.threads, "compute threads").range(0, 4096).default_text("one per core");
+  table.add("device", config.device, "what computes").one_of({"cpu"});
+  table.add("memory_bytes", config.memory_bytes, "memory that jobs may use")
+      .range(0, 1e15)
+      .default_text("what the machine has");
+  table.add("message_bytes_max", config.message_bytes_max, "largest tensor taken from another daemon")
+      .range(1 << 16, 1LL << 32);
+  add_log_options(table, config.log);
+  return table;
+}
+
+std::string beside(const std::string& file, const std::string& path) {
+  if (path.empty() || std::filesystem::path(path).is_absolute()) return path;
+  return (std::filesystem::path(file).parent_path() / path).lexically_normal().string();
+}
+
+Result<NodeConfig> load_node_config(const std::string& path) {
+  const auto json = scheduler::load_json_file(path);
+  if (!json.ok()) return json.status();
+  NodeConfig config;
+  scheduler::Problems problems(path);
+  node_config_table(config).read(json.value(), problems);
+  if (!config.scheduler_public_key.empty())
+    if (const auto key = net::NodeKey::from_hex(config.scheduler_public_key); !key.ok())
+      problems.add_key("scheduler.public_key", key.status().message());
+  if (config.advertise.empty() && (config.bind.starts_with("0.0.0.0:") || config.bind.starts_with("[::]:")))
+    problems.add_key("advertise", "is needed, because nobody can connect to the `bind` address " + config.bind +
+                                      "; port 0 in it stands for the port that `bind` gets");
+  if (Status status = problems.status(); !status.ok()) return status;
+
+  config.key_file = beside(path, config.key_file);
+  config.data_dir = beside(path, config.data_dir);
+  config.log.file = scheduler::OptionTable::has(json.value(), "log.file") ? beside(path, config.log.file)
+                                                                          : config.data_dir + "/daemon.log";
+  if (config.threads == 0) config.threads = std::max(1u, std::thread::hardware_concurrency());
+  return config;
+}
+
+}  // namespace sidestep::driver

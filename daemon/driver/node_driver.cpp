@@ -1,0 +1,185 @@
+#include "daemon/driver/node_driver.h"
+
+#include <csignal>
+#include <map>
+
+#include "daemon/core/node_core.h"
+#include "daemon/driver/event_loop.h"
+#include "daemon/driver/link_status.h"
+#include "net/clock.h"
+#include "net/zmq_bus.h"
+
+namespace sidestep::driver {
+namespace {
+
+constexpr std::int64_t tick_us = 20 * net::ms;
+constexpr std::int64_t linger_us = 200 * net::ms;
+constexpr std::int64_t first_complaint_us = 2 * net::second;
+constexpr std::int64_t complaint_wait_us_max = 60 * net::second;
+
+// What others are told: as configured, with the real port where the config leaves it open.
+std::string advertised_address(const std::string& configured, const std::string& bound) {
+  if (configured.empty()) return bound;
+  if (!configured.ends_with(":0")) return configured;
+  return configured.substr(0, configured.size() - 1) + bound.substr(bound.rfind(':') + 1);
+}
+
+class NodeDriver {
+ public:
+  NodeDriver(const NodeConfig& config, const net::KeyPair& key)
+      : config_(config),
+        key_(key),
+        scheduler_(net::NodeKey::from_hex(config.scheduler_public_key).value()),
+        loop_(tick_us, [this] { on_tick(); }, [this](int signal) { on_signal(signal); }) {}
+
+  Status run(const TaskThreadFactory& task_thread) {
+    auto log = LocalLog::open(config_.log);
+    if (!log.ok()) return log.status();
+    log_ = std::move(log).value();
+    const net::BootId boot = net::random_boot_id();
+    if (Status status = open_bus(); !status.ok()) {
+      log_->write(net::LogLevel::error, status.message());
+      return status;
+    }
+    tasks_ = task_thread({static_cast<int>(config_.threads), config_.device,
+                          static_cast<std::uint64_t>(config_.memory_bytes)},
+                         [this](daemon::Completion completion) {
+                           loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
+                         });
+    core_ = std::make_unique<daemon::NodeCore>(node_options(boot));
+    log_->write(net::LogLevel::info, "node " + config_.nickname + " (" + key_.public_key.short_name() +
+                                         ") at " + advertised_ + ", scheduler at " + config_.scheduler_address);
+    bus_->add_peer(scheduler_, net::Channel::control, config_.scheduler_address);
+    loop_.handle([this] { event([&](auto now, auto& out) { core_->on_start(now, out); }); });
+    complain_at_us_ = net::monotonic_us() + first_complaint_us;
+    loop_.run();
+    tasks_.reset();  // before the core that its completions would reach
+    return result_;
+  }
+
+ private:
+  Status open_bus() {
+    net::ZmqBusOptions options;
+    options.keys = key_;
+    options.data_bind = config_.bind;
+    options.limits.tensor_bytes_max = static_cast<std::size_t>(config_.message_bytes_max);
+    auto bus = net::ZmqBus::create(loop_.io(), options);
+    if (!bus.ok()) return bus.status();
+    bus_ = std::move(bus).value();
+    advertised_ = advertised_address(config_.advertise, bus_->bound_address(net::Channel::data));
+    bus_->set_handlers({
+        [this](const net::NodeKey& peer, net::Channel channel, net::Envelope envelope) {
+          if (peer == scheduler_) heard_ = true;
+          loop_.handle([this, peer, channel, message = std::move(envelope)] {
+            event([&](auto now, auto& out) { core_->on_message(now, peer, channel, message, out); });
+          });
+        },
+        [](const net::NodeKey&, net::Channel) {},  // the scheduler alone judges who is gone
+        [this](const std::string& what) { note(net::LogLevel::warning, what); },
+    });
+    return {};
+  }
+
+  daemon::NodeOptions node_options(net::BootId boot) const {
+    daemon::NodeOptions options;
+    options.key = key_.public_key;
+    options.boot = boot;
+    options.scheduler = scheduler_;
+    options.nickname = config_.nickname;
+    options.data_address = advertised_;
+    options.resources = {tasks_->memory_bytes(), static_cast<std::uint32_t>(config_.threads), config_.device,
+                         tasks_->device_class()};
+    options.wall_offset_us = net::wall_us() - net::monotonic_us();
+    return options;
+  }
+
+  // Gives the core one event, then does what it asks for.
+  template <class CoreCall>
+  void event(CoreCall call) {
+    daemon::NodeOutbox out;
+    call(net::monotonic_us(), out);
+    for (daemon::NodeAction& action : out)
+      std::visit([this](auto& chosen) { act(chosen); }, action);
+  }
+
+  void act(net::Send& send) {
+    if (send.only_boot)
+      bus_->send_to_boot(send.peer, *send.only_boot, send.channel, send.envelope);
+    else
+      bus_->send(send.peer, send.channel, send.envelope);
+  }
+  void act(daemon::StartTask& task) { tasks_->start(task.id, std::move(task.task)); }
+  void act(daemon::WriteLog& log) { log_->write(log.line); }
+  void act(daemon::Stop& stop) {
+    log_->write(stop.status == 0 ? net::LogLevel::info : net::LogLevel::error, "node stops: " + stop.reason);
+    if (stop.status != 0) result_ = Status::refused(stop.reason);
+    loop_.finish(linger_us);
+  }
+  void act(daemon::SetPeers& peers) {
+    std::map<net::NodeKey, net::Member> wanted;
+    for (const net::Member& member : peers.members)
+      if (member.key != key_.public_key) wanted[member.key] = member;
+    for (const auto& [known, member] : peers_)
+      // Another boot has another socket behind it, even at the same address.
+      if (const auto kept = wanted.find(known); kept == wanted.end() || kept->second != member)
+        bus_->remove_peer(known, net::Channel::data);
+    for (const auto& [key, member] : wanted)
+      if (const auto known = peers_.find(key); known == peers_.end() || known->second != member)
+        bus_->add_peer(key, net::Channel::data, member.data_address);
+    peers_ = std::move(wanted);
+  }
+
+  void on_tick() {
+    event([&](auto now, auto& out) { core_->on_tick(now, out); });
+    if (!heard_) complain_about_scheduler();
+  }
+
+  void on_completion(const daemon::Completion& completion) {
+    event([&](auto now, auto& out) { core_->on_completion(now, completion, out); });
+  }
+
+  void on_signal(int signal) {
+    const std::string name = signal == SIGINT ? "SIGINT" : "SIGTERM";
+    event([&](auto now, auto& out) { core_->on_stop(now, name, out); });
+  }
+
+  void note(net::LogLevel level, const std::string& text) {
+    loop_.handle([this, level, text] {
+      event([&](auto now, auto& out) { core_->on_note(now, level, text, out); });
+    });
+  }
+
+  // The scheduler has never answered: says what is known about that, ever less often.
+  void complain_about_scheduler() {
+    const std::int64_t now = net::monotonic_us();
+    if (now < complain_at_us_) return;
+    const Status problem =
+        explain(bus_->link_report(scheduler_, net::Channel::control), config_.scheduler_address, key_.public_key);
+    note(net::LogLevel::warning, problem.message() + "; still trying");
+    complain_at_us_ = now + complaint_wait_us_;
+    complaint_wait_us_ = std::min(2 * complaint_wait_us_, complaint_wait_us_max);
+  }
+
+  NodeConfig config_;
+  net::KeyPair key_;
+  net::NodeKey scheduler_;
+  EventLoop loop_;
+  std::unique_ptr<LocalLog> log_;
+  std::unique_ptr<net::ZmqBus> bus_;
+  std::unique_ptr<daemon::NodeCore> core_;
+  std::unique_ptr<TaskThread> tasks_;
+  std::map<net::NodeKey, net::Member> peers_;  // data peers, as the core set them last
+  std::string advertised_;
+  Status result_;
+  bool heard_ = false;  // from the scheduler, ever
+  std::int64_t complain_at_us_ = 0;
+  std::int64_t complaint_wait_us_ = first_complaint_us;
+};
+
+}  // namespace
+
+Status run_node(const NodeConfig& config, const net::KeyPair& key, const TaskThreadFactory& task_thread) {
+  return NodeDriver(config, key).run(task_thread);
+}
+
+}  // namespace sidestep::driver

@@ -1,0 +1,141 @@
+#include "daemon/solo_command.h"
+
+#include <cstdio>
+#include <fstream>
+#include <thread>
+
+#include "daemon/cli/flags.h"
+#include "daemon/cli/operator_config.h"
+#include "daemon/executor/torch_runner.h"
+#include "daemon/solo/replay.h"
+#include "daemon/solo/solo.h"
+#include "scheduler/job.h"
+
+namespace sidestep {
+namespace {
+
+using cli::SoloRequest;
+
+// How far a replayed loss may be from the recorded one, relative to it.
+constexpr double replay_tolerance = 1e-5;
+
+Status stop_when_interrupted() {
+  return cli::interrupted() ? Status::refused("interrupted") : Status();
+}
+
+std::string losses(const scheduler::RecordStep& step) {
+  char text[96] = "";
+  std::string line;
+  if (step.loss) {
+    std::snprintf(text, sizeof text, "  loss %.6f", *step.loss);
+    line += text;
+  }
+  if (step.validation_loss) {
+    std::snprintf(text, sizeof text, "  validation %.6f", *step.validation_loss);
+    line += text;
+  }
+  return line;
+}
+
+daemon::TaskRunnerFactory runner_factory(std::int64_t threads) {
+  daemon::TorchRunnerOptions options;
+  options.threads = static_cast<int>(threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency()));
+  return [options] { return std::make_unique<daemon::TorchRunner>(options); };
+}
+
+int run_job(const SoloRequest& request) {
+  const auto job = scheduler::load_job(request.job);
+  if (!job.ok()) {
+    std::fprintf(stderr, "%s\n", job.status().message().c_str());
+    return cli::exit_failed;
+  }
+  std::ofstream record;
+  if (!request.out.empty()) {
+    record.open(request.out, std::ios::trunc);
+    if (!record) return cli::fail(Status::io(request.out + ": cannot be written"));
+    record << scheduler::to_json(scheduler::RecordHeader{job.value().name, scheduler::to_json(job.value())}).dump()
+           << "\n";
+  }
+  const auto steps = job.value().final_step();
+  const Status status =
+      daemon::run_solo(job.value(), runner_factory(request.threads), [&](const scheduler::RecordStep& step) {
+        if (record.is_open()) record << scheduler::to_json(step).dump() << "\n" << std::flush;
+        if (request.json)
+          std::printf("%s\n", scheduler::to_json(step).dump().c_str());
+        else if (step.step > 0)
+          std::printf("step %llu/%lld%s  %.0f ms\n", static_cast<unsigned long long>(step.step),
+                      static_cast<long long>(steps), losses(step).c_str(), static_cast<double>(step.duration_us) / 1e3);
+        std::fflush(stdout);
+        return stop_when_interrupted();
+      });
+  if (!status.ok() && !cli::interrupted()) return cli::fail(status);
+  return cli::exit_ok;
+}
+
+// The record must be of the job that the user named.
+Status check_same_job(const SoloRequest& request, const scheduler::RecordHeader& header) {
+  if (request.job.empty()) return {};
+  const auto job = scheduler::load_job(request.job);
+  if (!job.ok()) return job.status();
+  nlohmann::json given = scheduler::to_json(job.value());
+  nlohmann::json recorded = header.spec;
+  // Filled in when the job was submitted.
+  if (job.value().data.digest.empty()) {
+    given["data"].erase("digest");
+    if (recorded.contains("data")) recorded["data"].erase("digest");
+  }
+  if (given == recorded) return {};
+  return Status::invalid(request.replay + ": is the record of another job than " + request.job + ": " +
+                         nlohmann::json::diff(given, recorded).dump());
+}
+
+int replay_record(const SoloRequest& request) {
+  auto file = daemon::RecordFile::open(request.replay);
+  if (!file.ok()) return cli::fail(file.status());
+  if (const Status same = check_same_job(request, file.value().header()); !same.ok()) return cli::fail(same);
+  const auto report = daemon::replay(
+      file.value().header(), [&] { return file.value().next(); }, runner_factory(request.threads),
+      [&](const scheduler::RecordStep& recorded, const scheduler::RecordStep& replayed) {
+        if (request.json)
+          std::printf("%s\n", nlohmann::json{{"step", recorded.step},
+                                             {"recorded", recorded.loss ? nlohmann::json(*recorded.loss) : nullptr},
+                                             {"replayed", replayed.loss ? nlohmann::json(*replayed.loss) : nullptr}}
+                                  .dump()
+                                  .c_str());
+        else if (recorded.step > 0)
+          std::printf("step %llu%s  recorded%s\n", static_cast<unsigned long long>(recorded.step),
+                      losses(replayed).c_str(), losses(recorded).c_str());
+        std::fflush(stdout);
+        return stop_when_interrupted();
+      });
+  if (!report.ok()) return cli::interrupted() ? static_cast<int>(cli::exit_ok) : cli::fail(report.status());
+  const auto& result = report.value();
+  const bool same = result.largest_difference <= replay_tolerance;
+  if (request.json) {
+    std::printf("%s\n", nlohmann::json{{"steps", result.steps},
+                                       {"losses", result.losses},
+                                       {"largest_difference", result.largest_difference},
+                                       {"identical", result.identical},
+                                       {"first_difference", result.first_difference}}
+                            .dump()
+                            .c_str());
+  } else if (result.identical) {
+    std::printf("%llu steps, %llu losses: all equal to the record, bit for bit\n",
+                static_cast<unsigned long long>(result.steps), static_cast<unsigned long long>(result.losses));
+  } else {
+    std::printf("%llu steps, %llu losses: largest difference %.2e relative (%s %.0e)\nfirst: %s\n",
+                static_cast<unsigned long long>(result.steps), static_cast<unsigned long long>(result.losses),
+                result.largest_difference, same ? "within" : "more than", replay_tolerance,
+                result.first_difference.c_str());
+  }
+  return same ? cli::exit_ok : cli::exit_failed;
+}
+
+}  // namespace
+
+int run_solo_command(const SoloRequest& request) {
+  cli::catch_interrupts();
+  return request.replay.empty() ? run_job(request) : replay_record(request);
+}
+
+}  // namespace sidestep
