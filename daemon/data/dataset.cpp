@@ -83,8 +83,8 @@ Result<FileIdentity> identify_file(const std::string& path) {
   return identity_of(status);
 }
 
-Result<std::shared_ptr<const Dataset>> Dataset::open(const scheduler::DataSpec& spec,
-                                                     std::int64_t vocab_size, bool needs_validation) {
+Result<std::shared_ptr<const Dataset>> Dataset::open(const scheduler::DataSpec& spec, std::int64_t vocab_size,
+                                                     bool needs_validation) {
   const auto token_bytes = bytes_per_token(spec);
   if (!token_bytes.ok()) return token_bytes.status();
 
@@ -112,7 +112,8 @@ Result<std::shared_ptr<const Dataset>> Dataset::open(const scheduler::DataSpec& 
   dataset->token_bytes_ = token_bytes.value();
   if (bytes % dataset->token_bytes_ != 0)
     return Status::invalid(spec.path + ": " + std::to_string(bytes) + " bytes are not a whole number of " +
-                           spec.token_type + " tokens of " + std::to_string(dataset->token_bytes_) + " bytes");
+                           spec.token_type + " tokens of " + std::to_string(dataset->token_bytes_) +
+                           " bytes");
   dataset->tokens_ = bytes / dataset->token_bytes_;
   const auto held_out =
       static_cast<std::uint64_t>(static_cast<double>(dataset->tokens_) * spec.validation_share);
@@ -132,9 +133,15 @@ Result<std::shared_ptr<const Dataset>> Dataset::open(const scheduler::DataSpec& 
   const auto vocabulary = static_cast<std::uint64_t>(vocab_size);
   std::optional<std::uint64_t> outside;
   switch (dataset->token_bytes_) {
-    case 1: outside = first_outside<std::uint8_t>(dataset->data_, dataset->tokens_, vocabulary); break;
-    case 2: outside = first_outside<std::uint16_t>(dataset->data_, dataset->tokens_, vocabulary); break;
-    default: outside = first_outside<std::uint32_t>(dataset->data_, dataset->tokens_, vocabulary); break;
+    case 1:
+      outside = first_outside<std::uint8_t>(dataset->data_, dataset->tokens_, vocabulary);
+      break;
+    case 2:
+      outside = first_outside<std::uint16_t>(dataset->data_, dataset->tokens_, vocabulary);
+      break;
+    default:
+      outside = first_outside<std::uint32_t>(dataset->data_, dataset->tokens_, vocabulary);
+      break;
   }
   if (outside) {
     std::int64_t token = 0;
@@ -153,9 +160,12 @@ Dataset::~Dataset() {
 void Dataset::read(std::uint64_t first, std::span<std::int64_t> out) const {
   SIDESTEP_ASSERT(first <= tokens_ && out.size() <= tokens_ - first);
   switch (token_bytes_) {
-    case 1: return copy_tokens<std::uint8_t>(data_, first, out);
-    case 2: return copy_tokens<std::uint16_t>(data_, first, out);
-    default: return copy_tokens<std::uint32_t>(data_, first, out);
+    case 1:
+      return copy_tokens<std::uint8_t>(data_, first, out);
+    case 2:
+      return copy_tokens<std::uint16_t>(data_, first, out);
+    default:
+      return copy_tokens<std::uint32_t>(data_, first, out);
   }
 }
 

@@ -33,8 +33,8 @@ class Dataset {
   // sequence_length + 1 tokens to train on, a token outside the vocabulary (with its position), another
   // digest than `spec.digest` (if that is not empty), an unknown format, tokenizer or token type.
   // With `needs_validation` the held-out part has to hold a sequence too.
-  static Result<std::shared_ptr<const Dataset>> open(const scheduler::DataSpec& spec,
-                                                     std::int64_t vocab_size, bool needs_validation);
+  static Result<std::shared_ptr<const Dataset>> open(const scheduler::DataSpec& spec, std::int64_t vocab_size,
+                                                     bool needs_validation);
   ~Dataset();
   Dataset(const Dataset&) = delete;
   Dataset& operator=(const Dataset&) = delete;

@@ -8,9 +8,7 @@
 namespace sidestep::daemon {
 namespace {
 
-std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-  return net::Random(net::Random(a).next() ^ b).next();
-}
+std::uint64_t mix(std::uint64_t a, std::uint64_t b) { return net::Random(net::Random(a).next() ^ b).next(); }
 
 }  // namespace
 
@@ -43,8 +41,7 @@ Sampler::Sampler(const scheduler::JobSpec& spec, const Dataset& dataset)
 
 std::uint64_t Sampler::first_token(std::uint64_t step, std::uint64_t microbatch, std::uint64_t row) const {
   SIDESTEP_ASSERT(step >= 1 && microbatch < microbatches_per_step && row < microbatch_size);
-  const std::uint64_t position =
-      ((step - 1) * microbatches_per_step + microbatch) * microbatch_size + row;
+  const std::uint64_t position = ((step - 1) * microbatches_per_step + microbatch) * microbatch_size + row;
   const std::uint64_t epoch = position / windows();
   return permute(mix(seed, epoch), windows(), position % windows()) * sequence_length;
 }

@@ -91,7 +91,8 @@ TEST_CASE("Dataset: every wrong file is refused by name") {
     CHECK_THAT(opened.status().message(), Contains("/nowhere/text.txt: cannot be opened: No such file"));
   }
   SECTION("a folder") {
-    CHECK_THAT(problem(text_spec(std::filesystem::temp_directory_path().string())), Contains("not a regular"));
+    CHECK_THAT(problem(text_spec(std::filesystem::temp_directory_path().string())),
+               Contains("not a regular"));
   }
   SECTION("empty") {
     const TempFile file("");
@@ -107,8 +108,8 @@ TEST_CASE("Dataset: every wrong file is refused by name") {
     auto spec = text_spec(file.path());
     spec.validation_share = 0.3;
     CHECK(Dataset::open(spec, 256, false).ok());
-    CHECK_THAT(problem(spec, 256, true), Contains("the held-out part has 3 tokens") &&
-                                             Contains("raise \"data.validation_share\""));
+    CHECK_THAT(problem(spec, 256, true),
+               Contains("the held-out part has 3 tokens") && Contains("raise \"data.validation_share\""));
   }
   SECTION("no whole number of tokens") {
     const TempFile file("abcdefghijk");

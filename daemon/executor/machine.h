@@ -1,0 +1,16 @@
+// What this machine offers to a runner.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace sidestep::daemon {
+
+// Nodes of one class compute the same bits: "cpu-avx512", "cpu-avx2", "cpu-default".
+std::string device_class();
+
+// Bytes of memory that this process may use: the machine's, or its control group's limit if that is lower.
+// 0 if neither can be read.
+std::uint64_t memory_limit_bytes();
+
+}  // namespace sidestep::daemon

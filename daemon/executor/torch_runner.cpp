@@ -1,0 +1,320 @@
+#include "daemon/executor/torch_runner.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/mul.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+#include <cmath>
+#include <new>
+
+#include "daemon/executor/machine.h"
+#include "daemon/executor/task_text.h"
+#include "daemon/executor/tensors.h"
+#include "net/clock.h"
+
+namespace sidestep::daemon {
+namespace {
+
+at::ScalarType compute_type(const scheduler::JobSpec& spec) {
+  return spec.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
+// All that a job's data depends on besides its digest, which only fills in at submission.
+std::string data_key(const scheduler::JobSpec& spec) {
+  nlohmann::json data = scheduler::to_json(spec).at("data");
+  data.erase("digest");
+  return data.dump() + " " + std::to_string(spec.model.vocab_size) +
+         (spec.validation.every > 0 ? " validated" : "");
+}
+
+Status no_job() { return Status::invalid("no job is set up here"); }
+
+}  // namespace
+
+std::uint64_t stage_state_bytes(const scheduler::JobSpec& spec, std::int64_t stage) {
+  constexpr std::uint64_t float_buffers = 5;  // weights, gradient, average, two moments
+  const ParameterLayout layout = ParameterLayout::of_stage(spec, stage);
+  const auto copy =
+      compute_type(spec) == at::kFloat ? 0 : 2 * static_cast<std::uint64_t>(layout.matrix_elements);
+  return float_buffers * sizeof(float) * static_cast<std::uint64_t>(layout.elements) + copy;
+}
+
+TorchRunner::TorchRunner(TorchRunnerOptions options) : options_(std::move(options)) {}
+
+Completion TorchRunner::run(TaskId id, const Task& task) {
+  const c10::InferenceMode no_autograd;
+  const std::int64_t start_us = net::monotonic_us();
+  Completion done;
+  Status status;
+  try {
+    status = std::visit([&](const auto& kind) { return perform(kind, done); }, task);
+  } catch (const c10::Error& error) {
+    status = Status::internal(memory_text(error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    status = Status::internal("out of memory");
+  } catch (const std::exception& error) {
+    status = Status::internal(error.what());
+  }
+  if (!status.ok()) {
+    done = {};
+    done.fault = task_text(task) + ": " + status.message();
+  }
+  done.id = id;
+  done.duration_us = net::monotonic_us() - start_us;
+  return done;
+}
+
+Status TorchRunner::check_device() const {
+  if (options_.device == "cpu") return {};
+  return Status::invalid("device \"" + options_.device +
+                         "\" is not available in this build of the daemon; known: cpu");
+}
+
+// The number of threads belongs to the calling thread, so it is set again when that changes.
+void TorchRunner::use_threads(const scheduler::JobSpec& spec) {
+  const int threads = spec.deterministic ? 1 : std::max(1, options_.threads);
+  if (thread_ == std::this_thread::get_id() && threads_set_ == threads) return;
+  at::set_num_threads(threads);
+  thread_ = std::this_thread::get_id();
+  threads_set_ = threads;
+}
+
+StageOptions TorchRunner::stage_options(const scheduler::JobSpec& spec) const {
+  return {.device = at::Device(options_.device), .compute = compute_type(spec), .master = at::kFloat};
+}
+
+std::uint64_t TorchRunner::memory_bytes() const {
+  return options_.memory_bytes != 0 ? options_.memory_bytes : memory_limit_bytes();
+}
+
+Result<std::shared_ptr<const Dataset>> TorchRunner::open_data(const scheduler::JobSpec& spec) {
+  const std::string key = data_key(spec);
+  if (data_ != nullptr && data_key_ == key &&
+      (spec.data.digest.empty() || spec.data.digest == data_->digest())) {
+    const auto identity = identify_file(spec.data.path);
+    if (identity.ok() && identity.value() == data_->identity()) return data_;
+  }
+  auto opened = Dataset::open(spec.data, spec.model.vocab_size, spec.validation.every > 0);
+  if (opened.ok()) {
+    data_ = opened.value();
+    data_key_ = key;
+  }
+  return opened;
+}
+
+Result<TorchRunner::HeldStage*> TorchRunner::find_stage(std::uint32_t stage) {
+  if (job_ == nullptr) return no_job();
+  const auto found = job_->stages.find(stage);
+  if (found == job_->stages.end())
+    return Status::invalid("this node does not hold stage " + std::to_string(stage));
+  return &found->second;
+}
+
+Result<at::Tensor> TorchRunner::read_tokens(std::uint64_t step, std::uint32_t microbatch,
+                                            bool evaluation) const {
+  if (job_->data == nullptr) return Status::invalid("this node is no origin: it has no data");
+  const std::uint64_t count =
+      evaluation ? job_->sampler.validation_microbatches : job_->sampler.microbatches_per_step;
+  if (microbatch >= count || (step == 0 && !evaluation))
+    return Status::invalid("there is no such microbatch; steps begin at 1, a step has " +
+                           std::to_string(count));
+  auto tokens = std::make_unique<std::vector<std::int64_t>>(
+      job_->sampler.read(*job_->data, step, microbatch, evaluation));
+  std::int64_t* values = tokens->data();
+  const at::Tensor rows = at::from_blob(
+      values, {job_->spec.pipeline.microbatch_size, job_->spec.data.sequence_length + 1},
+      [owner = std::shared_ptr<void>(std::move(tokens))](void*) {}, at::TensorOptions().dtype(at::kLong));
+  return rows.to(at::Device(options_.device));
+}
+
+Result<at::Tensor> TorchRunner::read_activation(const net::Tensor& tensor, const char* what) const {
+  const scheduler::JobSpec& spec = job_->spec;
+  const std::vector<std::int64_t> shape{spec.pipeline.microbatch_size, spec.data.sequence_length,
+                                        spec.model.hidden_size};
+  if (tensor.dtype != spec.activation_dtype() || tensor.shape != shape)
+    return Status::invalid(std::string(what) + " has not the shape and type of this job's activations");
+  auto read = from_wire(tensor, /*aligned=*/true);
+  if (!read.ok()) return read.status();
+  return read.value().to(at::Device(options_.device));
+}
+
+Status TorchRunner::perform(const InitJob& task, Completion& done) {
+  job_.reset();
+  if (Status status = check_device(); !status.ok()) return status;
+  use_threads(task.spec);
+  std::uint64_t needed = 0;
+  for (const std::uint32_t stage : task.stages) {
+    if (stage >= task.spec.pipeline.stages)
+      return Status::invalid("the job has no stage " + std::to_string(stage));
+    needed += stage_state_bytes(task.spec, stage);
+  }
+  if (const std::uint64_t limit = memory_bytes(); limit != 0 && needed > limit)
+    return Status::refused("weights, gradients and optimizer state need " + std::to_string(needed) +
+                           " bytes, this node may use " + std::to_string(limit));
+
+  auto job = std::make_unique<Job>();
+  job->spec = task.spec;
+  if (task.origin) {
+    auto data = open_data(task.spec);
+    if (!data.ok()) return data.status();
+    job->data = data.value();
+    job->sampler = Sampler(task.spec, *job->data);
+  }
+  for (const std::uint32_t stage : task.stages) {
+    Stage created(task.spec, stage, stage_options(task.spec));
+    AdamW optimizer(task.spec.optimizer, created.layout(), created.weights());
+    done.gradient_elements.push_back(static_cast<std::uint64_t>(created.layout().elements));
+    job->stages.insert_or_assign(stage, HeldStage{std::move(created), std::move(optimizer)});
+  }
+  job_ = std::move(job);
+  return {};
+}
+
+Status TorchRunner::perform(const DropJob&, Completion&) {
+  job_.reset();
+  data_.reset();
+  return {};
+}
+
+Status TorchRunner::perform(const Forward& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  use_threads(job_->spec);
+  at::Tensor input;
+  if (task.stage == 0) {
+    auto tokens = read_tokens(task.step, task.microbatch, task.evaluation);
+    if (!tokens.ok()) return tokens.status();
+    input = tokens.value().narrow(1, 0, job_->spec.data.sequence_length).contiguous();
+  } else {
+    auto activation = read_activation(task.input, "the input");
+    if (!activation.ok()) return activation.status();
+    input = activation.value();
+  }
+  Stage& stage = held.value()->stage;
+  if (task.evaluation) {
+    done.tensor = to_wire(stage.forward(input, nullptr, false));
+    return {};
+  }
+  StageActivations& kept = job_->kept[{task.stage, task.step, task.microbatch}];
+  done.tensor = to_wire(stage.forward(input, &kept, /*recompute=*/!task.save));
+  return {};
+}
+
+Status TorchRunner::perform(const Head& task, Completion& done) {
+  auto held = find_stage(0);
+  if (!held.ok()) return held.status();
+  use_threads(job_->spec);
+  auto input = read_activation(task.input, "the input");
+  if (!input.ok()) return input.status();
+  auto tokens = read_tokens(task.step, task.microbatch, task.evaluation);
+  if (!tokens.ok()) return tokens.status();
+  const at::Tensor targets = tokens.value().narrow(1, 1, job_->spec.data.sequence_length);
+  const HeadResult result =
+      held.value()->stage.head(input.value(), targets, /*with_gradient=*/!task.evaluation, task.accumulate);
+  done.loss = result.loss;
+  if (result.gradient.defined()) done.tensor = to_wire(result.gradient);
+  return {};
+}
+
+Status TorchRunner::perform(const Backward& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  use_threads(job_->spec);
+  auto gradient = read_activation(task.gradient, "the gradient");
+  if (!gradient.ok()) return gradient.status();
+  auto kept = job_->kept.extract({task.stage, task.step, task.microbatch});
+  if (kept.empty()) return Status::invalid("its forward did not run here, or its backward already did");
+  const at::Tensor by_input = held.value()->stage.backward(kept.mapped(), gradient.value(), task.accumulate);
+  if (by_input.defined()) done.tensor = to_wire(by_input);
+  return {};
+}
+
+Status TorchRunner::perform(const Forget& task, Completion&) {
+  if (job_ == nullptr) return no_job();
+  job_->kept.erase({task.stage, task.step, task.microbatch});
+  return {};
+}
+
+Status TorchRunner::perform(const ExposeGradient& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  done.tensor = to_wire(held.value()->stage.gradient());
+  return {};
+}
+
+Result<at::Tensor> TorchRunner::average_slice(std::uint32_t stage, std::uint64_t begin, std::int64_t length) {
+  auto held = find_stage(stage);
+  if (!held.ok()) return held.status();
+  at::Tensor& average = held.value()->optimizer.average();
+  const auto elements = static_cast<std::uint64_t>(average.numel());
+  if (begin > elements || static_cast<std::uint64_t>(length) > elements - begin)
+    return Status::invalid("elements " + std::to_string(begin) + " to " +
+                           std::to_string(begin + static_cast<std::uint64_t>(length)) +
+                           " are not within the stage's " + std::to_string(elements));
+  return average.narrow(0, static_cast<std::int64_t>(begin), length);
+}
+
+Status TorchRunner::perform(const Reduce& task, Completion& done) {
+  if (task.contributions.empty()) return Status::invalid("there is nothing to sum");
+  std::vector<at::Tensor> parts;
+  for (const net::Tensor& contribution : task.contributions) {
+    if (contribution.dtype != net::DType::float32 || contribution.shape.size() != 1 ||
+        contribution.shape != task.contributions.front().shape)
+      return Status::invalid("contributions have to be flat float32 tensors of one length");
+    auto part = from_wire(contribution, /*aligned=*/false);
+    if (!part.ok()) return part.status();
+    parts.push_back(part.value().to(at::Device(options_.device)));
+  }
+  auto slice = average_slice(task.stage, task.begin, parts.front().numel());
+  if (!slice.ok()) return slice.status();
+  use_threads(job_->spec);
+  at::Tensor& sum = slice.value();
+  if (parts.size() == 1) {
+    sum.copy_(parts[0]);
+  } else {
+    at::add_out(sum, parts[0], parts[1]);
+    for (std::size_t i = 2; i < parts.size(); ++i) sum.add_(parts[i]);
+  }
+  if (task.scale != 1) sum.mul_(task.scale);
+  done.tensor = to_wire(sum);
+  return {};
+}
+
+Status TorchRunner::perform(const StoreAverage& task, Completion&) {
+  if (task.values.dtype != net::DType::float32 || task.values.shape.size() != 1)
+    return Status::invalid("an average is a flat float32 tensor");
+  auto values = from_wire(task.values, /*aligned=*/false);
+  if (!values.ok()) return values.status();
+  auto slice = average_slice(task.stage, task.begin, values.value().numel());
+  if (!slice.ok()) return slice.status();
+  slice.value().copy_(values.value());
+  return {};
+}
+
+Status TorchRunner::perform(const MeasureAverage& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  use_threads(job_->spec);
+  done.norm = held.value()->optimizer.norm();
+  done.finite = std::isfinite(done.norm);
+  return {};
+}
+
+Status TorchRunner::perform(const Update& task, Completion&) {
+  if (job_ == nullptr) return no_job();
+  use_threads(job_->spec);
+  const double learning_rate = job_->spec.learning_rate(static_cast<std::int64_t>(task.step));
+  for (const std::uint32_t stage : task.updated) {
+    auto held = find_stage(stage);
+    if (!held.ok()) return held.status();
+    held.value()->optimizer.update(held.value()->stage.weights(), learning_rate);
+    held.value()->stage.weights_changed();
+  }
+  for (auto& [number, held] : job_->stages) held.stage.gradient().zero_();
+  return {};
+}
+
+}  // namespace sidestep::daemon

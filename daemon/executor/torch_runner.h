@@ -1,0 +1,98 @@
+// Does the work of tasks with LibTorch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "daemon/core/task_runner.h"
+#include "daemon/data/dataset.h"
+#include "daemon/data/sampler.h"
+#include "daemon/model/adamw.h"
+#include "daemon/model/stage.h"
+
+namespace sidestep::daemon {
+
+struct TorchRunnerOptions {
+  std::string device = "cpu";
+  int threads = 1;                 // of one task; a deterministic job uses one
+  std::uint64_t memory_bytes = 0;  // what this process may use; 0: what the machine has
+};
+
+// Owner: an Executor, solo or a test. It holds one job at a time, from InitJob to DropJob.
+// Failure: whatever goes wrong in a task is Completion::fault; the job's state is then undefined until
+// DropJob or another InitJob. Tasks for stages, microbatches or tensors that do not exist are faults too.
+//
+// Tensors in completions share the runner's memory: an accumulator stays as it is until Update, an average
+// until the next step's Reduce or StoreAverage of the same elements; the rest is never written again.
+class TorchRunner : public TaskRunner {
+ public:
+  explicit TorchRunner(TorchRunnerOptions options);
+
+  Completion run(TaskId id, const Task& task) override;
+
+ private:
+  // (stage, step, microbatch)
+  using ForwardKey = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t>;
+
+  struct HeldStage {
+    Stage stage;
+    AdamW optimizer;
+  };
+
+  struct Job {
+    scheduler::JobSpec spec;
+    std::shared_ptr<const Dataset> data;  // null where this node is no origin
+    Sampler sampler;
+    std::map<std::uint32_t, HeldStage> stages;
+    std::map<ForwardKey, StageActivations> kept;
+  };
+
+  Status perform(const InitJob& task, Completion& done);
+  Status perform(const ProbeJob& task, Completion& done);
+  Status perform(const DropJob& task, Completion& done);
+  Status perform(const Forward& task, Completion& done);
+  Status perform(const Head& task, Completion& done);
+  Status perform(const Backward& task, Completion& done);
+  Status perform(const Forget& task, Completion& done);
+  Status perform(const ExposeGradient& task, Completion& done);
+  Status perform(const Reduce& task, Completion& done);
+  Status perform(const StoreAverage& task, Completion& done);
+  Status perform(const MeasureAverage& task, Completion& done);
+  Status perform(const Update& task, Completion& done);
+
+  // Whether a job may run here, before anything of it is allocated.
+  Status check_device() const;
+  void use_threads(const scheduler::JobSpec& spec);
+  StageOptions stage_options(const scheduler::JobSpec& spec) const;
+  std::uint64_t memory_bytes() const;
+  // The job's data, opened again only if the file has changed since.
+  Result<std::shared_ptr<const Dataset>> open_data(const scheduler::JobSpec& spec);
+
+  Result<HeldStage*> find_stage(std::uint32_t stage);
+  // [microbatch_size, sequence_length + 1] int64 on the device.
+  Result<at::Tensor> read_tokens(std::uint64_t step, std::uint32_t microbatch, bool evaluation) const;
+  // An activation or its gradient, of the job's precision and shape, on the device.
+  Result<at::Tensor> read_activation(const net::Tensor& tensor, const char* what) const;
+  // Elements [begin, begin + values) of the stage's average.
+  Result<at::Tensor> average_slice(std::uint32_t stage, std::uint64_t begin, std::int64_t length);
+
+  TorchRunnerOptions options_;
+  std::thread::id thread_;  // that the number of threads was set for
+  int threads_set_ = 0;
+  std::unique_ptr<Job> job_;
+  std::string data_key_;  // what data_ was opened for
+  std::shared_ptr<const Dataset> data_;
+};
+
+// Floating-point state of one stage, without activations: weights, their copy in the compute type, gradient,
+// average and two moments. Bytes.
+std::uint64_t stage_state_bytes(const scheduler::JobSpec& spec, std::int64_t stage);
+
+}  // namespace sidestep::daemon

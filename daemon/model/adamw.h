@@ -1,0 +1,39 @@
+// AdamW with decoupled weight decay (Loshchilov and Hutter 2019) on a stage's flat buffers, and the second
+// buffer in which a step's averaged gradient is put together.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "daemon/model/parameters.h"
+#include "scheduler/job.h"
+
+namespace sidestep::daemon {
+
+// Owner: the runner, beside its Stage. Not thread-safe. Throws c10::Error when there is no memory.
+class AdamW {
+ public:
+  // Buffers like `weights`, all zero.
+  AdamW(const scheduler::OptimizerSpec& spec, const ParameterLayout& layout, const at::Tensor& weights);
+
+  // The averaged gradient: flat, [elements]; update() reads it and leaves it clipped.
+  at::Tensor& average() { return average_; }
+  // L2 norm of the average, before clipping. Not finite if any element is not.
+  double norm() const;
+  // Clips the average to spec.clip_norm (times min(1, clip / (norm + 1e-6)), as
+  // torch.nn.utils.clip_grad_norm_) and makes one update of the weights. Matrices decay, norms do not.
+  void update(at::Tensor& weights, double learning_rate);
+  // Updates made so far; bias correction counts these, not steps.
+  std::int64_t updates() const { return updates_; }
+
+ private:
+  scheduler::OptimizerSpec spec_;
+  std::int64_t matrix_elements_ = 0;
+  std::int64_t updates_ = 0;
+  at::Tensor average_;
+  at::Tensor first_moment_;
+  at::Tensor second_moment_;
+};
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,27 @@
+// Causal attention, softmax(q kᵀ / sqrt(head_dim)) v, through ATen's flash attention: nothing of the size
+// positions x positions is kept. Called without autograd.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace sidestep::daemon {
+
+struct AttentionOutput {
+  at::Tensor output;     // [batch, heads, positions, head_dim]; its transpose(1, 2) is contiguous
+  at::Tensor logsumexp;  // kept for the gradient
+};
+
+struct AttentionGradient {
+  at::Tensor query, key, value;
+};
+
+// query: [batch, heads, positions, head_dim]; key, value: [batch, kv_heads, positions, head_dim], where
+// heads is a multiple of kv_heads: query head h reads key head h / (heads / kv_heads). Strided views are fine
+// as long as the last dimension is contiguous.
+AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
+
+AttentionGradient attention_backward(const at::Tensor& gradient, const at::Tensor& query,
+                                     const at::Tensor& key, const at::Tensor& value,
+                                     const AttentionOutput& forward);
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,110 @@
+#include "daemon/model/layer.h"
+
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mm.h>
+
+namespace sidestep::daemon {
+namespace {
+
+// Views of [batch, positions, heads + 2 kv_heads, head_dim] as attention takes them.
+struct Heads {
+  at::Tensor query, key, value;  // [batch, heads, positions, head_dim]
+};
+
+Heads split(const scheduler::ModelSpec& model, const at::Tensor& qkv) {
+  const std::int64_t queries = model.num_attention_heads;
+  const std::int64_t keys = model.num_key_value_heads;
+  return {.query = qkv.narrow(2, 0, queries).transpose(1, 2),
+          .key = qkv.narrow(2, queries, keys).transpose(1, 2),
+          .value = qkv.narrow(2, queries + keys, keys).transpose(1, 2)};
+}
+
+// The heads that carry positions: queries and keys.
+at::Tensor rotated_part(const scheduler::ModelSpec& model, const at::Tensor& qkv) {
+  return qkv.narrow(2, 0, model.num_attention_heads + model.num_key_value_heads);
+}
+
+// [batch, heads, positions, head_dim] as [n, heads * head_dim]; attention gives it in this order already.
+at::Tensor rows_of(const at::Tensor& heads) {
+  return heads.transpose(1, 2).reshape({heads.size(0) * heads.size(2), heads.size(1) * heads.size(3)});
+}
+
+}  // namespace
+
+void add_weight_gradient(at::Tensor& sum, const at::Tensor& gradient, const at::Tensor& input) {
+  if (sum.scalar_type() == input.scalar_type())
+    sum.addmm_(gradient.t(), input);
+  else
+    sum.add_(at::mm(gradient.t(), input));
+}
+
+at::Tensor layer_forward(const LayerContext& context, const LayerTensors& weights, const at::Tensor& input,
+                         LayerActivations* kept) {
+  const scheduler::ModelSpec& model = context.model;
+  kernels::Normed input_normed = kernels::rms_norm(input, weights.input_norm, model.rms_norm_eps);
+  at::Tensor qkv = at::mm(input_normed.output, weights.qkv.t())
+                       .view({context.batch, context.positions,
+                              model.num_attention_heads + 2 * model.num_key_value_heads, model.head_dim});
+  kernels::rotate_(rotated_part(model, qkv), context.rotation, /*inverse=*/false);
+  const Heads heads = split(model, qkv);
+  AttentionOutput attended = attention(heads.query, heads.key, heads.value);
+  at::Tensor middle = at::addmm(input, rows_of(attended.output), weights.output.t());
+
+  kernels::Normed middle_normed = kernels::rms_norm(middle, weights.attention_norm, model.rms_norm_eps);
+  at::Tensor gate_up = at::mm(middle_normed.output, weights.gate_up.t());
+  at::Tensor output = at::addmm(middle, kernels::swiglu(gate_up), weights.down.t());
+  if (kept != nullptr)
+    *kept = {.input = input,
+             .input_normed = std::move(input_normed),
+             .qkv = std::move(qkv),
+             .attention = std::move(attended),
+             .middle = std::move(middle),
+             .middle_normed = std::move(middle_normed),
+             .gate_up = std::move(gate_up)};
+  return output;
+}
+
+at::Tensor layer_backward(const LayerContext& context, const LayerTensors& weights, LayerActivations& kept,
+                          const at::Tensor& gradient, LayerTensors* gradients) {
+  const scheduler::ModelSpec& model = context.model;
+  const at::Tensor nothing;
+
+  kernels::SwigluGradient mlp = kernels::swiglu_backward(at::mm(gradient, weights.down), kept.gate_up);
+  kept.gate_up.reset();
+  if (gradients != nullptr) {
+    add_weight_gradient(gradients->down, gradient, mlp.activation);
+    add_weight_gradient(gradients->gate_up, mlp.gate_up, kept.middle_normed.output);
+  }
+  kept.middle_normed.output.reset();
+  const at::Tensor by_middle = kernels::rms_norm_backward(
+      at::mm(mlp.gate_up, weights.gate_up), kept.middle, kept.middle_normed.inverse_rms,
+      weights.attention_norm, gradient, gradients != nullptr ? gradients->attention_norm : nothing);
+  mlp = {};
+  kept.middle.reset();
+
+  if (gradients != nullptr) add_weight_gradient(gradients->output, by_middle, rows_of(kept.attention.output));
+  const at::Tensor by_attention =
+      at::mm(by_middle, weights.output)
+          .view({context.batch, context.positions, model.num_attention_heads, model.head_dim})
+          .transpose(1, 2);
+  const Heads heads = split(model, kept.qkv);
+  const AttentionGradient by_heads =
+      attention_backward(by_attention, heads.query, heads.key, heads.value, kept.attention);
+  kept.attention = {};
+  at::Tensor by_qkv = at::empty_like(kept.qkv);
+  const Heads parts = split(model, by_qkv);
+  parts.query.copy_(by_heads.query);
+  parts.key.copy_(by_heads.key);
+  parts.value.copy_(by_heads.value);
+  kernels::rotate_(rotated_part(model, by_qkv), context.rotation, /*inverse=*/true);
+  by_qkv = by_qkv.view({context.batch * context.positions, -1});
+  if (gradients != nullptr) add_weight_gradient(gradients->qkv, by_qkv, kept.input_normed.output);
+  at::Tensor by_input = kernels::rms_norm_backward(
+      at::mm(by_qkv, weights.qkv), kept.input, kept.input_normed.inverse_rms, weights.input_norm, by_middle,
+      gradients != nullptr ? gradients->input_norm : nothing);
+  kept = {};
+  return by_input;
+}
+
+}  // namespace sidestep::daemon

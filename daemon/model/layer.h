@@ -1,0 +1,45 @@
+// One decoder layer of Hugging Face's LlamaDecoderLayer: x + attention(norm(x)), then x + mlp(norm(x)).
+// The gradient is written out, not recorded: it adds straight into the flat accumulator and keeps exactly
+// the tensors of LayerActivations.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "daemon/model/attention.h"
+#include "daemon/model/kernels.h"
+#include "daemon/model/parameters.h"
+
+namespace sidestep::daemon {
+
+// What a forward keeps for its backward; n = batch * positions.
+struct LayerActivations {
+  at::Tensor input;               // [n, hidden]
+  kernels::Normed input_normed;   // [n, hidden]
+  at::Tensor qkv;                 // [batch, positions, heads + 2 kv_heads, head_dim], rotated
+  AttentionOutput attention;      // [batch, heads, positions, head_dim]
+  at::Tensor middle;              // [n, hidden]: after attention
+  kernels::Normed middle_normed;  // [n, hidden]
+  at::Tensor gate_up;             // [n, 2 * intermediate]
+};
+
+// What every layer of a stage shares. Matrices of `weights` are of the type of the activations.
+struct LayerContext {
+  const scheduler::ModelSpec& model;
+  const kernels::Rotation& rotation;
+  std::int64_t batch = 0;
+  std::int64_t positions = 0;
+};
+
+// input: [batch * positions, hidden], contiguous. Fills `kept` unless it is null.
+at::Tensor layer_forward(const LayerContext& context, const LayerTensors& weights, const at::Tensor& input,
+                         LayerActivations* kept);
+
+// Gradient by the layer's input. Adds the weights' gradients to `gradients` unless it is null.
+// Frees what it no longer needs of `kept` on the way.
+at::Tensor layer_backward(const LayerContext& context, const LayerTensors& weights, LayerActivations& kept,
+                          const at::Tensor& gradient, LayerTensors* gradients);
+
+// sum += gradientᵀ · input: a weight's gradient. sum: [out, in], float32; gradient: [n, out]; input: [n, in].
+void add_weight_gradient(at::Tensor& sum, const at::Tensor& gradient, const at::Tensor& input);
+
+}  // namespace sidestep::daemon
