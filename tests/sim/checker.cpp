@@ -1,0 +1,279 @@
+#include "tests/sim/checker.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "daemon/solo/replay.h"
+
+namespace sidestep::sim {
+
+using net::Added;
+using net::Hop;
+using net::NodeKey;
+using scheduler::JobSpec;
+using scheduler::Plan;
+using scheduler::RecordReplica;
+using scheduler::RecordRoute;
+using scheduler::RecordStage;
+using scheduler::RecordStep;
+
+namespace {
+
+bool trains(const JobSpec& job, std::uint64_t step) {
+  return step >= 1 && step <= static_cast<std::uint64_t>(job.steps);
+}
+
+std::map<std::uint32_t, RecordRoute> final_routes(const std::vector<RecordRoute>& routes) {
+  std::map<std::uint32_t, RecordRoute> last;
+  for (const RecordRoute& route : routes) {
+    const auto known = last.find(route.microbatch);
+    if (known == last.end() || known->second.attempt < route.attempt) last[route.microbatch] = route;
+  }
+  return last;
+}
+
+double mean(const std::map<std::uint32_t, RecordRoute>& routes) {
+  double sum = 0;
+  for (const auto& [microbatch, route] : routes) sum += route.loss;
+  return sum / static_cast<double>(routes.size());
+}
+
+class StepCheck {
+ public:
+  StepCheck(const JobSpec& job, const Plan& plan, const RecordStep& step, Problems& problems)
+      : job_(job), plan_(plan), step_(step), problems_(problems) {}
+
+  void run() {
+    const auto microbatches = trains(job_, step_.step) ? job_.pipeline.microbatches_per_step : 0;
+    const auto evaluations = step_.step == 0 ? 0 : job_.evaluations_in(static_cast<std::int64_t>(step_.step));
+    check_routes("microbatch", step_.routes, plan_.routes, microbatches, step_.loss);
+    check_routes("validation microbatch", step_.evaluations, plan_.evaluations, evaluations,
+                 step_.validation_loss);
+    check_places();
+    check_added();
+    const std::int64_t tokens = microbatches * job_.pipeline.microbatch_size * job_.data.sequence_length;
+    if (step_.tokens != static_cast<std::uint64_t>(tokens))
+      wrong("counts " + std::to_string(step_.tokens) + " tokens");
+  }
+
+ private:
+  void wrong(const std::string& what) {
+    problems_.push_back("step " + std::to_string(step_.step) + " " + what);
+  }
+
+  void check_routes(const std::string& kind, const std::vector<RecordRoute>& routes,
+                    const std::vector<scheduler::PlannedRoute>& planned, std::int64_t count,
+                    const std::optional<double>& loss) {
+    const auto closed = final_routes(routes);
+    if (closed.size() != static_cast<std::size_t>(count) ||
+        (count > 0 && closed.rbegin()->first != static_cast<std::uint32_t>(count - 1))) {
+      return wrong("has " + std::to_string(closed.size()) + " of " + kind + ", not " + std::to_string(count));
+    }
+    for (const auto& [microbatch, route] : closed) {
+      const auto plan = std::ranges::find(planned, microbatch, &scheduler::PlannedRoute::microbatch);
+      if (plan == planned.end() || plan->hops != route.hops) {
+        wrong(kind + " " + std::to_string(microbatch) + " took another route than planned");
+      }
+    }
+    if (loss.has_value() != (count > 0)) return wrong("has no mean loss, or one too many, of " + kind);
+    if (loss && *loss != mean(closed)) wrong("has a loss that is not the mean of each " + kind);
+  }
+
+  // Every stage is listed with exactly its replicas, in key order.
+  void check_places() {
+    if (step_.stages.empty() && !trains(job_, step_.step)) return;
+    for (std::uint32_t stage = 0; stage < plan_.stage_count(); ++stage) {
+      const auto entry = std::ranges::find(step_.stages, stage, &RecordStage::stage);
+      if (entry == step_.stages.end()) {
+        wrong("does not list stage " + std::to_string(stage));
+        continue;
+      }
+      std::vector<NodeKey> nodes;
+      for (const RecordReplica& replica : entry->replicas) nodes.push_back(replica.node);
+      if (nodes != plan_.replicas(stage)) wrong("lists other replicas of stage " + std::to_string(stage));
+    }
+  }
+
+  void check_added() {
+    using Name = std::tuple<std::uint32_t, std::uint32_t, bool>;  // stage, microbatch, head
+    std::map<Name, NodeKey> expected;
+    for (const auto& [microbatch, route] : final_routes(step_.routes)) {
+      expected[{0, microbatch, true}] = route.hops.front().node;
+      for (const Hop& hop : route.hops) expected[{hop.stage, microbatch, false}] = hop.node;
+    }
+    for (const RecordStage& stage : step_.stages) {
+      for (const RecordReplica& replica : stage.replicas) {
+        for (const Added& added : replica.added) {
+          const auto name = expected.find({stage.stage, added.microbatch, added.head});
+          if (name == expected.end() || name->second != replica.node) {
+            wrong("microbatch " + std::to_string(added.microbatch) + " was added to stage " +
+                  std::to_string(stage.stage) + " twice, or where it did not go");
+          } else {
+            expected.erase(name);
+          }
+        }
+      }
+    }
+    for (const auto& [name, node] : expected) {
+      wrong("microbatch " + std::to_string(std::get<1>(name)) + " was not added to stage " +
+            std::to_string(std::get<0>(name)));
+    }
+  }
+
+  const JobSpec& job_;
+  const Plan& plan_;
+  const RecordStep& step_;
+  Problems& problems_;
+};
+
+// The node's part in that job; the last, if it began more than once.
+const FakeJob* part_of(const FakeTrace& trace, const std::string& name) {
+  const auto it = std::ranges::find(trace.jobs.rbegin(), trace.jobs.rend(), name, &FakeJob::name);
+  return it == trace.jobs.rend() ? nullptr : &*it;
+}
+
+void append(Problems& all, Problems more) {
+  all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+daemon::StepSource source_of(const std::vector<RecordStep>& steps) {
+  return [&steps, next = std::size_t{0}]() mutable -> Result<std::optional<RecordStep>> {
+    if (next == steps.size()) return std::optional<RecordStep>();
+    return std::optional<RecordStep>(steps[next++]);
+  };
+}
+
+// Runners of a replay begin in key order, each with one job.
+Problems check_weights(const SimCluster& cluster, const Plan& plan, const std::string& name,
+                       const FakeTrace& replayed) {
+  Problems problems;
+  std::size_t next = 0;
+  for (const auto& [key, stages] : plan.stages_of) {
+    const FakeJob* lived = part_of(cluster.fake(cluster.node_of(key)), name);
+    const FakeJob& followed = replayed.jobs.at(next++);
+    for (const auto& [step, weights] : lived->weights) {
+      const auto same = followed.weights.find(step);
+      if (same != followed.weights.end() && same->second == weights) continue;
+      problems.push_back("step " + std::to_string(step) + ": node " + key.short_name() +
+                         " has other weights than its replay");
+      break;
+    }
+  }
+  return problems;
+}
+
+}  // namespace
+
+Problems check_record(const JobSpec& job, const Plan& plan, const std::vector<RecordStep>& steps,
+                      bool complete) {
+  Problems problems;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].step != i) {
+      problems.push_back("step " + std::to_string(steps[i].step) + " is recorded where step " +
+                         std::to_string(i) + " should be");
+      return problems;
+    }
+    StepCheck(job, plan, steps[i], problems).run();
+  }
+  if (complete && steps.size() != static_cast<std::size_t>(job.final_step()) + 1) {
+    problems.push_back("the record has " + std::to_string(steps.size()) + " steps, the job " +
+                       std::to_string(job.final_step() + 1));
+  }
+  return problems;
+}
+
+Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
+                     const std::vector<RecordStep>& steps) {
+  Problems problems;
+  const scheduler::JobRow& row = *cluster.job(job_id);
+  const JobSpec job = std::move(scheduler::parse_job(row.spec, job_id)).value();
+  const Plan plan = std::move(scheduler::parse_plan(row.plan)).value();
+  std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t> weights;  // by step, stage
+  for (const auto& [key, stages] : plan.stages_of) {
+    const FakeJob* part = part_of(cluster.fake(cluster.node_of(key)), job.name);
+    const std::string who = "node " + key.short_name();
+    if (part == nullptr) {
+      problems.push_back(who + " never began");
+      continue;
+    }
+    // The end of the job may overtake the last Commit on its way to a node.
+    const auto updates = static_cast<std::uint64_t>(job.steps);
+    if (part->updates != updates && part->updates + 1 != updates) {
+      problems.push_back(who + " made " + std::to_string(part->updates) + " updates");
+    }
+    if (!part->dropped) problems.push_back(who + " still holds the job");
+    if (part->activations_at_drop != 0) problems.push_back(who + " kept activations to the end");
+    for (const auto& [step, of_stages] : part->weights) {
+      for (const auto& [stage, value] : of_stages) {
+        const auto [known, first] = weights.emplace(std::pair(step, stage), value);
+        if (known->second != value) {
+          problems.push_back("step " + std::to_string(step) + ", stage " + std::to_string(stage) +
+                             ": replicas differ, " + who);
+        }
+      }
+    }
+    for (const auto& [step, of_stages] : part->scales) {
+      for (const auto& [stage, scale] : of_stages) {
+        std::int64_t count = job.pipeline.microbatches_per_step;
+        if (job.gradient_scale == "visited" && step < steps.size()) {
+          count = std::ranges::count_if(steps[step].routes, [&](const RecordRoute& route) {
+            return std::ranges::find(route.hops, stage, &Hop::stage) != route.hops.end();
+          });
+        }
+        if (scale != 1.0 / static_cast<double>(count)) {
+          problems.push_back("step " + std::to_string(step) + ", stage " + std::to_string(stage) +
+                             ": averaged with scale " + std::to_string(scale));
+        }
+      }
+    }
+  }
+  for (std::size_t i = 0; i < cluster.node_count(); ++i) {
+    if (cluster.fake(i).live_tensors != 0) {
+      problems.push_back("node " + cluster.key(i).short_name() + ": " +
+                         std::to_string(cluster.fake(i).live_tensors) + " tensors were never freed");
+    }
+  }
+  return problems;
+}
+
+Problems check_replay(const JobSpec& job, const std::vector<RecordStep>& steps,
+                      const daemon::TaskRunnerFactory& factory, double tolerance) {
+  const scheduler::RecordHeader header{job.name, scheduler::to_json(job)};
+  const Result<daemon::ReplayReport> report = daemon::replay(header, source_of(steps), factory);
+  if (!report.ok()) return {"replay: " + report.status().message()};
+  const daemon::ReplayReport& found = report.value();
+  if (found.steps + 1 != steps.size()) return {"replay: stopped early"};
+  if (!found.identical && (tolerance == 0 || found.largest_difference > tolerance)) {
+    return {"replay: " + found.first_difference + "; largest relative difference " +
+            std::to_string(found.largest_difference)};
+  }
+  return {};
+}
+
+Problems check_done(const SimCluster& cluster, const std::string& job_id, const FakeOptions& fake) {
+  const scheduler::JobRow* row = cluster.job(job_id);
+  if (row == nullptr || row->state != scheduler::JobState::done) {
+    return {
+        "the job is not done: " +
+        (row == nullptr ? "unknown" : std::string(scheduler::to_string(row->state)) + ", " + row->reason)};
+  }
+  const JobSpec job = std::move(scheduler::parse_job(row->spec, job_id)).value();
+  const Result<Plan> plan = scheduler::parse_plan(row->plan);
+  if (!plan.ok()) return {plan.status().message()};
+  const std::vector<RecordStep> steps = cluster.record(job_id);
+  Problems problems = cluster.violations();
+  append(problems, check_record(job, plan.value(), steps, true));
+  append(problems, check_nodes(cluster, job_id, steps));
+  if (!problems.empty()) return problems;
+  FakeOptions free_of_slots = fake;
+  free_of_slots.limit_slots = false;
+  auto replayed = std::make_shared<FakeTrace>();
+  append(problems, check_replay(job, steps, fake_factory(free_of_slots, replayed), 0));
+  append(problems, replayed->violations);
+  if (problems.empty()) append(problems, check_weights(cluster, plan.value(), job.name, *replayed));
+  return problems;
+}
+
+}  // namespace sidestep::sim

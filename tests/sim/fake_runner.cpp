@@ -1,0 +1,308 @@
+#include "tests/sim/fake_runner.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace sidestep::sim {
+
+using namespace sidestep::daemon;
+
+namespace {
+
+std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
+  return net::Random(a ^ std::rotl(b * 0x9e3779b97f4a7c15u, 31)).next();
+}
+
+std::uint64_t hash_of(const net::Tensor& tensor) {
+  std::uint64_t hash = tensor.payload.size();
+  for (std::size_t i = 0; i < tensor.payload.size(); i += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, tensor.payload.data() + i, std::min(sizeof word, tensor.payload.size() - i));
+    hash = mix(hash, word);
+  }
+  return hash;
+}
+
+std::vector<float> floats_of(const net::Tensor& tensor) {
+  std::vector<float> values(tensor.payload.size() / sizeof(float));
+  std::memcpy(values.data(), tensor.payload.data(), values.size() * sizeof(float));
+  return values;
+}
+
+// Different for each stage, and divided by no chunk size in use.
+std::size_t gradient_elements(std::uint32_t stage) { return 5 + 2 * stage; }
+
+std::string name_of(std::uint32_t stage, std::uint32_t microbatch) {
+  return "stage " + std::to_string(stage) + ", microbatch " + std::to_string(microbatch);
+}
+
+}  // namespace
+
+FakeRunner::FakeRunner(FakeOptions options, std::shared_ptr<FakeTrace> trace)
+    : options_(options), trace_(std::move(trace)), random_(options.seed) {}
+
+Completion FakeRunner::run(TaskId id, const Task& task) {
+  Completion done;
+  done.id = id;
+  std::int64_t typical_us = 1'000;
+  if (std::holds_alternative<Forward>(task)) typical_us = 6'000;
+  if (std::holds_alternative<Backward>(task)) typical_us = 12'000;
+  if (std::holds_alternative<Head>(task)) typical_us = 4'000;
+  const double drawn = static_cast<double>(random_.between(typical_us / 2, 2 * typical_us));
+  done.duration_us = static_cast<std::int64_t>(drawn / options_.speed);
+  std::visit([&](const auto& kind) { perform(kind, done); }, task);
+  return done;
+}
+
+void FakeRunner::violation(Completion& done, const std::string& what) {
+  trace_->violations.push_back("step " + std::to_string(step_) + ": " + what);
+  if (done.fault.empty()) done.fault = what;
+}
+
+FakeRunner::Stage* FakeRunner::find(Completion& done, std::uint32_t stage,
+                                    std::optional<std::uint64_t> step) {
+  const auto it = stages_.find(stage);
+  if (it == stages_.end()) {
+    violation(done, "a task for stage " + std::to_string(stage) + ", which is not held here");
+    return nullptr;
+  }
+  if (step && *step != step_) {
+    violation(done, "a task of step " + std::to_string(*step));
+    return nullptr;
+  }
+  return &it->second;
+}
+
+void FakeRunner::perform(const InitJob& task, Completion& done) {
+  if (spec_) violation(done, "InitJob while another job is held");
+  spec_ = task.spec;
+  origin_ = task.origin;
+  step_ = 1;
+  job_ = trace_->jobs.size();
+  FakeJob& job = trace_->jobs.emplace_back();
+  job.name = task.spec.name;
+  for (const std::uint32_t stage : task.stages) {
+    Stage& held = stages_[stage];
+    held.weights = mix(task.spec.seed, stage);
+    held.accumulator.assign(gradient_elements(stage), 0);
+    held.average.assign(gradient_elements(stage), 0);
+    held.covered.assign(gradient_elements(stage), false);
+    job.weights[0][stage] = held.weights;
+    done.gradient_elements.push_back(held.accumulator.size());
+  }
+}
+
+void FakeRunner::perform(const ProbeJob&, Completion& done) {
+  done.has_data = options_.has_data;
+  if (options_.has_data) {
+    done.data_digest = "sha256:" + std::string(64, 'a');
+  } else {
+    done.data_problem = "no such file";
+  }
+  done.layer_us = static_cast<std::int64_t>(18'000 / options_.speed);
+  done.head_us = static_cast<std::int64_t>(4'000 / options_.speed);
+  done.memory_bytes = std::uint64_t{1} << 40;
+}
+
+void FakeRunner::perform(const DropJob&, Completion& done) {
+  if (!spec_) return violation(done, "DropJob without a job");
+  trace_->jobs[job_].dropped = true;
+  trace_->jobs[job_].activations_at_drop = kept_.size();
+  spec_.reset();
+  stages_.clear();
+  kept_.clear();
+}
+
+void FakeRunner::perform(const Forward& task, Completion& done) {
+  Stage* stage = find(done, task.stage, task.step);
+  if (stage == nullptr) return;
+  const std::string name = name_of(task.stage, task.microbatch);
+  std::uint64_t input = hash_of(task.input);
+  if (task.stage == 0) {
+    if (!origin_ || !task.input.empty()) return violation(done, name + ": stage 0 with an input");
+    input = mix(mix(spec_->seed, task.step), 2 * task.microbatch + (task.evaluation ? 1 : 0));
+  } else if (task.input.empty()) {
+    return violation(done, name + ": Forward without an input");
+  }
+  if (!task.evaluation) {
+    if (!kept_.emplace(std::pair(task.stage, task.microbatch), Kept{input, task.save}).second) {
+      return violation(done, name + ": Forward twice");
+    }
+    const auto saved = std::ranges::count_if(kept_, [](const auto& entry) { return entry.second.saved; });
+    if (options_.limit_slots && saved > spec_->pipeline.slots) {
+      return violation(done, name + ": " + std::to_string(saved) + " activations saved in " +
+                                 std::to_string(spec_->pipeline.slots) + " slots");
+    }
+    if (!task.save) ++trace_->jobs[job_].recomputed;
+  }
+  done.tensor = activation(mix(mix(input, stage->weights), task.stage));
+}
+
+void FakeRunner::perform(const Head& task, Completion& done) {
+  Stage* stage = find(done, 0, task.step);
+  if (stage == nullptr) return;
+  if (!origin_ || task.input.empty()) return violation(done, "Head without an input or not at an origin");
+  const std::uint64_t hash = mix(hash_of(task.input), stage->weights);
+  done.loss = 1 + static_cast<double>(hash >> 11) * 0x1p-52;
+  if (task.evaluation) return;
+  if (task.accumulate) accumulate(done, *stage, task.microbatch, true, hash);
+  done.tensor = activation(mix(hash, 0x4ead));
+}
+
+void FakeRunner::perform(const Backward& task, Completion& done) {
+  Stage* stage = find(done, task.stage, task.step);
+  if (stage == nullptr) return;
+  const auto kept = kept_.find({task.stage, task.microbatch});
+  if (kept == kept_.end()) {
+    return violation(done, name_of(task.stage, task.microbatch) + ": Backward without a Forward");
+  }
+  if (task.gradient.empty()) {
+    return violation(done, name_of(task.stage, task.microbatch) + ": Backward without a gradient");
+  }
+  const std::uint64_t cause = mix(mix(hash_of(task.gradient), kept->second.input), stage->weights);
+  kept_.erase(kept);
+  if (task.accumulate) accumulate(done, *stage, task.microbatch, false, cause);
+  if (task.stage != 0) done.tensor = activation(mix(cause, task.stage));
+}
+
+void FakeRunner::perform(const Forget& task, Completion& done) {
+  if (find(done, task.stage, task.step) == nullptr) return;
+  if (kept_.erase({task.stage, task.microbatch}) == 0) {
+    violation(done, name_of(task.stage, task.microbatch) + ": Forget without a Forward");
+  }
+}
+
+void FakeRunner::accumulate(Completion& done, Stage& stage, std::uint32_t microbatch, bool head,
+                            std::uint64_t cause) {
+  if (stage.exposed)
+    violation(done, "microbatch " + std::to_string(microbatch) + " added after ExposeGradient");
+  if (!stage.added.insert({microbatch, head}).second) {
+    violation(done, "microbatch " + std::to_string(microbatch) + " added twice");
+  }
+  net::Random random(cause);
+  for (float& element : stage.accumulator) {
+    element += options_.exact_sums ? static_cast<float>(random.between(-4'096, 4'096))
+                                   : static_cast<float>(random.uniform() * 2 - 1);
+  }
+}
+
+void FakeRunner::perform(const ExposeGradient& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  stage->exposed = true;
+  done.tensor = floats(stage->accumulator);
+}
+
+void FakeRunner::perform(const Reduce& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  if (!stage->exposed) violation(done, "Reduce before ExposeGradient");
+  if (task.contributions.empty()) return violation(done, "Reduce of nothing");
+  std::vector<float> sum = floats_of(task.contributions.front());
+  for (std::size_t i = 1; i < task.contributions.size(); ++i) {
+    const std::vector<float> other = floats_of(task.contributions[i]);
+    if (other.size() != sum.size()) return violation(done, "Reduce of different lengths");
+    for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += other[k];
+  }
+  for (float& value : sum) value *= static_cast<float>(task.scale);
+  trace_->jobs[job_].scales[step_][task.stage] = task.scale;
+  cover(done, *stage, task.begin, sum);
+  done.tensor = floats(sum);
+}
+
+void FakeRunner::perform(const StoreAverage& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage != nullptr) cover(done, *stage, task.begin, floats_of(task.values));
+}
+
+void FakeRunner::cover(Completion& done, Stage& stage, std::uint64_t begin,
+                       const std::vector<float>& values) {
+  if (begin + values.size() > stage.average.size())
+    return violation(done, "an average beyond the stage's end");
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (stage.covered[begin + i]) return violation(done, "an average stored twice");
+    stage.covered[begin + i] = true;
+    stage.average[begin + i] = values[i];
+  }
+}
+
+void FakeRunner::perform(const MeasureAverage& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  if (std::ranges::find(stage->covered, false) != stage->covered.end()) {
+    return violation(done, "MeasureAverage of a part of the average");
+  }
+  stage->measured = true;
+  double squares = 0;
+  for (const float value : stage->average) squares += static_cast<double>(value) * value;
+  done.norm = std::sqrt(squares);
+  done.finite = step_ != options_.non_finite_step;
+  if (!done.finite) done.norm = std::numeric_limits<double>::quiet_NaN();
+}
+
+void FakeRunner::perform(const Update& task, Completion& done) {
+  if (!spec_) return violation(done, "Update without a job");
+  if (task.step != step_) return violation(done, "Update of step " + std::to_string(task.step));
+  if (!kept_.empty()) violation(done, "Update while activations of the step are kept");
+  for (const std::uint32_t updated : task.updated) {
+    Stage* stage = find(done, updated, {});
+    if (stage == nullptr) return;
+    if (!stage->measured)
+      violation(done, "Update of stage " + std::to_string(updated) + " without its average");
+    for (const float value : stage->average) {
+      stage->weights = mix(stage->weights, std::bit_cast<std::uint32_t>(value));
+    }
+  }
+  FakeJob& job = trace_->jobs[job_];
+  ++job.updates;
+  for (auto& [number, stage] : stages_) {
+    std::ranges::fill(stage.accumulator, 0.0f);
+    stage.covered.assign(stage.covered.size(), false);
+    stage.added.clear();
+    stage.exposed = stage.measured = false;
+    job.weights[step_][number] = stage.weights;
+  }
+  ++step_;
+}
+
+net::Tensor FakeRunner::activation(std::uint64_t hash) {
+  const std::vector<std::int64_t> shape{spec_->pipeline.microbatch_size, spec_->data.sequence_length,
+                                        spec_->model.hidden_size};
+  const net::DType dtype = spec_->activation_dtype();
+  std::vector<std::byte> bytes(static_cast<std::size_t>(shape[0] * shape[1] * shape[2]) *
+                               net::size_of(dtype));
+  net::Random random(hash);
+  for (std::size_t i = 0; i < bytes.size(); i += sizeof(std::uint64_t)) {
+    const std::uint64_t word = random.next();
+    std::memcpy(bytes.data() + i, &word, std::min(sizeof word, bytes.size() - i));
+  }
+  return wrap(dtype, shape, std::move(bytes));
+}
+
+net::Tensor FakeRunner::floats(const std::vector<float>& values) {
+  std::vector<std::byte> bytes(values.size() * sizeof(float));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return wrap(net::DType::float32, {static_cast<std::int64_t>(values.size())}, std::move(bytes));
+}
+
+net::Tensor FakeRunner::wrap(net::DType dtype, std::vector<std::int64_t> shape,
+                             std::vector<std::byte> bytes) {
+  const std::shared_ptr<std::vector<std::byte>> owner(new std::vector<std::byte>(std::move(bytes)),
+                                                      [trace = trace_](std::vector<std::byte>* freed) {
+                                                        --trace->live_tensors;
+                                                        delete freed;
+                                                      });
+  ++trace_->live_tensors;
+  const std::byte* data = owner->data();
+  const std::size_t size = owner->size();
+  return {dtype, std::move(shape), net::Payload(owner, data, size)};
+}
+
+TaskRunnerFactory fake_factory(FakeOptions options, std::shared_ptr<FakeTrace> trace) {
+  return [options, trace] { return std::make_unique<FakeRunner>(options, trace); };
+}
+
+}  // namespace sidestep::sim

@@ -1,0 +1,109 @@
+#include "tests/sim/random_run.h"
+
+#include <sstream>
+
+#include "net/clock.h"
+#include "tests/sim/checker.h"
+
+namespace sidestep::sim {
+
+using net::ms;
+using net::second;
+
+namespace {
+
+// More than any of these jobs needs, faults included: what takes longer is stuck.
+constexpr std::int64_t job_us_max = 600 * second;
+// Late repeats of what nobody waits for any more.
+constexpr std::int64_t settle_us = 20 * second;
+
+}  // namespace
+
+RandomRun draw_run(std::uint64_t seed) {
+  net::Random random(seed);
+  RandomRun run;
+  run.job.seed = random.next() % 1'000;
+  run.job.stages = random.between(1, 5);
+  run.job.microbatches = random.between(1, 10);
+  run.job.steps = random.between(1, 5);
+  run.job.slots = random.between(1, 4);
+  run.job.validation_every = random.chance(0.5) ? random.between(1, 3) : 0;
+  run.job.deterministic = random.chance(0.5);
+  run.job.tied = random.chance(0.3);
+  run.job.gradient_scale = random.chance(0.5) ? "visited" : "step";
+
+  run.options.seed = random.next();
+  run.options.nodes_without_data = static_cast<std::size_t>(random.between(0, 5));
+  run.options.chunk_bytes = random.chance(0.3) ? 1 << 20 : 4 * random.between(1, 4);
+  run.options.slot_deadline_us = random.between(20, 500) * ms;
+  run.options.fake.exact_sums = random.chance(0.5);
+  run.options.fake.non_finite_step = random.chance(0.1) ? 2 : 0;
+  for (std::size_t i = 0; i < run.options.nodes; ++i) {
+    run.options.speeds.push_back(random.chance(0.2) ? 0.2 : 0.5 + 1.5 * random.uniform());
+  }
+
+  net::SimLinkOptions& link = run.options.link;
+  link.delay_us_max = link.delay_us_min + random.between(0, 50) * ms;
+  if (random.chance(0.3)) link.bytes_per_us = 0.05 + random.uniform();
+  if (random.chance(0.6)) {
+    link.loss = 0.05 * random.uniform();
+    link.repetition = 0.05 * random.uniform();
+    link.overtaking = 0.2 * random.uniform();
+    link.clog = 0.01 * random.uniform();
+    link.clog_us_max = 1 * second;
+  }
+  if (random.chance(0.4)) {
+    for (std::int64_t i = random.between(1, 3); i > 0; --i) {
+      const std::int64_t from_us = random.between(0, 6'000) * ms;
+      run.cuts.push_back({from_us, from_us + random.between(10, 2'000) * ms,
+                          static_cast<std::size_t>(random.between(0, 5)),
+                          static_cast<std::size_t>(random.between(0, 5))});
+    }
+  }
+  if (random.chance(0.3)) run.restarts_us.push_back(random.between(500, 6'000) * ms);
+  return run;
+}
+
+std::string RandomRun::describe() const {
+  std::ostringstream text;
+  text << job.stages << " stages, " << job.microbatches << " microbatches, " << job.steps << " steps, "
+       << job.slots << " slots, validation every " << job.validation_every
+       << (job.deterministic ? ", deterministic" : "") << (job.tied ? ", tied" : "") << ", scale by "
+       << job.gradient_scale << (options.fake.exact_sums ? "" : ", inexact sums") << ", loss "
+       << options.link.loss << ", " << cuts.size() << " cuts, " << restarts_us.size() << " restarts";
+  return text.str();
+}
+
+RunResult run(const RandomRun& drawn) {
+  SimCluster cluster(drawn.options);
+  cluster.start();
+  for (const RandomRun::Cut& cut : drawn.cuts) {
+    const bool from_scheduler = cut.a == cut.b;
+    cluster.at(cut.from_us, [&cluster, cut, from_scheduler] {
+      from_scheduler ? cluster.cut_from_scheduler(cut.a) : cluster.cut(cut.a, cut.b);
+    });
+    cluster.at(cut.to_us, [&cluster, cut, from_scheduler] {
+      from_scheduler ? cluster.heal_to_scheduler(cut.a) : cluster.heal(cut.a, cut.b);
+    });
+  }
+  for (const std::int64_t restart_us : drawn.restarts_us) {
+    cluster.at(restart_us, [&cluster] { cluster.restart_scheduler(700 * ms); });
+  }
+
+  RunResult result;
+  // Nodes join first: a job that comes before them is refused for want of nodes.
+  cluster.run_for(3 * second);
+  const std::string job = cluster.submit(job_json(drawn.job));
+  if (!cluster.run_until_ended(job, job_us_max)) {
+    result.problems.push_back("the job did not end in " + std::to_string(job_us_max / second) + " s");
+  } else {
+    cluster.network().heal_all();
+    cluster.run_for(settle_us);
+    result.problems = check_done(cluster, job, drawn.options.fake);
+  }
+  result.trace = cluster.trace();
+  result.last_lines = cluster.last_lines();
+  return result;
+}
+
+}  // namespace sidestep::sim

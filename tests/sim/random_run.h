@@ -1,0 +1,38 @@
+// One run of the simulator that a seed describes completely: a job, a swarm, faults and when they come.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_job.h"
+
+namespace sidestep::sim {
+
+struct RandomRun {
+  JobShape job;
+  SimOptions options;
+  struct Cut {
+    std::int64_t from_us = 0;
+    std::int64_t to_us = 0;
+    std::size_t a = 0;
+    std::size_t b = 0;  // == a: from the scheduler
+  };
+  std::vector<Cut> cuts;                  // each heals before anybody is declared dead
+  std::vector<std::int64_t> restarts_us;  // of the scheduler
+
+  std::string describe() const;
+};
+
+RandomRun draw_run(std::uint64_t seed);
+
+struct RunResult {
+  std::vector<std::string> problems;  // empty: the job was done, and rightly
+  std::string trace;
+  std::string last_lines;
+};
+
+RunResult run(const RandomRun& drawn);
+
+}  // namespace sidestep::sim
