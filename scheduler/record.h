@@ -56,7 +56,7 @@ struct RecordStep {
 nlohmann::json to_json(const RecordStep& step);
 Result<RecordStep> parse_record_step(const nlohmann::json& json);
 
-// A whole record file: first line a header, then one line a step.
+// A whole record file: first line a header, then one line a step. Step 0 says who holds each stage.
 struct RecordHeader {
   std::string job;
   nlohmann::json spec;  // scheduler::JobSpec, complete

@@ -101,7 +101,6 @@ Ledger::Page Ledger::commit(std::int64_t now_us) {
   if (!evaluated_.empty()) record.validation_loss = sum / static_cast<double>(evaluated_.size());
   for (const auto& [replica, report] : reports_) {
     const auto& [stage, node] = replica;
-    if (context_.step == 0) continue;
     if (record.stages.empty() || record.stages.back().stage != stage) {
       record.stages.push_back({stage, report.attempt, report.norm, {}});
     } else if (std::abs(report.norm - record.stages.back().norm) >
