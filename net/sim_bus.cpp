@@ -98,7 +98,7 @@ std::int64_t SimNetwork::arrival_us(const LinkName& name, std::size_t bytes) {
     link.free_at_us +=
         static_cast<std::int64_t>(std::llround(static_cast<double>(bytes) / options.bytes_per_us));
   std::int64_t arrival = link.free_at_us + random_.between(options.delay_us_min, options.delay_us_max);
-  if (random_.chance(options.clog)) link.last_arrival_us = arrival += random_.between(0, options.clog_us_max);
+  if (random_.chance(options.clog)) arrival += random_.between(0, options.clog_us_max);
   if (random_.chance(options.overtaking)) return arrival;
   link.last_arrival_us = std::max(link.last_arrival_us, arrival);
   return link.last_arrival_us;

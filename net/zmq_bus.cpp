@@ -207,7 +207,10 @@ LinkReport ZmqBus::link_report(const NodeKey& key, Channel channel) const {
 bool ZmqBus::turn(Side& side) {
   Received received;
   for (int i = 0; i < messages_per_turn_max; ++i) {
-    if (!receive_frames(side.router, true, received)) return false;
+    if (!receive_frames(side.router, true, received)) {
+      forget_closed(side);
+      return false;
+    }
     // What happened to connections before this message comes before it: a descriptor that was closed
     // may already be another peer's.
     if (side.monitor) side.monitor->drain();
@@ -222,7 +225,11 @@ void ZmqBus::on_router_event(Side& side, std::uint16_t event, std::int32_t value
       side.open_fds.insert(value);
       break;
     case ZMQ_EVENT_DISCONNECTED:
-      on_closed(side, value);
+      side.open_fds.erase(value);
+      for (auto& [key, peer] : side.peers)
+        for (auto& [boot, connection] : peer.connections)
+          if (connection.fd == value) connection.closed = side.any_closed = true;
+      if (side.any_closed) side.pump->schedule();
       break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
@@ -261,17 +268,7 @@ void ZmqBus::on_router_message(Side& side, Received& received) {
                         encode({.message = Refusal{envelope.status().message()}}));
     return drop("garbage " + name, where + "garbage from " + name + ": " + envelope.status().message());
   }
-  Peer& peer = known->second;
-  peer.heard_last = envelope.value().boot;
-  if (!side.is_curve || side.open_fds.contains(received.fd)) {
-    Connection& connection = peer.connections[envelope.value().boot];
-    if (connection.routing_id != received.routing_id) {
-      // One connection is one run of the peer, whatever boots it claims.
-      if (side.is_curve)
-        std::erase_if(peer.connections, [&](const auto& entry) { return entry.second.fd == received.fd; });
-      peer.connections[envelope.value().boot] = {received.fd, std::move(received.routing_id)};
-    }
-  }
+  note_connection(side, known->second, envelope.value().boot, received);
   if (handlers_.on_message) handlers_.on_message(key.value(), side.channel, std::move(envelope).value());
 }
 
@@ -286,13 +283,26 @@ void ZmqBus::on_link_message(Side& side, const NodeKey& peer, Received& received
 
 // ---- connections that end -----------------------------------------------------------------
 
-void ZmqBus::on_closed(Side& side, int fd) {
-  side.open_fds.erase(fd);
-  for (auto& [key, peer] : side.peers) {
-    if (std::erase_if(peer.connections, [&](const auto& entry) { return entry.second.fd == fd; }) == 0)
-      continue;
-    return report_disconnect(side, NodeKey(key));  // one descriptor is one peer's
-  }
+// Keeps how to reach this run of the peer.
+void ZmqBus::note_connection(Side& side, Peer& peer, BootId boot, Received& received) {
+  peer.heard_last = boot;
+  const auto known = peer.connections.find(boot);
+  if (known != peer.connections.end() && known->second.routing_id == received.routing_id) return;
+  // One connection is one run of the peer, whatever boots it claims.
+  if (side.is_curve)
+    std::erase_if(peer.connections, [&](const auto& entry) { return entry.second.fd == received.fd; });
+  const bool closed = side.is_curve && !side.open_fds.contains(received.fd);  // these are its last words
+  peer.connections[boot] = {received.fd, std::move(received.routing_id), closed};
+  side.any_closed |= closed;
+}
+
+void ZmqBus::forget_closed(Side& side) {
+  if (!std::exchange(side.any_closed, false)) return;
+  std::vector<NodeKey> gone;
+  for (auto& [key, peer] : side.peers)
+    if (std::erase_if(peer.connections, [](const auto& entry) { return entry.second.closed; }) > 0)
+      gone.push_back(key);
+  for (const NodeKey& key : gone) report_disconnect(side, key);
 }
 
 void ZmqBus::on_link_down(Side& side, const NodeKey& peer) { report_disconnect(side, NodeKey(peer)); }
@@ -334,8 +344,9 @@ void ZmqBus::send_by(const NodeKey& key, Channel channel, std::optional<BootId> 
   if (connection == peer.connections.end() && !boot) connection = peer.connections.begin();
   if (connection == peer.connections.end()) return dropped("not connected");
   const Sent sent = send_frames(its_side.router, connection->second.routing_id, encode(envelope));
-  if (sent == Sent::no_such_peer) peer.connections.erase(connection);
-  if ((its_side.router.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0) its_side.pump->schedule();
+  if (sent == Sent::no_such_peer) connection->second.closed = its_side.any_closed = true;
+  if (its_side.any_closed || (its_side.router.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0)
+    its_side.pump->schedule();
   if (sent != Sent::yes) dropped(sent == Sent::queue_full ? "its queue is full" : "not connected");
 }
 

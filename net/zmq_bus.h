@@ -68,6 +68,7 @@ class ZmqBus : public Bus {
   struct Connection {
     int fd = -1;
     std::string routing_id;
+    bool closed = false;  // forgotten, and reported, once all that came by it has been handled
   };
   struct Peer {
     std::unique_ptr<Link> link;  // none: it connects to us
@@ -85,6 +86,7 @@ class ZmqBus : public Bus {
     std::string bound_address;
     bool is_curve = true;
     std::set<int> open_fds;
+    bool any_closed = false;
     std::map<NodeKey, Peer> peers;
   };
 
@@ -99,7 +101,8 @@ class ZmqBus : public Bus {
   bool turn(Side& side);
   void on_router_event(Side& side, std::uint16_t event, std::int32_t value);
   void on_router_message(Side& side, Received& received);
-  void on_closed(Side& side, int fd);
+  void note_connection(Side& side, Peer& peer, BootId boot, Received& received);
+  void forget_closed(Side& side);
   void on_link_message(Side& side, const NodeKey& peer, Received& received);
   void on_link_down(Side& side, const NodeKey& peer);
   void report_disconnect(Side& side, const NodeKey& peer);

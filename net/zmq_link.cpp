@@ -15,8 +15,8 @@ constexpr int reconnect_ms = 100;
 constexpr int reconnect_ms_max = 1'000;
 constexpr int connect_timeout_ms = 5'000;
 constexpr int handshake_timeout_ms = 10'000;
-constexpr std::int64_t refused_retry_ms_first = 100;  // views reach two nodes at about the same time
-constexpr std::int64_t refused_retry_ms_max = 3'000;
+constexpr std::int64_t reopen_ms_first = 100;  // views reach two nodes at about the same time
+constexpr std::int64_t reopen_ms_max = 3'000;
 constexpr int messages_per_turn_max = 64;
 
 std::string bytes_of(const std::array<std::uint8_t, 32>& key) { return {key.begin(), key.end()}; }
@@ -80,9 +80,10 @@ void Link::close() {
   socket_.close();
 }
 
-// After a refusal ZeroMQ does not try again by itself, but we may be admitted at any time.
+// ZeroMQ tries again by itself after a lost connection, and says so, but not after a refusal or a protocol
+// error. Those may be put right at any time.
 void Link::open_again_later() {
-  retry_ms_ = std::clamp(2 * retry_ms_, refused_retry_ms_first, refused_retry_ms_max);
+  retry_ms_ = std::clamp(2 * retry_ms_, reopen_ms_first, reopen_ms_max);
   timer_.expires_after(std::chrono::milliseconds(retry_ms_));
   timer_.async_wait([this, gone = gone_](const boost::system::error_code& error) {
     if (error || *gone || state_ == LinkState::up) return;
@@ -128,13 +129,12 @@ void Link::on_event(std::uint16_t event) {
       break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
       become(LinkState::handshake_failed_auth);
-      open_again_later();
       break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
       become(LinkState::handshake_failed_protocol);
-      open_again_later();
       break;
     case ZMQ_EVENT_DISCONNECTED:
+      open_again_later();
       if (state_ == LinkState::up) {
         become(LinkState::connecting);
         const auto on_down = callbacks_.on_down;  // it may destroy us
@@ -148,6 +148,7 @@ void Link::on_event(std::uint16_t event) {
       become(LinkState::connecting);
       break;
     case ZMQ_EVENT_CONNECT_RETRIED:
+      timer_.cancel();
       if (!tried_) unresolved_ = true;
       tried_ = false;
       break;
