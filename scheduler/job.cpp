@@ -264,6 +264,7 @@ Result<JobSpec> parse_job(const nlohmann::json& json, const std::string& source)
   JobSpec job;
   Problems problems(source);
   job_table(job).read(json, problems);
+  if (!json.is_object()) return problems.status();
   check_model(job, OptionTable::has(json, "model.head_dim"), problems);
   check_stages(job, problems);
   check_rest(job, problems);

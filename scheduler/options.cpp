@@ -1,11 +1,7 @@
 #include "scheduler/options.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
-#include <fstream>
-#include <set>
 #include <sstream>
 
 #include "net/assert.h"
@@ -214,7 +210,9 @@ void Option::assign(const nlohmann::json& value, Problems& problems) const {
     }
     if (check_number(value.get<double>(), value.dump(), problems)) **whole = value.get<std::int64_t>();
   } else if (auto* const* natural = std::get_if<std::uint64_t*>(&*field_)) {
-    if (!value.is_number_unsigned()) return wrong_type();
+    // JSON built in memory holds small numbers as signed ones.
+    if (!value.is_number_unsigned() && !(value.is_number_integer() && value.get<std::int64_t>() >= 0))
+      return wrong_type();
     if (check_number(value.get<double>(), value.dump(), problems)) **natural = value.get<std::uint64_t>();
   } else if (auto* const* real = std::get_if<double*>(&*field_)) {
     if (!value.is_number()) return wrong_type();
@@ -283,10 +281,11 @@ void OptionTable::find_unknown(const nlohmann::json& json, const std::string& pr
                                Problems& problems) const {
   for (const auto& [name, value] : json.items()) {
     const std::string path = prefix + name;
-    const auto known = std::find_if(options_.begin(), options_.end(),
-                                    [&](const Option& option) { return option.key_ == path; });
-    if (known != options_.end()) continue;
-    if (name.find('.') == std::string::npos && is_block(path)) {
+    const bool plain = name.find('.') == std::string::npos;  // dots are between names, never in one
+    const bool known = plain && std::any_of(options_.begin(), options_.end(),
+                                            [&](const Option& option) { return option.key_ == path; });
+    if (known) continue;
+    if (plain && is_block(path)) {
       if (value.is_object())
         find_unknown(value, path + '.', problems);
       else
@@ -358,50 +357,6 @@ std::string describe(const nlohmann::json& json) {
   if (json.is_array()) return "a list";
   if (json.is_object()) return "an object";
   return json.dump();
-}
-
-Result<nlohmann::json> parse_json_text(const std::string& text, const std::string& source) {
-  std::vector<std::set<std::string>> open;  // keys seen in each object that is open now
-  std::string twice;
-  const auto note_keys = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    if (event == nlohmann::json::parse_event_t::object_start) open.emplace_back();
-    if (event == nlohmann::json::parse_event_t::object_end) open.pop_back();
-    if (event == nlohmann::json::parse_event_t::key && twice.empty() &&
-        !open.back().insert(parsed.get<std::string>()).second)
-      twice = parsed.get<std::string>();
-    return true;
-  };
-  try {
-    nlohmann::json json = nlohmann::json::parse(text, note_keys);
-    if (!twice.empty())
-      return Status::invalid(source + ": key \"" + twice + "\" is there twice in one object");
-    return json;
-  } catch (const nlohmann::json::parse_error& error) {
-    // The library counts bytes from 1, up to the one that it could not take.
-    const std::size_t end = std::min(text.size(), error.byte == 0 ? 0 : error.byte - 1);
-    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(end), '\n');
-    const std::size_t line_start = end == 0 ? std::string::npos : text.rfind('\n', end - 1);
-    const std::size_t column = line_start == std::string::npos ? end + 1 : end - line_start;
-    std::string why = error.what();
-    const std::size_t colon = why.find(": ");
-    if (colon != std::string::npos) why = why.substr(colon + 2);
-    return Status::invalid(source + ':' + std::to_string(line) + ':' + std::to_string(column) +
-                           ": not JSON: " + why);
-  } catch (const nlohmann::json::exception& error) {
-    return Status::invalid(source + ": not JSON: " + error.what());
-  }
-}
-
-Result<nlohmann::json> load_json_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  // An empty file sets failbit on the copy; only a stream that cannot be read at all is an error.
-  if (!file || !file.peek() || file.bad())
-    return Status::not_found(path + ": cannot be read: " + std::strerror(errno));
-  if (file.peek() == std::ifstream::traits_type::eof()) return Status::invalid(path + ": the file is empty");
-  text << file.rdbuf();
-  if (file.bad()) return Status::io(path + ": cannot be read: " + std::strerror(errno));
-  return parse_json_text(text.str(), path);
 }
 
 }  // namespace sidestep::scheduler

@@ -1,0 +1,158 @@
+#include "scheduler/placement.h"
+
+#include <rapidcheck.h>
+#include <rapidcheck/catch.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <set>
+
+#include "tests/unit/scheduler/swarm.h"
+
+using namespace sidestep;
+using namespace sidestep::scheduler;
+using namespace sidestep::scheduler::testing;
+
+namespace {
+
+constexpr std::uint64_t gibibyte = 1u << 30;
+
+JobSpec job_of(std::int64_t stages, std::int64_t microbatches) {
+  JobSpec job = parse_job(job_json(), "job.json").value();
+  job.pipeline.stages = stages;
+  job.model.num_hidden_layers = 2 * stages;
+  job.pipeline.microbatches_per_step = microbatches;
+  return job;
+}
+
+PlacementNode node(int number, std::int64_t layer_us = 100, bool has_data = true) {
+  return {key(number),
+          "n" + std::to_string(number),
+          "",
+          has_data,
+          has_data ? "" : "no such file",
+          gibibyte,
+          layer_us,
+          layer_us};
+}
+
+std::string refusal(const PlacementRequest& request) {
+  const Result<Plan> plan = place(request);
+  return plan.ok() ? "accepted" : plan.status().message();
+}
+
+std::size_t visits(const Plan& plan, int number, std::uint32_t stage) {
+  return plan.visits(key(number), stage).size();
+}
+
+}  // namespace
+
+TEST_CASE("Placement: six equal nodes and four stages give stages 0 and 1 two replicas") {
+  // The head makes stage 0 the slowest; of the others, equally slow, the lowest gets the last node.
+  const Plan plan = place({1, job_of(4, 8), {node(1), node(2), node(3), node(4), node(5), node(6)}}).value();
+  CHECK(plan.replicas(0).size() == 2);
+  CHECK(plan.replicas(1).size() == 2);
+  CHECK(plan.replicas(2).size() == 1);
+  CHECK(plan.replicas(3).size() == 1);
+  CHECK(plan.epoch == 1);
+}
+
+TEST_CASE("Placement: a node three times as fast gets three times the microbatches") {
+  const Plan plan = place({1, job_of(1, 8), {node(1, 300), node(2, 100)}}).value();
+  CHECK(visits(plan, 1, 0) == 2);
+  CHECK(visits(plan, 2, 0) == 6);
+}
+
+TEST_CASE("Placement: a very slow replica still gets one microbatch") {
+  // A replica that adds nothing to a step would make its average one of fewer nodes than planned.
+  const Plan plan = place({1, job_of(1, 8), {node(1, 100'000), node(2, 100)}}).value();
+  CHECK(visits(plan, 1, 0) == 1);
+  CHECK(visits(plan, 2, 0) == 7);
+}
+
+TEST_CASE("Placement: replicas take turns instead of one after the other") {
+  const Plan plan = place({1, job_of(1, 4), {node(1), node(2)}}).value();
+  CHECK(plan.visits(key(1), 0) == std::vector<std::uint32_t>{0, 2});
+  CHECK(plan.visits(key(2), 0) == std::vector<std::uint32_t>{1, 3});
+}
+
+TEST_CASE("Placement: a stage has no more replicas than microbatches") {
+  const Plan plan = place({1, job_of(1, 2), {node(1), node(2), node(3)}}).value();
+  CHECK(plan.stages_of.size() == 2);
+}
+
+TEST_CASE("Placement: only nodes with the data hold stage 0, however slow") {
+  const Plan plan =
+      place({1, job_of(2, 4), {node(1, 1, false), node(2, 1, false), node(3, 1000, true)}}).value();
+  CHECK(plan.replicas(0) == std::vector{key(3)});
+  CHECK(plan.replicas(1) == std::vector{key(1), key(2)});
+}
+
+TEST_CASE("Placement: evaluations are routed when the job validates") {
+  JobSpec job = job_of(2, 4);
+  job.validation = {10, 3};
+  CHECK(place({1, job, {node(1), node(2)}}).value().evaluations.size() == 3);
+}
+
+TEST_CASE("Placement: a refusal says what is missing, node by node") {
+  CHECK(refusal({1, job_of(4, 8), {node(1), node(2), node(3)}}) == "4 stages need 4 nodes, 3 are alive");
+  PlacementNode broken = node(2);
+  broken.problem = "wants cuda";
+  CHECK(refusal({1, job_of(2, 8), {node(1), broken}}) ==
+        "2 stages need 2 nodes, 2 are alive, 1 can take part; n2 (0200): wants cuda");
+  CHECK(refusal({1, job_of(2, 8), {node(1, 1, false), node(2, 1, false)}}) ==
+        "stage 0 needs a node with data/text.txt, none has it: n1 (0100): no such file; n2 (0200): no such "
+        "file");
+  PlacementNode small = node(2);
+  small.memory_bytes = 3 << 20;
+  JobSpec job = job_of(2, 8);
+  job.model.hidden_size = job.model.intermediate_size = 256;
+  CHECK(refusal({1, job, {node(1), small}}) ==
+        "the stages do not fit: stage 0 needs 13 MiB and data/text.txt, stage 1 needs 10 MiB; n1 (0100) has "
+        "1024 MiB "
+        "and the data, n2 (0200) has 3 MiB and the data");
+}
+
+TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same") {
+  rc::prop("place", [] {
+    PlacementRequest request{
+        *rc::gen::inRange<std::uint64_t>(1, 9),
+        job_of(*rc::gen::inRange<std::int64_t>(1, 6), *rc::gen::inRange<std::int64_t>(1, 20)),
+        {}};
+    const std::uint64_t small = stage_bytes(request.job, 1 % request.job.pipeline.stages);
+    const int count = *rc::gen::inRange(0, 12);
+    for (int i = 1; i <= count; ++i) {
+      request.nodes.push_back(node(i, *rc::gen::inRange<std::int64_t>(0, 1000), *rc::gen::arbitrary<bool>()));
+      request.nodes.back().memory_bytes = *rc::gen::element(gibibyte, small, small - 1);
+    }
+    const Result<Plan> result = place(request);
+    if (!result.ok()) {
+      // Brute force over who could be the origin: a refusal is right only if none leaves enough for the rest.
+      for (std::size_t origin = 0; origin < request.nodes.size(); ++origin) {
+        const PlacementNode& first = request.nodes[origin];
+        if (!first.has_data || first.memory_bytes < stage_bytes(request.job, 0)) continue;
+        std::int64_t others = 0;
+        for (std::size_t i = 0; i < request.nodes.size(); ++i)
+          others += i != origin && request.job.pipeline.stages > 1 &&
+                    request.nodes[i].memory_bytes >= stage_bytes(request.job, 1);
+        RC_ASSERT(others < request.job.pipeline.stages - 1);
+      }
+      return;
+    }
+    const Plan& plan = result.value();
+    RC_ASSERT(place(request).value() == plan);
+    // parse_plan checks the shape of the routes.
+    RC_ASSERT(parse_plan(to_json(plan)).value() == plan);
+    RC_ASSERT(plan.stage_count() == request.job.pipeline.stages);
+    RC_ASSERT(std::int64_t(plan.routes.size()) == request.job.pipeline.microbatches_per_step);
+    for (const PlannedRoute& route : plan.routes)
+      RC_ASSERT(std::int64_t(route.hops.size()) == request.job.pipeline.stages);
+    for (const PlacementNode& one : request.nodes) {
+      if (!plan.stages_of.contains(one.key)) continue;
+      const std::uint32_t stage = plan.stages_of.at(one.key).front();
+      RC_ASSERT(one.memory_bytes >= stage_bytes(request.job, stage));
+      RC_ASSERT(stage > 0 || one.has_data);
+      RC_ASSERT(!plan.visits(one.key, stage).empty());
+    }
+  });
+}

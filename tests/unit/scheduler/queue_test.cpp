@@ -1,0 +1,305 @@
+#include <catch2/catch.hpp>
+
+#include "tests/unit/scheduler/swarm.h"
+
+using namespace sidestep;
+using namespace sidestep::scheduler;
+using namespace sidestep::scheduler::testing;
+
+TEST_CASE("Job: goes from queued to done, and every node of it hears of the end") {
+  Swarm s;
+  s.join(1);
+  s.join(2);
+  const std::string id = s.submit();
+  CHECK(id == "job-1");
+  CHECK(s.state(id) == "preparing");
+  s.prepared(1);
+  CHECK(s.state(id) == "preparing");
+  s.prepared(2);
+  CHECK(s.state(id) == "starting");
+  const auto start = s.sent<net::StartJob>(2);
+  REQUIRE(start.size() == 1);
+  CHECK(parse_plan(start[0].plan).value().stage_count() == 2);
+  CHECK(start[0].view.members.size() == 2);
+  CHECK(parse_job(start[0].spec, "job").value().data.digest == "sha256:" + std::string(64, 'a'));
+  s.commit(0);
+  CHECK(s.state(id) == "running");
+  s.commit(1);
+  s.commit(2, true);
+  CHECK(s.state(id) == "done");
+  CHECK(s.job(id).commit == 2u);
+  CHECK(s.job(id).loss == 2.5);
+  CHECK(s.job(id).tokens_per_s == Approx(64'000));
+  CHECK(s.sent<net::EndJob>(1).size() == 1);
+  CHECK(s.sent<net::EndJob>(2).size() == 1);
+}
+
+TEST_CASE("Job: too few nodes end it at once, with the numbers") {
+  Swarm s;
+  s.join(1);
+  const std::string id = s.submit(4);
+  s.prepared(1);
+  CHECK(s.state(id) == "failed");
+  CHECK(s.job(id).reason == "4 stages need 4 nodes, 1 is alive");
+}
+
+TEST_CASE("Job: no node at all is said at once too") {
+  Swarm s;
+  const std::string id = s.submit();
+  CHECK(s.job(id).reason == "2 stages need 2 nodes, 0 are alive");
+}
+
+TEST_CASE("Job: a node that cannot say how fast it is, is left out after the limit") {
+  SchedulerOptions options;
+  options.prepare_limit_us = 2'000'000;
+  Swarm s(options);
+  for (const int number : {1, 2, 3}) s.join(number);
+  const std::string id = s.submit();
+  s.prepared(1);
+  s.prepared(2);
+  s.run_for_ms(1'900);
+  CHECK(s.state(id) == "preparing");
+  s.run_for_ms(200);
+  CHECK(s.state(id) == "starting");
+  CHECK(s.sent<net::StartJob>(3).empty());
+}
+
+TEST_CASE("Job: a node with another file of that name does not read the data") {
+  Swarm s;
+  s.join(1);
+  s.join(2);
+  const std::string id = s.submit();
+  s.prepared(1);
+  const std::string other = "sha256:" + std::string(64, 'b');
+  s.prepared(2, {id, "", true, "", other, 1, 1, 1u << 30});
+  // Node 2 is the faster one, but stage 0 goes to the one with the lowest key's file.
+  CHECK(parse_plan(s.job(id).plan).value().replicas(0) == std::vector{key(1)});
+}
+
+TEST_CASE("Job: one at a time, in order of submission") {
+  Swarm s;
+  const std::string first = s.start_job({1, 2});
+  const std::string second = s.submit();
+  const std::string third = s.submit();
+  CHECK(s.state(second) == "queued");
+  s.commit(1, true);
+  CHECK(s.state(second) == "preparing");
+  CHECK(s.state(third) == "queued");
+}
+
+TEST_CASE("Job: the next one waits until every node has dropped the one before") {
+  Swarm s;
+  s.acks_end_job = false;
+  s.start_job({1, 2});
+  const std::string second = s.submit();
+  s.commit(1, true);
+  CHECK(s.state(second) == "queued");
+  CHECK(s.ask("status").body.at("waiting") == "nodes that still drop the job before: n1, n2");
+  s.kill(2);
+  s.acks_end_job = true;
+  s.run_for_ms(6'000);  // repeats reach 1, and 2 is declared dead
+  CHECK(s.state(second) == "preparing");
+}
+
+TEST_CASE("Job: a lost node ends it with who, how long, which stage and the last commit") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  for (std::uint64_t step = 1; step <= 3; ++step) s.commit(step);
+  s.kill(2);
+  s.run_for_ms(5'200);
+  CHECK(s.state(id) == "failed");
+  CHECK_THAT(s.job(id).reason,
+             Catch::Matches(
+                 "node 0200 \\(n2, 10.0.0.2:7001\\): silent for 5[0-9]{3} ms, limit 5000 ms; stage 1 has no "
+                 "replica left; last commit: step 3"));
+  CHECK(s.sent<net::EndJob>(1).size() == 1);
+}
+
+TEST_CASE("Job: a lost replica is told apart from a lost stage") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2, 3});
+  s.close(3);
+  s.run_for_ms(600);
+  const bool has_other = parse_plan(s.job(id).plan).value().replicas(0).size() == 2;
+  REQUIRE(has_other);  // the head makes stage 0 the one with two replicas: nodes 1 and 3
+  CHECK_THAT(s.job(id).reason,
+             Catch::Contains("stage 0 still has a replica, but a lost node ends the job in this "
+                             "version; last commit: step 0"));
+}
+
+TEST_CASE("Job: a node outside of its plan may go") {
+  Swarm s;
+  for (const int number : {1, 2}) s.join(number);
+  const std::string id = s.submit();
+  for (const int number : {1, 2}) s.prepared(number);
+  s.commit(0);
+  s.join(3);
+  s.say(3, net::Goodbye{"SIGTERM"});
+  CHECK(s.state(id) == "running");
+}
+
+TEST_CASE("Job: a fault names the node, the reason and the step") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.say(2, net::JobFault{{id, 1, 1, 4}, "out of memory"});
+  CHECK(s.job(id).reason == "node 0200 (n2, 10.0.0.2:7001): out of memory (step 4)");
+  CHECK(s.sent<net::EndJob>(1).size() == 1);
+  CHECK(s.sent<net::EndJob>(2).size() == 1);
+}
+
+TEST_CASE("Job: a death while the plan is made makes a new plan without that node") {
+  Swarm s;
+  for (const int number : {1, 2, 3}) s.join(number);
+  s.hold_plans = true;
+  const std::string id = s.submit();
+  for (const int number : {1, 2, 3}) s.prepared(number);
+  REQUIRE(s.held_plans.size() == 1);
+  s.hold_plans = false;
+  s.say(1, net::Goodbye{"SIGTERM"});
+  CHECK(s.state(id) == "starting");
+  SchedulerOutbox out;
+  s.core->on_plan(s.now_us, s.held_plans[0].id, place(s.held_plans[0].request), out);  // too late
+  CHECK(out.empty());
+  CHECK_FALSE(parse_plan(s.job(id).plan).value().stages_of.contains(key(1)));
+}
+
+TEST_CASE("Job: a node that joins while others are measured is asked too") {
+  Swarm s;
+  for (const int number : {1, 2}) s.join(number);
+  const std::string id = s.submit(3);
+  s.prepared(1);
+  s.join(3);
+  s.prepared(2);
+  CHECK(s.state(id) == "preparing");
+  s.prepared(3);
+  CHECK(s.state(id) == "starting");
+}
+
+TEST_CASE("Job: a node that comes back with a job that has ended drops it") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.close(2);
+  s.run_for_ms(600);
+  REQUIRE(s.state(id) == "failed");
+  s.forget_sent();
+  s.hello(2, net::JobProgress{id, 1, 3, ""});
+  REQUIRE(s.sent<net::EndJob>(2).size() == 1);
+  s.hello(1, net::JobProgress{"unheard-of", 1, 3, ""});
+  CHECK(s.sent<net::EndJob>(1).back().reason == "this scheduler does not know the job");
+}
+
+TEST_CASE("Scheduler's restart: a running job goes on and can end well") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.commit(1);
+  s.restart();
+  CHECK(s.state(id) == "running");
+  for (const int number : {1, 2}) s.hello(number, net::JobProgress{id, 1, 1, ""});
+  CHECK(s.sent<net::EndJob>(1).empty());
+  CHECK(s.sent<net::StartJob>(1).empty());
+  s.commit(2);
+  s.commit(3, true);
+  CHECK(s.state(id) == "done");
+}
+
+TEST_CASE("Scheduler's restart: a node that missed the start gets it again") {
+  Swarm s;
+  for (const int number : {1, 2}) s.join(number);
+  const std::string id = s.submit();
+  for (const int number : {1, 2}) s.prepared(number);
+  s.restart();
+  s.hello(1, net::JobProgress{id, 1, 0, ""});
+  s.hello(2);
+  CHECK(s.sent<net::StartJob>(1).empty());
+  CHECK(s.sent<net::StartJob>(2).size() == 1);
+}
+
+TEST_CASE("Scheduler's restart: a job that was preparing asks everybody again, once all are back") {
+  Swarm s;
+  for (const int number : {1, 2}) s.join(number);
+  const std::string id = s.submit();
+  s.restart();
+  CHECK(s.state(id) == "queued");
+  s.hello(1);
+  CHECK(s.state(id) == "queued");
+  CHECK(s.ask("status").body.at("waiting") ==
+        "nodes that have not come back since the scheduler's restart: n2");
+  s.hello(2);
+  CHECK(s.state(id) == "preparing");
+}
+
+TEST_CASE("Scheduler's restart: a node that rebooted meanwhile ends its job") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.restart();
+  s.reboot(2);
+  s.hello(2);
+  CHECK(s.state(id) == "failed");
+  CHECK(s.job(id).reason ==
+        "node 0200 (n2, 10.0.0.2:7001): started anew; stage 1 has no replica left; last commit: step 0");
+}
+
+TEST_CASE("Commit: a report is stored before it is acknowledged, and once") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  const Plan plan = parse_plan(s.job(id).plan).value();
+  s.acked(1);
+  const net::Envelope report =
+      s.envelope(1, net::CommitReport{{id, 1, 1, 1}, false, to_json(record_step(1, plan))});
+  SchedulerOutbox out;
+  s.core->on_message(s.now_us, key(1), report, out);
+  const auto place_of = [&](const auto& wanted) {
+    return std::find_if(out.begin(), out.end(), wanted) - out.begin();
+  };
+  const auto stored = place_of([](const SchedulerAction& action) {
+    const auto* persist = std::get_if<Persist>(&action);
+    return persist != nullptr && std::holds_alternative<AppendRecord>(persist->change);
+  });
+  const auto acknowledged = place_of([](const SchedulerAction& action) {
+    const auto* send = std::get_if<net::Send>(&action);
+    return send != nullptr && std::holds_alternative<net::Ack>(send->envelope.message);
+  });
+  CHECK(stored < acknowledged);
+  CHECK(acknowledged < std::ptrdiff_t(out.size()));
+  out.clear();
+  s.core->on_message(s.now_us, key(1), report, out);
+  REQUIRE(out.size() == 1);  // the Ack alone
+}
+
+TEST_CASE("Commit: reports in any order make one record, and the last waits for the others") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.commit(3, true);
+  s.commit(2);
+  CHECK(s.state(id) == "running");
+  CHECK(s.job(id).commit == 0u);
+  s.commit(1);
+  CHECK(s.state(id) == "done");
+  CHECK(s.ask("record", {{"job", id}}).body.at("steps").size() == 4);
+}
+
+TEST_CASE("Commit: an early report is not acknowledged before its turn") {
+  Swarm s;
+  s.start_job({1, 2});
+  s.acked(1);
+  s.commit(2);
+  CHECK(s.acked(1).empty());
+  s.commit(1);
+  CHECK(s.acked(1).size() == 2);
+}
+
+TEST_CASE("Commit: nobody but the lead origin makes the record") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  const Plan plan = parse_plan(s.job(id).plan).value();
+  s.say(2, net::CommitReport{{id, 1, 1, 1}, false, to_json(record_step(1, plan))});
+  CHECK(s.job(id).commit == 0u);
+}
+
+TEST_CASE("Commit: a record that cannot be read ends the job with the reason") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.say(1, net::CommitReport{{id, 1, 1, 1}, false, {{"step", "one"}}});
+  CHECK_THAT(s.job(id).reason,
+             Catch::Contains("sent no proper run record of step 1: record step: not a whole number"));
+}

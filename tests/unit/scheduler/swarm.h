@@ -1,0 +1,100 @@
+// A scheduler with daemons that are played by the test: `Swarm s; s.join(1); s.submit();`. Time moves only
+// when the test says so; what the core stores goes into a real MemoryStore, plans are made by the real
+// place().
+#pragma once
+
+#include <catch2/catch.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "scheduler/memory_store.h"
+#include "scheduler/record.h"
+#include "scheduler/scheduler_core.h"
+
+namespace sidestep::scheduler::testing {
+
+// Node `number`'s key: its first byte is the number, so that keys sort like numbers.
+inline net::NodeKey key(int number) {
+  net::NodeKey key;
+  key.bytes[0] = static_cast<std::uint8_t>(number);
+  return key;
+}
+
+nlohmann::json job_json(int stages = 2);
+
+// What a lead origin would report for this step of this plan.
+RecordStep record_step(std::uint64_t step, const Plan& plan);
+
+inline const net::NodeKey operator_key = key(200);
+
+class Swarm {
+ public:
+  explicit Swarm(SchedulerOptions options = {});
+
+  // ---- time, and the scheduler's life
+  void run_for_ms(std::int64_t ms);  // ticks every 50 ms; daemons that were not killed send heartbeats
+  void restart();                    // the scheduler alone: a new core over the same store
+  std::int64_t now_us = 1'000'000;
+
+  // ---- daemons
+  void hello(int number, std::optional<net::JobProgress> progress = {});
+  void join(int number) { hello(number); }
+  void kill(int number);    // its machine is gone: silence
+  void close(int number);   // its process is gone: the connection closes too
+  void reboot(int number);  // a new boot under the same key; says nothing yet
+  void say(int number, net::Message message);
+  // Answers PrepareJob as a node with data and memory would.
+  void prepared(int number, net::Prepared answer = {});
+  // Reports step `step` of the running job as its lead origin.
+  void commit(std::uint64_t step, bool last = false);
+  // Job `id` up to its first commit on daemons that joined.
+  std::string start_job(std::vector<int> numbers, int stages = 2);
+
+  // ---- operators
+  net::Reply ask(const std::string& verb, nlohmann::json body = nlohmann::json::object());
+  std::string submit(int stages = 2);
+  JobRow job(const std::string& id) const;
+  std::string state(const std::string& id) const { return std::string(to_string(job(id).state)); }
+
+  // ---- what was sent since the last call
+  template <class M>
+  std::vector<M> sent(int number) {
+    std::vector<M> found;
+    for (const net::Send& send : sends_)
+      if (send.peer == key(number))
+        if (const M* message = std::get_if<M>(&send.envelope.message)) found.push_back(*message);
+    std::erase_if(sends_, [&](const net::Send& send) {
+      return send.peer == key(number) && std::holds_alternative<M>(send.envelope.message);
+    });
+    return found;
+  }
+  // Envelope ids acknowledged to a daemon since the last call.
+  std::vector<std::uint64_t> acked(int number);
+  void forget_sent() { sends_.clear(); }
+
+  std::uint64_t next_envelope_id() const { return next_id_ + 1; }
+  // Sends the envelope as it is, for repeats.
+  void deliver(const net::NodeKey& peer, const net::Envelope& envelope);
+  net::Envelope envelope(int number, net::Message message);
+  net::BootId boot(int number) const { return 1000u * static_cast<net::BootId>(number) + boots_.at(number); }
+
+  MemoryStore store;
+  std::unique_ptr<SchedulerCore> core;
+  SchedulerOptions options;
+  bool hold_plans = false;  // plans are made but not given to the core
+  std::vector<StartPlanning> held_plans;
+  bool acks_end_job = true;
+
+ private:
+  void take(SchedulerOutbox& out);
+
+  std::map<int, net::BootId> boots_;
+  std::set<int> alive_;
+  std::map<int, std::optional<net::JobProgress>> progress_;
+  std::uint64_t next_id_ = 1;
+  std::uint64_t next_request_ = 1;
+  std::vector<net::Send> sends_;
+};
+
+}  // namespace sidestep::scheduler::testing
