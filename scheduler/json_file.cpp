@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <set>
 
 #include "scheduler/options.h"
@@ -46,8 +45,10 @@ Result<nlohmann::json> load_json_file(const std::string& path) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   if (!file) return Status::not_found(path + ": cannot be read: " + std::strerror(errno));
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (errno != 0) return Status::io(path + ": cannot be read: " + std::strerror(errno));
+  std::string text;
+  for (char block[1 << 16]; file.read(block, sizeof block) || file.gcount() > 0;)
+    text.append(block, static_cast<std::size_t>(file.gcount()));
+  if (file.bad()) return Status::io(path + ": cannot be read: " + std::strerror(errno));
   if (text.empty()) return Status::invalid(path + ": the file is empty");
   return parse_json_text(text, path);
 }
