@@ -11,7 +11,8 @@ using namespace sidestep;
 
 class ExecutorThread : public driver::TaskThread {
  public:
-  ExecutorThread(const driver::TaskThreadOptions& options, std::function<void(daemon::Completion)> on_completion)
+  ExecutorThread(const driver::TaskThreadOptions& options,
+                 std::function<void(daemon::Completion)> on_completion)
       : memory_bytes_(options.memory_bytes > 0 ? options.memory_bytes : daemon::memory_limit_bytes()),
         executor_(
             [options, memory = memory_bytes_] {
@@ -36,8 +37,9 @@ class ExecutorThread : public driver::TaskThread {
 
 int main(int argc, char** argv) {
   cli::Wiring wiring;
-  wiring.task_thread = [](const driver::TaskThreadOptions& options,
-                          std::function<void(daemon::Completion)> on_completion) -> std::unique_ptr<driver::TaskThread> {
+  wiring.task_thread =
+      [](const driver::TaskThreadOptions& options,
+         std::function<void(daemon::Completion)> on_completion) -> std::unique_ptr<driver::TaskThread> {
     return std::make_unique<ExecutorThread>(options, std::move(on_completion));
   };
   wiring.solo = run_solo_command;

@@ -19,9 +19,7 @@ using cli::SoloRequest;
 // How far a replayed loss may be from the recorded one, relative to it.
 constexpr double replay_tolerance = 1e-5;
 
-Status stop_when_interrupted() {
-  return cli::interrupted() ? Status::refused("interrupted") : Status();
-}
+Status stop_when_interrupted() { return cli::interrupted() ? Status::refused("interrupted") : Status(); }
 
 std::string losses(const scheduler::RecordStep& step) {
   char text[96] = "";
@@ -39,7 +37,8 @@ std::string losses(const scheduler::RecordStep& step) {
 
 daemon::TaskRunnerFactory runner_factory(std::int64_t threads) {
   daemon::TorchRunnerOptions options;
-  options.threads = static_cast<int>(threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency()));
+  options.threads =
+      static_cast<int>(threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency()));
   return [options] { return std::make_unique<daemon::TorchRunner>(options); };
 }
 
@@ -53,7 +52,8 @@ int run_job(const SoloRequest& request) {
   if (!request.out.empty()) {
     record.open(request.out, std::ios::trunc);
     if (!record) return cli::fail(Status::io(request.out + ": cannot be written"));
-    record << scheduler::to_json(scheduler::RecordHeader{job.value().name, scheduler::to_json(job.value())}).dump()
+    record << scheduler::to_json(scheduler::RecordHeader{job.value().name, scheduler::to_json(job.value())})
+                  .dump()
            << "\n";
   }
   const auto steps = job.value().final_step();
@@ -64,7 +64,8 @@ int run_job(const SoloRequest& request) {
           std::printf("%s\n", scheduler::to_json(step).dump().c_str());
         else if (step.step > 0)
           std::printf("step %llu/%lld%s  %.0f ms\n", static_cast<unsigned long long>(step.step),
-                      static_cast<long long>(steps), losses(step).c_str(), static_cast<double>(step.duration_us) / 1e3);
+                      static_cast<long long>(steps), losses(step).c_str(),
+                      static_cast<double>(step.duration_us) / 1e3);
         std::fflush(stdout);
         return stop_when_interrupted();
       });
@@ -97,11 +98,12 @@ int replay_record(const SoloRequest& request) {
       file.value().header(), [&] { return file.value().next(); }, runner_factory(request.threads),
       [&](const scheduler::RecordStep& recorded, const scheduler::RecordStep& replayed) {
         if (request.json)
-          std::printf("%s\n", nlohmann::json{{"step", recorded.step},
-                                             {"recorded", recorded.loss ? nlohmann::json(*recorded.loss) : nullptr},
-                                             {"replayed", replayed.loss ? nlohmann::json(*replayed.loss) : nullptr}}
-                                  .dump()
-                                  .c_str());
+          std::printf("%s\n",
+                      nlohmann::json{{"step", recorded.step},
+                                     {"recorded", recorded.loss ? nlohmann::json(*recorded.loss) : nullptr},
+                                     {"replayed", replayed.loss ? nlohmann::json(*replayed.loss) : nullptr}}
+                          .dump()
+                          .c_str());
         else if (recorded.step > 0)
           std::printf("step %llu%s  recorded%s\n", static_cast<unsigned long long>(recorded.step),
                       losses(replayed).c_str(), losses(recorded).c_str());
@@ -121,7 +123,8 @@ int replay_record(const SoloRequest& request) {
                             .c_str());
   } else if (result.identical) {
     std::printf("%llu steps, %llu losses: all equal to the record, bit for bit\n",
-                static_cast<unsigned long long>(result.steps), static_cast<unsigned long long>(result.losses));
+                static_cast<unsigned long long>(result.steps),
+                static_cast<unsigned long long>(result.losses));
   } else {
     std::printf("%llu steps, %llu losses: largest difference %.2e relative (%s %.0e)\nfirst: %s\n",
                 static_cast<unsigned long long>(result.steps), static_cast<unsigned long long>(result.losses),

@@ -16,8 +16,8 @@ constexpr const char* footer_text =
     "`sidestep COMMAND --help` explains a command and shows an example.";
 
 // The parser's own text for an unknown word names no neighbour; this one does.
-std::string unknown_word(const std::string& kind, const std::string& word, const std::vector<std::string>& known,
-                         const std::string& help) {
+std::string unknown_word(const std::string& kind, const std::string& word,
+                         const std::vector<std::string>& known, const std::string& help) {
   const std::string near = nearest(word, known);
   return "unknown " + kind + " \"" + word + "\"; " +
          (near.empty() ? "see " + help : "did you mean \"" + near + "\"?");
@@ -88,7 +88,8 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   try {
     return chosen();
   } catch (const nlohmann::json::exception& problem) {
-    return fail(Status::internal(std::string("the scheduler's answer was not understood: ") + problem.what()));
+    return fail(
+        Status::internal(std::string("the scheduler's answer was not understood: ") + problem.what()));
   }
 }
 

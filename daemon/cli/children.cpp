@@ -23,7 +23,8 @@ sigset_t awaited_signals() {
 
 std::string ChildExit::text() const {
   if (WIFSIGNALED(status))
-    return "was killed by signal " + std::to_string(WTERMSIG(status)) + " (" + strsignal(WTERMSIG(status)) + ")";
+    return "was killed by signal " + std::to_string(WTERMSIG(status)) + " (" + strsignal(WTERMSIG(status)) +
+           ")";
   return "ended with status " + std::to_string(WEXITSTATUS(status));
 }
 

@@ -14,8 +14,9 @@ CLI::Validator whole_number(std::int64_t low, std::int64_t high) {
     const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
     const bool whole = end == text.data() + text.size() && !text.empty();
     if (problem == std::errc::result_out_of_range && whole)
-      return "value " + text + (text[0] == '-' ? " is too small, at least " + std::to_string(low)
-                                               : " is too large, at most " + std::to_string(high)) +
+      return "value " + text +
+             (text[0] == '-' ? " is too small, at least " + std::to_string(low)
+                             : " is too large, at most " + std::to_string(high)) +
              " allowed";
     if (problem != std::errc() || !whole) return "value \"" + text + "\" is not a whole number";
     if (value < low) return "value " + text + " is too small, at least " + std::to_string(low) + " allowed";
@@ -46,8 +47,11 @@ void add_operator_flags(CLI::App& command, OperatorFlags& flags, bool reports) {
   if (reports) command.add_flag("--json", flags.json, "Report as JSON");
 }
 
-std::string with_example(const std::string& description, const std::string& example) {
-  return description + "\n\nExample:\n  " + example;
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
+                      const std::string& example) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->footer("Example:\n  " + example);
+  return command;
 }
 
 int fail(const Status& status) {

@@ -27,8 +27,9 @@ struct OperatorFlags {
 // Adds --config and, unless the command reports nothing, --json.
 void add_operator_flags(CLI::App& command, OperatorFlags& flags, bool reports = true);
 
-// A description, a blank line and an example, as every help text has them.
-std::string with_example(const std::string& description, const std::string& example);
+// A command whose help text ends with an example.
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description,
+                      const std::string& example);
 
 // Prints "sidestep: MESSAGE" to standard error; the exit status that goes with the code.
 int fail(const Status& status);

@@ -42,20 +42,13 @@ void ProgressPrinter::show(const nlohmann::json& summary, std::int64_t now_us) {
   } else {
     if (number_in(summary, "commit").value_or(0) < 1) return;
     if (shown_at_us_ != 0 && now_us - shown_at_us_ < plain_every_us) {
-      held_back_ = text;
       return;
     }
     std::fprintf(output_, "%s\n", text.c_str());
-    held_back_.clear();
     shown_at_us_ = now_us;
   }
   shown_ = text;
   std::fflush(output_);
-}
-
-void ProgressPrinter::flush() {
-  if (!held_back_.empty()) std::fprintf(output_, "%s\n", held_back_.c_str());
-  held_back_.clear();
 }
 
 void ProgressPrinter::print(const std::string& line) {
@@ -83,7 +76,8 @@ Result<nlohmann::json> PatientClient::ask(const std::string& verb, const nlohman
     if (away_since_us == 0) {
       away_since_us = now;
       std::fprintf(stderr, "%s; the job goes on without it, trying again for %s\n",
-                   answer.status().message().c_str(), duration(static_cast<double>(away_limit_us_) / 1e6).c_str());
+                   answer.status().message().c_str(),
+                   duration(static_cast<double>(away_limit_us_) / 1e6).c_str());
     } else if (now - away_since_us > away_limit_us_) {
       return answer;
     }
@@ -110,24 +104,21 @@ int follow_job(driver::Client& client, const std::string& job, bool json) {
         return fail(next.status());
       }
       after = next.value();
-      printer.show(summary, net::monotonic_us());
+      if (!has_ended(summary)) printer.show(summary, net::monotonic_us());
     } else if (summary != last) {
       std::printf("%s\n", summary.dump().c_str());
       std::fflush(stdout);
       last = summary;
     }
     if (has_ended(summary)) {
-      if (!json) {
-        printer.flush();
-        printer.print(outcome_line(summary));
-      }
+      if (!json) printer.print(outcome_line(summary));
       return text_in(summary, "state") == "done" ? exit_ok : exit_failed;
     }
     patient.idle(poll_us);
   }
   if (!json) printer.print("");
-  std::fprintf(stderr, "job %s goes on; `sidestep logs -f %s` follows it, `sidestep cancel %s` ends it\n", job.c_str(),
-               job.c_str(), job.c_str());
+  std::fprintf(stderr, "job %s goes on; `sidestep logs -f %s` follows it, `sidestep cancel %s` ends it\n",
+               job.c_str(), job.c_str(), job.c_str());
   return exit_ok;
 }
 

@@ -20,8 +20,6 @@ class ProgressPrinter {
   // The state of the job now. Without a terminal, prints when a step was committed and `plain_every_us`
   // have passed since the last such line.
   void show(const nlohmann::json& summary, std::int64_t now_us);
-  // The last committed step, if show() has held it back.
-  void flush();
   // A whole line above the one that is rewritten.
   void print(const std::string& line);
 
@@ -34,7 +32,6 @@ class ProgressPrinter {
   bool terminal_;
   bool line_open_ = false;
   std::string shown_;
-  std::string held_back_;
   std::int64_t shown_at_us_ = 0;
 };
 

@@ -29,8 +29,8 @@ int ask_once(const OperatorFlags& flags, const std::string& verb, const nlohmann
 
 void add_jobs(CLI::App& app, Chosen& chosen) {
   auto flags = std::make_shared<OperatorFlags>();
-  CLI::App* command = app.add_subcommand(
-      "jobs", with_example("List all jobs, oldest first.", "sidestep jobs --config run/swarm/operator.json"));
+  CLI::App* command = add_command(app, "jobs", "List all jobs, oldest first.",
+                                  "sidestep jobs --config run/swarm/operator.json");
   add_operator_flags(*command, *flags);
   command->callback([flags, &chosen] {
     chosen = [flags] {
@@ -42,9 +42,10 @@ void add_jobs(CLI::App& app, Chosen& chosen) {
 
 void add_status(CLI::App& app, Chosen& chosen) {
   auto flags = std::make_shared<JobFlags>();
-  CLI::App* command = app.add_subcommand(
-      "status", with_example("Show a job, what it waits for, its stages and all nodes.", "sidestep status quickstart-1"));
-  command->add_option("job", flags->job, "Job; without it the one that runs, or the newest")->type_name("JOB");
+  CLI::App* command = add_command(app, "status", "Show a job, what it waits for, its stages and all nodes.",
+                                  "sidestep status quickstart-1");
+  command->add_option("job", flags->job, "Job; without it the one that runs, or the newest")
+      ->type_name("JOB");
   add_operator_flags(*command, *flags);
   command->callback([flags, &chosen] {
     chosen = [flags] {
@@ -57,7 +58,7 @@ void add_status(CLI::App& app, Chosen& chosen) {
 
 void add_cancel(CLI::App& app, Chosen& chosen) {
   auto flags = std::make_shared<JobFlags>();
-  CLI::App* command = app.add_subcommand("cancel", with_example("End a job.", "sidestep cancel quickstart-1"));
+  CLI::App* command = add_command(app, "cancel", "End a job.", "sidestep cancel quickstart-1");
   command->add_option("job", flags->job, "Job")->required()->type_name("JOB");
   add_operator_flags(*command, *flags);
   command->callback([flags, &chosen] {
@@ -71,8 +72,7 @@ void add_cancel(CLI::App& app, Chosen& chosen) {
 
 void add_nodes(CLI::App& app, Chosen& chosen) {
   auto flags = std::make_shared<OperatorFlags>();
-  CLI::App* command =
-      app.add_subcommand("nodes", with_example("List the nodes and what they do.", "sidestep nodes --json"));
+  CLI::App* command = add_command(app, "nodes", "List the nodes and what they do.", "sidestep nodes --json");
   add_operator_flags(*command, *flags);
   command->callback([flags, &chosen] {
     chosen = [flags] {

@@ -42,7 +42,8 @@ int show_logs(const LogFlags& flags) {
       return fail(reply.status());
     }
     const auto& lines = reply.value().at("lines");
-    for (const auto& line : lines) std::printf("%s\n", flags.json ? line.dump().c_str() : log_line(line).c_str());
+    for (const auto& line : lines)
+      std::printf("%s\n", flags.json ? line.dump().c_str() : log_line(line).c_str());
     std::fflush(stdout);
     const bool more = !body.contains("tail") && lines.size() >= static_cast<std::size_t>(page_lines);
     body["after"] = reply.value().at("next");
@@ -60,11 +61,12 @@ int show_logs(const LogFlags& flags) {
 void add_logs(CLI::App& app, Chosen& chosen) {
   auto flags = std::make_shared<LogFlags>();
   CLI::App* command =
-      app.add_subcommand("logs", with_example("Show what the daemons logged: time, level, node and stage, text.",
-                                              "sidestep logs -f quickstart-1 --node node-2 --level warning"));
+      add_command(app, "logs", "Show what the daemons logged: time, level, node and stage, text.",
+                  "sidestep logs -f quickstart-1 --node node-2 --level warning");
   command->add_option("job", flags->job, "Job; without it, everything")->type_name("JOB");
   command->add_flag("-f,--follow", flags->follow, "Go on until the job has ended");
-  command->add_option("--node", flags->node, "Of this node only: nickname or start of its key")->type_name("NODE");
+  command->add_option("--node", flags->node, "Of this node only: nickname or start of its key")
+      ->type_name("NODE");
   command->add_option("--level", flags->level, "At least this level")
       ->check(one_of({"debug", "info", "warning", "error"}))
       ->capture_default_str();

@@ -10,6 +10,7 @@ std::string nearest(std::string_view typed, const std::vector<std::string>& know
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, typed.size() / 3) + 1;
   for (const std::string& word : known) {
+    if (typed.size() >= 3 && word.starts_with(typed)) return word;
     const std::size_t distance = scheduler::edit_distance(typed, word);
     if (distance < best_distance) {
       best_distance = distance;

@@ -17,7 +17,9 @@ std::atomic<bool> interrupt_seen{false};
 scheduler::OptionTable operator_config_table(OperatorConfig& config) {
   scheduler::OptionTable table;
   table.add("scheduler.address", config.scheduler_address, "host:port of the scheduler").required();
-  table.add("scheduler.public_key", config.scheduler_public_key, "the scheduler's public key, 64 hexadecimal digits")
+  table
+      .add("scheduler.public_key", config.scheduler_public_key,
+           "the scheduler's public key, 64 hexadecimal digits")
       .required();
   table.add("key_file", config.key_file, "the operator's key, made by `sidestep keygen`").required();
   return table;

@@ -51,7 +51,8 @@ Status read_record(driver::Client& client, const RecordFlags& flags,
     const auto& steps = reply.value().at("steps");
     for (const auto& step : steps) take(step);
     if (flags.step >= 0 && steps.empty())
-      return Status::not_found("job " + flags.job + " has no step " + std::to_string(flags.step) + " in its record");
+      return Status::not_found("job " + flags.job + " has no step " + std::to_string(flags.step) +
+                               " in its record");
     if (flags.step >= 0 || steps.size() < static_cast<std::size_t>(page_steps)) return {};
     body["after"] = reply.value().at("next");
   }
@@ -87,7 +88,9 @@ int show_record(const RecordFlags& flags) {
       std::printf("%zu steps in %s; replay them: sidestep solo --replay %s\n", steps, flags.out.c_str(),
                   flags.out.c_str());
   } else if (!lines) {
-    std::printf("%s", table({"STEP", "LOSS", "VALIDATION", "TOKENS", "TIME", "ROUTES", "VIEW", "EPOCH"}, rows).c_str());
+    std::printf(
+        "%s",
+        table({"STEP", "LOSS", "VALIDATION", "TOKENS", "TIME", "ROUTES", "VIEW", "EPOCH"}, rows).c_str());
   }
   return exit_ok;
 }
@@ -96,13 +99,14 @@ int show_record(const RecordFlags& flags) {
 
 void add_record(CLI::App& app, Chosen& chosen) {
   auto flags = std::make_shared<RecordFlags>();
-  CLI::App* command = app.add_subcommand(
-      "record", with_example("Show the run record: what was computed where, in which order, at each step.",
-                             "sidestep record quickstart-1 --out run/quickstart.record"));
+  CLI::App* command = add_command(
+      app, "record", "Show the run record: what was computed where, in which order, at each step.",
+      "sidestep record quickstart-1 --out run/quickstart.record");
   command->add_option("job", flags->job, "Job")->required()->type_name("JOB");
   command->add_option("--step", flags->step, "This step only; 0 is the initial weights")
       ->check(whole_number(0, 100'000'001));
-  command->add_option("--out", flags->out, "Write the record to this file, for `solo --replay`")->type_name("FILE");
+  command->add_option("--out", flags->out, "Write the record to this file, for `solo --replay`")
+      ->type_name("FILE");
   add_operator_flags(*command, *flags);
   command->callback([flags, &chosen] { chosen = [flags] { return show_record(*flags); }; });
 }

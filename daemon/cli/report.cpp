@@ -180,8 +180,8 @@ std::string nodes_table(const nlohmann::json& nodes) {
                     bytes(static_cast<std::uint64_t>(number_in(node, "memory_bytes").value_or(0))), state,
                     or_dash(text_in(node, "job")), or_dash(stages), text_in(node, "activity")});
   }
-  return table({"NODE", "KEY", "ADDRESS", "DEVICE", "THREADS", "MEMORY", "STATE", "JOB", "STAGES", "ACTIVITY"},
-               rows);
+  return table(
+      {"NODE", "KEY", "ADDRESS", "DEVICE", "THREADS", "MEMORY", "STATE", "JOB", "STAGES", "ACTIVITY"}, rows);
 }
 
 std::string status_page(const nlohmann::json& status) {

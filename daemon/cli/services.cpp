@@ -55,9 +55,9 @@ int make_key(const KeygenFlags& flags) {
 
 void add_scheduler(CLI::App& app, Chosen& chosen) {
   auto config = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand(
-      "scheduler", with_example("Run the path scheduler: who is alive, which job runs, and where.",
-                                "sidestep scheduler --config configs/scheduler.json"));
+  CLI::App* command =
+      add_command(app, "scheduler", "Run the path scheduler: who is alive, which job runs, and where.",
+                  "sidestep scheduler --config configs/scheduler.json");
   command->add_option("--config", *config, "Scheduler config file")
       ->required()
       ->envname("SIDESTEP_SCHEDULER_CONFIG")
@@ -67,9 +67,8 @@ void add_scheduler(CLI::App& app, Chosen& chosen) {
 
 void add_daemon(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
   auto config = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand(
-      "daemon", with_example("Run one node: it holds pipeline stages and computes.",
-                             "sidestep daemon --config configs/node.json"));
+  CLI::App* command = add_command(app, "daemon", "Run one node: it holds pipeline stages and computes.",
+                                  "sidestep daemon --config configs/node.json");
   command->add_option("--config", *config, "Node config file")
       ->required()
       ->envname("SIDESTEP_NODE_CONFIG")
@@ -82,10 +81,11 @@ void add_daemon(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
 
 void add_keygen(CLI::App& app, Chosen& chosen) {
   auto flags = std::make_shared<KeygenFlags>();
-  CLI::App* command = app.add_subcommand(
-      "keygen", with_example("Make a key for a node, a scheduler or an operator: DIR/node.key; prints the public "
-                             "half, which goes into the scheduler's config.",
-                             "sidestep keygen --out keys/node-1"));
+  CLI::App* command =
+      add_command(app, "keygen",
+                  "Make a key for a node, a scheduler or an operator: DIR/node.key; prints the public "
+                  "half, which goes into the scheduler's config.",
+                  "sidestep keygen --out keys/node-1");
   command->add_option("--out", flags->out, "Folder for node.key")->required()->type_name("DIR");
   command->add_flag("--json", flags->json, "Report as JSON");
   command->callback([flags, &chosen] { chosen = [flags] { return make_key(*flags); }; });

@@ -8,14 +8,17 @@ namespace sidestep::cli {
 
 void add_solo(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
   auto request = std::make_shared<SoloRequest>();
-  CLI::App* command = app.add_subcommand(
-      "solo", with_example("Run a job in this one process, or replay what a swarm did and compare the losses.",
-                           "sidestep solo configs/jobs/quickstart.json --replay run/quickstart.record"));
+  CLI::App* command = add_command(
+      app, "solo", "Run a job in this one process, or replay what a swarm did and compare the losses.",
+      "sidestep solo configs/jobs/quickstart.json --replay run/quickstart.record");
   CLI::Option* job = command->add_option("job", request->job, "Job file (JSON)")->type_name("JOB.json");
   CLI::Option* replay =
-      command->add_option("--replay", request->replay, "Record of a swarm's run, from `sidestep record --out`")
+      command
+          ->add_option("--replay", request->replay, "Record of a swarm's run, from `sidestep record --out`")
           ->type_name("RECORD");
-  command->add_option("--out", request->out, "Write a record of this run")->type_name("FILE")->excludes(replay);
+  command->add_option("--out", request->out, "Write a record of this run")
+      ->type_name("FILE")
+      ->excludes(replay);
   command->add_option("--threads", request->threads, "Compute threads; default: one per core, or as recorded")
       ->check(whole_number(1, 4096));
   command->add_flag("--json", request->json, "Report as JSON lines");

@@ -40,11 +40,11 @@ int submit(const SubmitFlags& flags) {
 
 void add_submit(CLI::App& app, Chosen& chosen) {
   auto flags = std::make_shared<SubmitFlags>();
-  CLI::App* command =
-      app.add_subcommand("submit", with_example("Give a job to the swarm; jobs run one at a time, in order.",
-                                                "sidestep submit configs/jobs/quickstart.json --follow"));
+  CLI::App* command = add_command(app, "submit", "Give a job to the swarm; jobs run one at a time, in order.",
+                                  "sidestep submit configs/jobs/quickstart.json --follow");
   command->add_option("job", flags->file, "Job file (JSON)")->required()->type_name("JOB.json");
-  command->add_flag("--follow", flags->follow, "Show progress until the job has ended; exit status 1 when it fails");
+  command->add_flag("--follow", flags->follow,
+                    "Show progress until the job has ended; exit status 1 when it fails");
   add_operator_flags(*command, *flags);
   command->callback([flags, &chosen] { chosen = [flags] { return submit(*flags); }; });
 }

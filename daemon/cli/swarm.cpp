@@ -27,7 +27,9 @@ Result<net::NodeKey> key_at(const fs::path& path) {
   return key.value().public_key;
 }
 
-Status write_json(const std::string& path, const nlohmann::json& json) { return write_file(path, json.dump(2) + "\n"); }
+Status write_json(const std::string& path, const nlohmann::json& json) {
+  return write_file(path, json.dump(2) + "\n");
+}
 
 }  // namespace
 
@@ -46,7 +48,8 @@ Result<SwarmFolder> SwarmFolder::prepare(const SwarmOptions& options) {
   const fs::path dir = fs::absolute(options.dir, problem).lexically_normal();
   SwarmFolder folder(options, dir);
   std::vector<fs::path> needed{dir / "logs", dir / "scheduler"};
-  for (std::int64_t i = 0; i < options.nodes; ++i) needed.push_back(dir / folder.nickname(static_cast<std::size_t>(i)));
+  for (std::int64_t i = 0; i < options.nodes; ++i)
+    needed.push_back(dir / folder.nickname(static_cast<std::size_t>(i)));
   for (const fs::path& path : needed) {
     fs::create_directories(path, problem);
     if (problem) return Status::io(path.string() + ": cannot be made: " + problem.message());
@@ -85,7 +88,8 @@ Status SwarmFolder::lock() {
   lock_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0) return Status::io(path + ": " + std::strerror(errno));
   if (flock(lock_, LOCK_EX | LOCK_NB) != 0)
-    return Status::refused(dir_.string() + ": another `sidestep up` is using this folder; name another one by --dir");
+    return Status::refused(dir_.string() +
+                           ": another `sidestep up` is using this folder; name another one by --dir");
   return {};
 }
 
@@ -99,18 +103,20 @@ std::string SwarmFolder::scheduler_bind() const { return "127.0.0.1:" + std::to_
 Status SwarmFolder::write_scheduler_config(const std::string& bind) const {
   nlohmann::json nodes = nlohmann::json::array();
   for (const auto& key : nodes_) nodes.push_back(key.hex());
-  return write_json(scheduler_config(), {{"bind", bind},
-                                         {"key_file", "node.key"},
-                                         {"data_dir", "data"},
-                                         {"nodes", nodes},
-                                         {"operators", {operator_.hex()}},
-                                         {"log", {{"file", log_file("scheduler")}, {"standard_error", false}}}});
+  return write_json(scheduler_config(),
+                    {{"bind", bind},
+                     {"key_file", "node.key"},
+                     {"data_dir", "data"},
+                     {"nodes", nodes},
+                     {"operators", {operator_.hex()}},
+                     {"log", {{"file", log_file("scheduler")}, {"standard_error", false}}}});
 }
 
 Status SwarmFolder::write_node_configs(const std::string& scheduler_address) const {
   const auto memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
-    const std::int64_t port = options_.port_base == 0 ? 0 : options_.port_base + 1 + static_cast<std::int64_t>(i);
+    const std::int64_t port =
+        options_.port_base == 0 ? 0 : options_.port_base + 1 + static_cast<std::int64_t>(i);
     const Status status = write_json(
         node_config(i), {{"nickname", nickname(i)},
                          {"bind", "127.0.0.1:" + std::to_string(port)},
@@ -133,9 +139,13 @@ Status SwarmFolder::write_operator_config(const std::string& scheduler_address) 
 
 std::string SwarmFolder::scheduler_config() const { return (dir_ / "scheduler" / "scheduler.json").string(); }
 std::string SwarmFolder::scheduler_data() const { return (dir_ / "scheduler" / "data").string(); }
-std::string SwarmFolder::node_config(std::size_t node) const { return (dir_ / nickname(node) / "node.json").string(); }
+std::string SwarmFolder::node_config(std::size_t node) const {
+  return (dir_ / nickname(node) / "node.json").string();
+}
 std::string SwarmFolder::operator_config() const { return (dir_ / "operator.json").string(); }
-std::string SwarmFolder::log_file(const std::string& name) const { return (dir_ / "logs" / (name + ".log")).string(); }
+std::string SwarmFolder::log_file(const std::string& name) const {
+  return (dir_ / "logs" / (name + ".log")).string();
+}
 std::string SwarmFolder::output_file(const std::string& name) const {
   return (dir_ / "logs" / (name + ".out")).string();
 }

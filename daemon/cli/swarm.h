@@ -51,7 +51,8 @@ class SwarmFolder {
   const net::NodeKey& node_key(std::size_t node) const { return nodes_[node]; }
 
  private:
-  SwarmFolder(SwarmOptions options, std::filesystem::path dir) : options_(std::move(options)), dir_(std::move(dir)) {}
+  SwarmFolder(SwarmOptions options, std::filesystem::path dir)
+      : options_(std::move(options)), dir_(std::move(dir)) {}
   Status lock();
   std::int64_t threads() const;
 

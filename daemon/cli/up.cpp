@@ -42,7 +42,8 @@ std::string last_line(const std::string& path) {
 // The scheduler and the daemons as processes. One thread: the one that made it.
 class LocalSwarm {
  public:
-  LocalSwarm(SwarmFolder folder, const SwarmOptions& options) : folder_(std::move(folder)), options_(options) {}
+  LocalSwarm(SwarmFolder folder, const SwarmOptions& options)
+      : folder_(std::move(folder)), options_(options) {}
   ~LocalSwarm() { stop(); }
 
   // Returns when all nodes are in the scheduler's view. Errors: a process that ended, no answer in time,
@@ -52,7 +53,8 @@ class LocalSwarm {
     if (Status status = folder_.write_node_configs(address_); !status.ok()) return status;
     if (Status status = folder_.write_operator_config(address_); !status.ok()) return status;
     for (std::size_t i = 0; i < folder_.node_count(); ++i)
-      if (Status status = start_one(folder_.nickname(i), {"daemon", "--config", folder_.node_config(i)}); !status.ok())
+      if (Status status = start_one(folder_.nickname(i), {"daemon", "--config", folder_.node_config(i)});
+          !status.ok())
         return status;
     return await_nodes();
   }
@@ -98,8 +100,8 @@ class LocalSwarm {
   Status announce(bool json) const {
     const nlohmann::json about = description();
     std::printf("%s\n", json ? about.dump().c_str()
-                             : ("ready: " + std::to_string(folder_.node_count()) + " nodes, scheduler at " + address_ +
-                                "; operator config " + operator_config())
+                             : ("ready: " + std::to_string(folder_.node_count()) + " nodes, scheduler at " +
+                                address_ + "; operator config " + operator_config())
                                    .c_str());
     std::fflush(stdout);
     return write_file(folder_.ready_file(), about.dump(2) + "\n");
@@ -119,7 +121,8 @@ class LocalSwarm {
     const std::string endpoint = folder_.scheduler_data() + "/" + driver::endpoint_file;
     std::remove(endpoint.c_str());
     if (Status status = folder_.write_scheduler_config(folder_.scheduler_bind()); !status.ok()) return status;
-    if (Status status = start_one("scheduler", {"scheduler", "--config", folder_.scheduler_config()}); !status.ok())
+    if (Status status = start_one("scheduler", {"scheduler", "--config", folder_.scheduler_config()});
+        !status.ok())
       return status;
     const std::int64_t limit = net::monotonic_us() + start_limit_us;
     while (!std::getline(std::ifstream(endpoint), address_)) {
@@ -134,8 +137,9 @@ class LocalSwarm {
     if (!config.ok()) return config.status();
     const auto key = net::read_key_file(config.value().key_file);
     if (!key.ok()) return key.status();
-    auto client = driver::Client::create(
-        {address_, net::NodeKey::from_hex(config.value().scheduler_public_key).value(), key.value(), signal_pending});
+    auto client =
+        driver::Client::create({address_, net::NodeKey::from_hex(config.value().scheduler_public_key).value(),
+                                key.value(), signal_pending});
     if (!client.ok()) return client.status();
     const std::int64_t limit = net::monotonic_us() + start_limit_us;
     std::size_t alive = 0;
@@ -229,17 +233,24 @@ void add_up(CLI::App& app, Chosen& chosen) {
     bool json = false;
   };
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app.add_subcommand(
-      "up", with_example("Run a whole swarm on this machine: a scheduler and daemons as processes, until Ctrl-C.",
-                         "sidestep up --nodes 6 --dir run/swarm"));
-  command->add_option("--nodes", flags->nodes, "How many daemons")->check(whole_number(1, 1024))->capture_default_str();
-  command->add_option("--dir", flags->dir, "Folder for keys, configs, logs and data; used again when it is there")
+  CLI::App* command = add_command(
+      app, "up", "Run a whole swarm on this machine: a scheduler and daemons as processes, until Ctrl-C.",
+      "sidestep up --nodes 6 --dir run/swarm");
+  command->add_option("--nodes", flags->nodes, "How many daemons")
+      ->check(whole_number(1, 1024))
+      ->capture_default_str();
+  command
+      ->add_option("--dir", flags->dir,
+                   "Folder for keys, configs, logs and data; used again when it is there")
       ->capture_default_str()
       ->type_name("DIR");
-  command->add_option("--threads", flags->threads, "Compute threads of each daemon; default: the cores, shared out")
+  command
+      ->add_option("--threads", flags->threads,
+                   "Compute threads of each daemon; default: the cores, shared out")
       ->check(whole_number(1, 4096));
-  command->add_option("--port-base", flags->port_base,
-                      "The scheduler's port; daemons take those after it; default: any free ports")
+  command
+      ->add_option("--port-base", flags->port_base,
+                   "The scheduler's port; daemons take those after it; default: any free ports")
       ->check(whole_number(1024, 64000));
   command->add_flag("--json", flags->json, "Report as JSON when ready");
   command->callback([flags, &chosen] { chosen = [flags] { return up(*flags, flags->json); }; });

@@ -52,7 +52,9 @@ Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
   state->bus = std::move(bus).value();
   State* raw = state.get();
   state->bus->set_handlers({
-      [raw](const net::NodeKey& peer, net::Channel, net::Envelope envelope) { raw->on_message(peer, envelope); },
+      [raw](const net::NodeKey& peer, net::Channel, net::Envelope envelope) {
+        raw->on_message(peer, envelope);
+      },
       [](const net::NodeKey&, net::Channel) {},
       [](const std::string&) {},
   });
@@ -76,7 +78,8 @@ Result<nlohmann::json> Client::ask(const std::string& verb, nlohmann::json body,
   while (!state.reply) {
     const std::int64_t now = net::monotonic_us();
     if (state.options.interrupted()) return Status::unavailable("interrupted");
-    if (!state.refusal.empty()) return Status::refused("the scheduler at " + address() + " refuses: " + state.refusal);
+    if (!state.refusal.empty())
+      return Status::refused("the scheduler at " + address() + " refuses: " + state.refusal);
     if (now - begin_us >= limit_us)
       return Status::unavailable("the scheduler at " + address() + " has not answered for " +
                                  std::to_string(limit_us / net::second) + " s");

@@ -14,9 +14,9 @@
 namespace sidestep::driver {
 
 struct ClientOptions {
-  std::string address;      // "host:port" of the scheduler
-  net::NodeKey scheduler;   // its public key
-  net::KeyPair key;         // the operator's
+  std::string address;                                       // "host:port" of the scheduler
+  net::NodeKey scheduler;                                    // its public key
+  net::KeyPair key;                                          // the operator's
   std::function<bool()> interrupted = [] { return false; };  // asked often; true ends every wait
 };
 
@@ -30,7 +30,8 @@ class Client {
   // The body of the scheduler's Reply. Errors: what the Reply says; unavailable, naming the address, when
   // nothing listens there, when what answers has another key, or when no answer comes within
   // `limit_us`; refused when the scheduler does not know our key.
-  Result<nlohmann::json> ask(const std::string& verb, nlohmann::json body, std::int64_t limit_us = 10'000'000);
+  Result<nlohmann::json> ask(const std::string& verb, nlohmann::json body,
+                             std::int64_t limit_us = 10'000'000);
 
   // Lets `duration_us` pass, or less when interrupted.
   void idle(std::int64_t duration_us);

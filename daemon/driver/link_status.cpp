@@ -2,12 +2,14 @@
 
 namespace sidestep::driver {
 
-Status explain(const net::LinkReport& link, const std::string& scheduler_address, const net::NodeKey& own_key) {
+Status explain(const net::LinkReport& link, const std::string& scheduler_address,
+               const net::NodeKey& own_key) {
   switch (link.state) {
     case net::LinkState::up:
       return Status::unavailable("the scheduler at " + scheduler_address + " lets us in but does not answer");
     case net::LinkState::handshake_failed_auth:
-      return Status::refused("the scheduler at " + scheduler_address + " does not know our key " + own_key.hex() +
+      return Status::refused("the scheduler at " + scheduler_address + " does not know our key " +
+                             own_key.hex() +
                              "; it has to be in `nodes` or `operators` of the scheduler's config");
     case net::LinkState::handshake_failed_protocol:
       return Status::unavailable("what listens at " + scheduler_address +

@@ -9,6 +9,7 @@
 namespace sidestep::driver {
 
 // refused when the scheduler does not admit our key, else unavailable; always names the address.
-Status explain(const net::LinkReport& link, const std::string& scheduler_address, const net::NodeKey& own_key);
+Status explain(const net::LinkReport& link, const std::string& scheduler_address,
+               const net::NodeKey& own_key);
 
 }  // namespace sidestep::driver

@@ -68,10 +68,12 @@ LocalLog::~LocalLog() = default;
 
 void LocalLog::write(const net::LogLine& line) {
   std::string text;
-  if (!line.job.empty()) text += "[" + line.job + (line.stage ? " stage " + std::to_string(*line.stage) : "") + "] ";
+  if (!line.job.empty())
+    text += "[" + line.job + (line.stage ? " stage " + std::to_string(*line.stage) : "") + "] ";
   text += line.text;
   const auto time = std::chrono::time_point<std::chrono::system_clock>(
-      std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::microseconds(line.wall_us)));
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(
+          std::chrono::microseconds(line.wall_us)));
   logger_->log(time, spdlog::source_loc{}, level_of(line.level), text);
 }
 

@@ -18,7 +18,7 @@ class logger;
 namespace sidestep::driver {
 
 struct LogOptions {
-  std::string file;            // empty: none
+  std::string file;  // empty: none
   bool standard_error = true;
   std::string level = "info";  // least level written
   std::int64_t file_bytes_max = 10 << 20;

@@ -9,11 +9,16 @@ namespace sidestep::driver {
 scheduler::OptionTable node_config_table(NodeConfig& config) {
   scheduler::OptionTable table;
   table.add("nickname", config.nickname, "name of this node in logs and tables").required();
-  table.add("bind", config.bind, "address and port on which other daemons reach this one; port 0: any free one");
-  table.add("advertise", config.advertise, "the same as other machines see it; port 0: the one that `bind` got")
+  table.add("bind", config.bind,
+            "address and port on which other daemons reach this one; port 0: any free one");
+  table
+      .add("advertise", config.advertise,
+           "the same as other machines see it; port 0: the one that `bind` got")
       .default_text("`bind`, unless that is 0.0.0.0");
   table.add("scheduler.address", config.scheduler_address, "host:port of the scheduler").required();
-  table.add("scheduler.public_key", config.scheduler_public_key, "the scheduler's public key, 64 hexadecimal digits")
+  table
+      .add("scheduler.public_key", config.scheduler_public_key,
+           "the scheduler's public key, 64 hexadecimal digits")
       .required();
   table.add("key_file", config.key_file, "this node's key, made by `sidestep keygen`").required();
   table.add("data_dir", config.data_dir, "folder for logs and whatever else the daemon keeps").required();
@@ -43,8 +48,8 @@ Result<NodeConfig> load_node_config(const std::string& path) {
     if (const auto key = net::NodeKey::from_hex(config.scheduler_public_key); !key.ok())
       problems.add_key("scheduler.public_key", key.status().message());
   if (config.advertise.empty() && (config.bind.starts_with("0.0.0.0:") || config.bind.starts_with("[::]:")))
-    problems.add_key("advertise", "is needed, because nobody can connect to the `bind` address " + config.bind +
-                                      "; port 0 in it stands for the port that `bind` gets");
+    problems.add_key("advertise", "is needed, because nobody can connect to the `bind` address " +
+                                      config.bind + "; port 0 in it stands for the port that `bind` gets");
   if (Status status = problems.status(); !status.ok()) return status;
 
   config.key_file = beside(path, config.key_file);

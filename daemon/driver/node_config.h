@@ -28,7 +28,8 @@ struct NodeConfig {
 
 scheduler::OptionTable node_config_table(NodeConfig& config);
 
-// Relative paths in the file are taken from the file's folder; `threads` is filled in from the machine. Errors: not_found, invalid (every problem, one a line).
+// Relative paths in the file are taken from the file's folder; `threads` is filled in from the machine.
+// Errors: not_found, invalid (every problem, one a line).
 Result<NodeConfig> load_node_config(const std::string& path);
 
 // `path` as seen from the folder of `file`; absolute and empty paths stay as they are.

@@ -30,7 +30,8 @@ class NodeDriver {
       : config_(config),
         key_(key),
         scheduler_(net::NodeKey::from_hex(config.scheduler_public_key).value()),
-        loop_(tick_us, [this] { on_tick(); }, [this](int signal) { on_signal(signal); }) {}
+        loop_(
+            tick_us, [this] { on_tick(); }, [this](int signal) { on_signal(signal); }) {}
 
   Status run(const TaskThreadFactory& task_thread) {
     auto log = LocalLog::open(config_.log);
@@ -41,14 +42,12 @@ class NodeDriver {
       log_->write(net::LogLevel::error, status.message());
       return status;
     }
-    tasks_ = task_thread({static_cast<int>(config_.threads), config_.device,
-                          static_cast<std::uint64_t>(config_.memory_bytes)},
-                         [this](daemon::Completion completion) {
-                           loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
-                         });
+    tasks_ = task_thread(
+        {static_cast<int>(config_.threads), config_.device, static_cast<std::uint64_t>(config_.memory_bytes)},
+        [this](daemon::Completion completion) {
+          loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
+        });
     core_ = std::make_unique<daemon::NodeCore>(node_options(boot));
-    log_->write(net::LogLevel::info, "node " + config_.nickname + " (" + key_.public_key.short_name() +
-                                         ") at " + advertised_ + ", scheduler at " + config_.scheduler_address);
     bus_->add_peer(scheduler_, net::Channel::control, config_.scheduler_address);
     loop_.handle([this] { event([&](auto now, auto& out) { core_->on_start(now, out); }); });
     complain_at_us_ = net::monotonic_us() + first_complaint_us;
@@ -98,8 +97,7 @@ class NodeDriver {
   void event(CoreCall call) {
     daemon::NodeOutbox out;
     call(net::monotonic_us(), out);
-    for (daemon::NodeAction& action : out)
-      std::visit([this](auto& chosen) { act(chosen); }, action);
+    for (daemon::NodeAction& action : out) std::visit([this](auto& chosen) { act(chosen); }, action);
   }
 
   void act(net::Send& send) {
@@ -111,7 +109,6 @@ class NodeDriver {
   void act(daemon::StartTask& task) { tasks_->start(task.id, std::move(task.task)); }
   void act(daemon::WriteLog& log) { log_->write(log.line); }
   void act(daemon::Stop& stop) {
-    log_->write(stop.status == 0 ? net::LogLevel::info : net::LogLevel::error, "node stops: " + stop.reason);
     if (stop.status != 0) result_ = Status::refused(stop.reason);
     loop_.finish(linger_us);
   }
@@ -144,17 +141,16 @@ class NodeDriver {
   }
 
   void note(net::LogLevel level, const std::string& text) {
-    loop_.handle([this, level, text] {
-      event([&](auto now, auto& out) { core_->on_note(now, level, text, out); });
-    });
+    loop_.handle(
+        [this, level, text] { event([&](auto now, auto& out) { core_->on_note(now, level, text, out); }); });
   }
 
   // The scheduler has never answered: says what is known about that, ever less often.
   void complain_about_scheduler() {
     const std::int64_t now = net::monotonic_us();
     if (now < complain_at_us_) return;
-    const Status problem =
-        explain(bus_->link_report(scheduler_, net::Channel::control), config_.scheduler_address, key_.public_key);
+    const Status problem = explain(bus_->link_report(scheduler_, net::Channel::control),
+                                   config_.scheduler_address, key_.public_key);
     note(net::LogLevel::warning, problem.message() + "; still trying");
     complain_at_us_ = now + complaint_wait_us_;
     complaint_wait_us_ = std::min(2 * complaint_wait_us_, complaint_wait_us_max);

@@ -21,7 +21,8 @@ void check_keys(const char* name, const std::vector<std::string>& keys, std::set
 
 scheduler::OptionTable scheduler_config_table(SchedulerConfig& config) {
   scheduler::OptionTable table;
-  table.add("bind", config.bind, "address and port on which nodes and operators reach it; port 0: any free one");
+  table.add("bind", config.bind,
+            "address and port on which nodes and operators reach it; port 0: any free one");
   table.add("key_file", config.key_file, "the scheduler's key, made by `sidestep keygen`").required();
   table.add("data_dir", config.data_dir, "folder for its database and logs").required();
   table.add("nodes", config.nodes, "public keys of daemons that may join").required();
@@ -29,12 +30,16 @@ scheduler::OptionTable scheduler_config_table(SchedulerConfig& config) {
   table.add("heartbeat_ms", config.heartbeat_ms, "how often nodes give a sign of life").range(20, 10'000);
   table.add("closed_dead_ms", config.closed_dead_ms, "a node whose connection was closed is lost after this")
       .range(0, 60'000);
-  table.add("silent_dead_ms", config.silent_dead_ms, "a node that is silent is lost after this").range(200, 600'000);
+  table.add("silent_dead_ms", config.silent_dead_ms, "a node that is silent is lost after this")
+      .range(200, 600'000);
   table.add("prepare_limit_ms", config.prepare_limit_ms, "how long nodes may take to get ready for a job")
       .range(1'000, 3'600'000);
-  table.add("job_log_bytes_max", config.job_log_bytes_max, "what the nodes' log lines may take; older ones go first")
+  table
+      .add("job_log_bytes_max", config.job_log_bytes_max,
+           "what the nodes' log lines may take; older ones go first")
       .range(1 << 20, 1LL << 44);
-  table.add("job_log_days_max", config.job_log_days_max, "how long the nodes' log lines are kept").range(1, 3'650);
+  table.add("job_log_days_max", config.job_log_days_max, "how long the nodes' log lines are kept")
+      .range(1, 3'650);
   add_log_options(table, config.log);
   return table;
 }
@@ -51,8 +56,9 @@ Result<SchedulerConfig> load_scheduler_config(const std::string& path) {
   if (Status status = problems.status(); !status.ok()) return status;
   config.key_file = beside(path, config.key_file);
   config.data_dir = beside(path, config.data_dir);
-  config.log.file = scheduler::OptionTable::has(json.value(), "log.file") ? beside(path, config.log.file)
-                                                                          : config.data_dir + "/scheduler.log";
+  config.log.file = scheduler::OptionTable::has(json.value(), "log.file")
+                        ? beside(path, config.log.file)
+                        : config.data_dir + "/scheduler.log";
   return config;
 }
 

@@ -25,8 +25,9 @@ class SchedulerDriver {
   SchedulerDriver(const SchedulerConfig& config, const net::KeyPair& key)
       : config_(config),
         key_(key),
-        loop_(tick_us, [this] { event([&](auto now, auto& out) { core_->on_tick(now, out); }); },
-              [this](int signal) { on_signal(signal); }) {}
+        loop_(
+            tick_us, [this] { event([&](auto now, auto& out) { core_->on_tick(now, out); }); },
+            [this](int signal) { on_signal(signal); }) {}
 
   ~SchedulerDriver() {
     planner_.join();
@@ -66,8 +67,8 @@ class SchedulerDriver {
     for (const auto* keys : {&config_.nodes, &config_.operators})
       for (const std::string& key : *keys)
         bus_->add_peer(net::NodeKey::from_hex(key).value(), net::Channel::control, "");
-    log_->write(net::LogLevel::info, "scheduler listens at " + bus_->bound_address(net::Channel::control) + ", public key " +
-                                         key_.public_key.hex());
+    log_->write(net::LogLevel::info, "scheduler listens at " + bus_->bound_address(net::Channel::control) +
+                                         ", public key " + key_.public_key.hex());
     return publish_endpoint();
   }
 
@@ -85,9 +86,8 @@ class SchedulerDriver {
           });
         },
         [this](const net::NodeKey& peer, net::Channel) {
-          loop_.handle([this, peer] {
-            event([&](auto now, auto& out) { core_->on_disconnect(now, peer, out); });
-          });
+          loop_.handle(
+              [this, peer] { event([&](auto now, auto& out) { core_->on_disconnect(now, peer, out); }); });
         },
         [this](const std::string& what) {
           loop_.handle([this, what] {
@@ -102,7 +102,8 @@ class SchedulerDriver {
     scheduler::SchedulerOptions options;
     options.key = key_.public_key;
     options.boot = net::random_boot_id();
-    for (const std::string& key : config_.operators) options.operators.insert(net::NodeKey::from_hex(key).value());
+    for (const std::string& key : config_.operators)
+      options.operators.insert(net::NodeKey::from_hex(key).value());
     options.heartbeat_us = config_.heartbeat_ms * net::ms;
     options.closed_dead_us = config_.closed_dead_ms * net::ms;
     options.silent_dead_us = config_.silent_dead_ms * net::ms;
@@ -164,7 +165,8 @@ class SchedulerDriver {
   void act(scheduler::WriteLog& log) { log_->write(log.line); }
 
   void on_signal(int signal) {
-    log_->write(net::LogLevel::info, std::string("scheduler stops: ") + (signal == SIGINT ? "SIGINT" : "SIGTERM"));
+    log_->write(net::LogLevel::info,
+                std::string("scheduler stops: ") + (signal == SIGINT ? "SIGINT" : "SIGTERM"));
     loop_.finish(linger_us);
   }
 
