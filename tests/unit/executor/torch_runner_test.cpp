@@ -1,0 +1,303 @@
+#include "daemon/executor/torch_runner.h"
+
+#include <unistd.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "daemon/executor/machine.h"
+#include "daemon/executor/tensors.h"
+#include "tests/unit/model/small_job.h"
+#include "tests/unit/torch/catch.h"
+
+namespace sidestep::daemon {
+namespace {
+
+using Catch::Contains;
+using namespace testing;
+
+// A small job on a text that repeats itself, gone with the test case.
+class TextJob {
+ public:
+  explicit TextJob(std::int64_t stages) : spec(small_job(stages)) {
+    path_ = std::filesystem::temp_directory_path() / ("sidestep-runner-" + std::to_string(::getpid()));
+    std::string text;
+    while (text.size() < 2000) text += "the quick brown fox jumps over the lazy dog. ";
+    std::ofstream(path_) << text;
+    spec.model.vocab_size = 256;
+    spec.model.initializer_range = 0.05;
+    spec.data.path = path_.string();
+    spec.validation = {.every = 5, .microbatches = 2};
+  }
+  ~TextJob() { std::filesystem::remove(path_); }
+  TextJob(const TextJob&) = delete;
+  TextJob& operator=(const TextJob&) = delete;
+
+  std::vector<std::uint32_t> all_stages() const {
+    std::vector<std::uint32_t> stages;
+    for (std::int64_t stage = 0; stage < spec.pipeline.stages; ++stage)
+      stages.push_back(static_cast<std::uint32_t>(stage));
+    return stages;
+  }
+
+  scheduler::JobSpec spec;
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Runs a task that has to work.
+Completion must(TaskRunner& runner, const Task& task) {
+  const Completion done = runner.run(7, task);
+  INFO(done.fault);
+  REQUIRE(done.fault.empty());
+  CHECK(done.id == 7);
+  return done;
+}
+
+std::string fault(TaskRunner& runner, const Task& task) {
+  const Completion done = runner.run(8, task);
+  CHECK(done.id == 8);
+  REQUIRE_FALSE(done.fault.empty());
+  return done.fault;
+}
+
+// One microbatch through all stages and back; returns its loss.
+double train_microbatch(TaskRunner& runner, const TextJob& job, std::uint64_t step, std::uint32_t microbatch,
+                        bool save = true) {
+  net::Tensor x;
+  for (const std::uint32_t stage : job.all_stages())
+    x = must(runner, Forward{stage, step, microbatch, false, save, x}).tensor;
+  const Completion head = must(runner, Head{step, microbatch, false, true, x});
+  net::Tensor gradient = head.tensor;
+  for (std::uint32_t stage = static_cast<std::uint32_t>(job.spec.pipeline.stages); stage-- > 0;)
+    gradient = must(runner, Backward{stage, step, microbatch, true, gradient}).tensor;
+  CHECK(gradient.empty());
+  return head.loss;
+}
+
+double train_step(TaskRunner& runner, const TextJob& job, std::uint64_t step) {
+  const auto microbatches = static_cast<std::uint32_t>(job.spec.pipeline.microbatches_per_step);
+  double loss = 0;
+  for (std::uint32_t microbatch = 0; microbatch < microbatches; ++microbatch)
+    loss += train_microbatch(runner, job, step, microbatch) / microbatches;
+  for (const std::uint32_t stage : job.all_stages()) {
+    const net::Tensor gradient = must(runner, ExposeGradient{stage}).tensor;
+    must(runner, Reduce{stage, 0, {gradient}, 1.0 / microbatches});
+    CHECK(must(runner, MeasureAverage{stage}).finite);
+  }
+  must(runner, Update{step, job.all_stages()});
+  return loss;
+}
+
+net::Tensor floats(const std::vector<float>& values) {
+  std::vector<std::byte> bytes(values.size() * sizeof(float));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return {net::DType::float32,
+          {static_cast<std::int64_t>(values.size())},
+          net::Payload::from_bytes(std::move(bytes))};
+}
+
+std::vector<float> values_of(const net::Tensor& tensor) {
+  std::vector<float> values(tensor.payload.size() / sizeof(float));
+  std::memcpy(values.data(), tensor.payload.data(), tensor.payload.size());
+  return values;
+}
+
+}  // namespace
+
+TEST_CASE("TorchRunner memorises a short text") {
+  TextJob job(2);
+  job.spec.precision = GENERATE("float32", "bfloat16");
+  job.spec.steps = 60;
+  TorchRunner runner({});
+  const Completion init = must(runner, InitJob{job.spec, {0, 1}, true});
+  REQUIRE(init.gradient_elements.size() == 2);
+  CHECK(init.gradient_elements[0] == init.gradient_elements[1] + 2 * 256 * 32 + 32);
+  const double first = train_step(runner, job, 1);
+  CHECK(first == Approx(std::log(256.0)).epsilon(0.05));
+  double last = 0;
+  for (std::uint64_t step = 2; step <= 60; ++step) last = train_step(runner, job, step);
+  CHECK(last < 1.5);
+}
+
+TEST_CASE("TorchRunner: evaluation gives a loss, no gradient, and keeps nothing") {
+  const TextJob job(2);
+  TorchRunner runner({});
+  must(runner, InitJob{job.spec, {0, 1}, true});
+  net::Tensor x = must(runner, Forward{0, 1, 0, true, true, {}}).tensor;
+  x = must(runner, Forward{1, 1, 0, true, true, x}).tensor;
+  const Completion head = must(runner, Head{1, 0, true, true, x});
+  CHECK(head.loss > 4);
+  CHECK(head.tensor.empty());
+  for (const float value : values_of(must(runner, ExposeGradient{0}).tensor)) REQUIRE(value == 0);
+  CHECK_THAT(fault(runner, Backward{1, 1, 0, true, x}), Contains("its forward did not run here"));
+}
+
+TEST_CASE("TorchRunner: a split over runners gives the same bits as one runner") {
+  const TextJob job(4);
+  TorchRunner whole({});
+  must(whole, InitJob{job.spec, job.all_stages(), true});
+  std::vector<TorchRunner> parts;
+  for (int i = 0; i < 4; ++i) parts.emplace_back(TorchRunnerOptions{});
+  for (std::uint32_t stage = 0; stage < 4; ++stage)
+    must(parts[stage], InitJob{job.spec, {stage}, stage == 0});
+  const double loss = train_microbatch(whole, job, 1, 2);
+
+  net::Tensor x;
+  const auto moved = [](const net::Tensor&
+                            tensor) {  // as a frame arrives: elsewhere, and not aligned to 64 bytes
+    std::vector<std::byte> bytes(tensor.payload.size() + 4);
+    std::memcpy(bytes.data() + 4, tensor.payload.data(), tensor.payload.size());
+    const std::size_t size = tensor.payload.size();
+    return net::Tensor{tensor.dtype, tensor.shape, net::Payload::from_bytes(std::move(bytes)).slice(4, size)};
+  };
+  for (std::uint32_t stage = 0; stage < 4; ++stage) {
+    x = must(parts[stage], Forward{stage, 1, 2, false, stage != 2, x}).tensor;
+    x = moved(x);
+  }
+  const Completion head = must(parts[0], Head{1, 2, false, true, x});
+  CHECK(head.loss == loss);
+  net::Tensor gradient = head.tensor;
+  for (std::uint32_t stage = 4; stage-- > 0;) {
+    gradient = must(parts[stage], Backward{stage, 1, 2, true, moved(gradient)}).tensor;
+    CHECK(values_of(must(parts[stage], ExposeGradient{stage}).tensor) ==
+          values_of(must(whole, ExposeGradient{stage}).tensor));
+  }
+}
+
+TEST_CASE("TorchRunner: Reduce sums in the order given, scales, and stores at its place") {
+  const TextJob job(2);
+  TorchRunner runner({});
+  must(runner, InitJob{job.spec, {1}, false});
+  const std::vector<net::Tensor> parts{floats({1e8f, 1}), floats({1, 2}), floats({-1e8f, 3})};
+  CHECK((values_of(must(runner, Reduce{1, 10, parts, 0.5}).tensor) == std::vector<float>{0, 3}));
+  const std::vector<net::Tensor> turned{parts[0], parts[2], parts[1]};
+  CHECK((values_of(must(runner, Reduce{1, 10, turned, 0.5}).tensor) == std::vector<float>{0.5f, 3}));
+  CHECK(must(runner, MeasureAverage{1}).norm == Approx(std::sqrt(9.25)));
+  must(runner, StoreAverage{1, 0, floats({4})});
+  CHECK(must(runner, MeasureAverage{1}).norm == Approx(std::sqrt(25.25)));
+  must(runner, StoreAverage{1, 3, floats({std::nanf("")})});
+  CHECK_FALSE(must(runner, MeasureAverage{1}).finite);
+}
+
+TEST_CASE("TorchRunner: Update clears accumulators, also of stages that it does not update") {
+  const TextJob job(2);
+  TorchRunner runner({});
+  must(runner, InitJob{job.spec, {0, 1}, true});
+  train_microbatch(runner, job, 1, 0);
+  const net::Tensor gradient = must(runner, ExposeGradient{1}).tensor;
+  must(runner, Reduce{1, 0, {gradient}, 1});
+  must(runner, Update{1, {1}});
+  for (std::uint32_t stage = 0; stage < 2; ++stage)
+    for (const float value : values_of(must(runner, ExposeGradient{stage}).tensor)) REQUIRE(value == 0);
+}
+
+TEST_CASE("TorchRunner: tasks that cannot be are faults that say which") {
+  const TextJob job(4);
+  TorchRunner runner({});
+  CHECK_THAT(fault(runner, Update{1, {}}), Contains("update of step 1: no job is set up here"));
+  CHECK_THAT(fault(runner, InitJob{job.spec, {4}, false}), Contains("the job has no stage 4"));
+  must(runner, InitJob{job.spec, {0, 2}, true});
+  const net::Tensor x = must(runner, Forward{0, 1, 0, false, true, {}}).tensor;
+  CHECK(fault(runner, Forward{1, 3, 2, false, true, x}) ==
+        "forward of stage 1, step 3, microbatch 2: this node does not hold stage 1");
+  CHECK_THAT(fault(runner, Forward{0, 1, 4, false, true, {}}), Contains("there is no such microbatch"));
+  CHECK_THAT(fault(runner, Forward{0, 1, 2, true, true, {}}), Contains("there is no such microbatch"));
+  CHECK_THAT(fault(runner, Forward{0, 0, 0, false, true, {}}), Contains("steps begin at 1"));
+  CHECK_THAT(fault(runner, Forward{2, 1, 0, false, true, floats({1, 2})}), Contains("has not the shape"));
+  CHECK_THAT(fault(runner, Backward{2, 1, 0, true, x}), Contains("its forward did not run here"));
+  CHECK_THAT(fault(runner, Reduce{2, 0, {}, 1}), Contains("nothing to sum"));
+  CHECK_THAT(fault(runner, Reduce{2, 0, {floats({1}), floats({1, 2})}, 1}), Contains("of one length"));
+  CHECK_THAT(fault(runner, StoreAverage{2, ~std::uint64_t{0}, floats({1})}),
+             Contains("are not within the stage's"));
+  must(runner, Forget{2, 1, 0});
+  must(runner, Forget{0, 1, 0});
+  CHECK_THAT(fault(runner, Backward{0, 1, 0, true, x}), Contains("its forward did not run here"));
+  must(runner, DropJob{});
+  CHECK_THAT(fault(runner, ExposeGradient{0}), Contains("no job"));
+}
+
+TEST_CASE("TorchRunner: what a node cannot do is said at once") {
+  TextJob job(2);
+  SECTION("another device") {
+    TorchRunner runner({.device = "cuda:0"});
+    CHECK_THAT(fault(runner, InitJob{job.spec, {0}, true}),
+               Contains("device \"cuda:0\" is not available in this build of the daemon"));
+    CHECK_THAT(must(runner, ProbeJob{job.spec}).problem, Contains("cuda:0"));
+  }
+  SECTION("too little memory") {
+    TorchRunner runner({.memory_bytes = 1000});
+    CHECK_THAT(fault(runner, InitJob{job.spec, {1}, false}), Contains("this node may use 1000"));
+  }
+  SECTION("an allocation that fails") {
+    job.spec.model.intermediate_size = std::int64_t{1} << 40;
+    TorchRunner runner({.memory_bytes = ~std::uint64_t{0}});
+    CHECK_THAT(fault(runner, InitJob{job.spec, {1}, false}),
+               Contains("out of memory: ") && Contains(" bytes could not"));
+  }
+  SECTION("no data") {
+    job.spec.data.path = "/nowhere/text";
+    TorchRunner runner({});
+    CHECK_THAT(fault(runner, InitJob{job.spec, {0}, true}), Contains("/nowhere/text"));
+    must(runner, InitJob{job.spec, {0}, false});
+    CHECK_THAT(fault(runner, Forward{0, 1, 0, false, true, {}}), Contains("this node is no origin"));
+  }
+}
+
+TEST_CASE("TorchRunner: a probe tells speed, data and memory") {
+  TextJob job(2);
+  TorchRunner runner({.memory_bytes = 123'456'789});
+  const Completion probe = must(runner, ProbeJob{job.spec});
+  CHECK(probe.layer_us > 0);
+  CHECK(probe.head_us > 0);
+  CHECK(probe.memory_bytes == 123'456'789);
+  CHECK(probe.has_data);
+  CHECK_THAT(probe.data_digest, Catch::StartsWith("sha256:"));
+  CHECK(probe.problem.empty());
+  job.spec.data.digest = "sha256:00";
+  const Completion other = must(runner, ProbeJob{job.spec});
+  CHECK_FALSE(other.has_data);
+  CHECK_THAT(other.data_problem, Contains("the job wants sha256:00"));
+}
+
+TEST_CASE("Tensors cross between the wire and LibTorch without a copy") {
+  const at::Tensor tensor = random_normal({3, 4}, 1);
+  net::Tensor wire = to_wire(tensor);
+  CHECK(wire.payload.data() == static_cast<const std::byte*>(tensor.const_data_ptr()));
+  CHECK((wire.shape == std::vector<std::int64_t>{3, 4}));
+  const at::Tensor back = from_wire(wire, true).value();
+  CHECK(back.const_data_ptr() == tensor.const_data_ptr());
+
+  // The payload lives as long as the last tensor that reads it.
+  auto owner = std::make_shared<std::vector<float>>(std::vector<float>{1, 2, 3, 4});
+  const std::weak_ptr<std::vector<float>> watched = owner;
+  const auto* bytes = reinterpret_cast<const std::byte*>(owner->data());
+  net::Tensor frame{net::DType::float32, {4}, net::Payload(std::move(owner), bytes, 16)};
+  std::optional<at::Tensor> reader = from_wire(frame, false).value();
+  CHECK(reader->const_data_ptr() == bytes);
+  frame = {};
+  CHECK_FALSE(watched.expired());
+  reader.reset();
+  CHECK(watched.expired());
+}
+
+TEST_CASE("Tensors that do not fit their bytes are refused, misaligned ones copied") {
+  net::Tensor tensor = floats({1, 2, 3});
+  tensor.payload = tensor.payload.slice(1, 4);
+  CHECK_FALSE(from_wire(tensor, false).ok());
+  tensor.shape = {1};
+  CHECK(from_wire(tensor, false).value().const_data_ptr() != tensor.payload.data());
+  tensor.shape = {1, -1};
+  CHECK_FALSE(from_wire(tensor, false).ok());
+  tensor.shape = {1L << 40, 1L << 40};
+  CHECK_FALSE(from_wire(tensor, false).ok());
+}
+
+TEST_CASE("Machine has a device class and a memory limit") {
+  CHECK_THAT(device_class(), Catch::StartsWith("cpu-"));
+  CHECK(memory_limit_bytes() > 0);
+}
+
+}  // namespace sidestep::daemon
