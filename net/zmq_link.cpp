@@ -70,7 +70,11 @@ void Link::open() {
     become(LinkState::up);
   }
   pump_ = std::make_unique<Pump>(io_, socket_, [this] { return turn(); });
-  socket_.connect(options_.endpoint);
+  try {
+    socket_.connect(options_.endpoint);
+  } catch (const zmq::error_t& error) {
+    unusable_ = error.what();  // an address that a peer advertised must not end us
+  }
 }
 
 void Link::close() {
@@ -166,6 +170,7 @@ std::string Link::reason() const {
   const std::string& address = options_.address;
   switch (state_) {
     case LinkState::connecting:
+      if (!unusable_.empty()) return address + " is not an address to connect to: " + unusable_;
       if (unresolved_) return "the host name in " + address + " has no address";
       if (unreached_) return "nothing listens at " + address;
       return "connecting to " + address;

@@ -87,6 +87,7 @@ class Link {
   bool tried_ = false;      // a TCP connection was at least begun: the name has an address
   bool unreached_ = false;  // the last attempt found nobody
   bool unresolved_ = false;
+  std::string unusable_;  // why ZeroMQ does not even try
 };
 
 }  // namespace sidestep::net

@@ -1,7 +1,7 @@
 // What every Bus promises, whichever way its messages go.
 #include <catch2/catch.hpp>
 
-#include "transports.h"
+#include "tests/contract/transports.h"
 
 using namespace sidestep::net;
 

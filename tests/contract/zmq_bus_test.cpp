@@ -6,7 +6,7 @@
 #include <boost/asio/write.hpp>
 #include <catch2/catch.hpp>
 
-#include "transports.h"
+#include "tests/contract/transports.h"
 
 using namespace sidestep;
 using namespace sidestep::net;
@@ -160,6 +160,20 @@ TEST_CASE("ZeroMQ bus: a link says what the matter is") {
     node.tell(scheduler.key(), Channel::control, Goodbye{});
     CHECK(node.dropped("not connected"));
   }
+}
+
+TEST_CASE("ZeroMQ bus: an odd address from a peer harms nobody") {
+  Control control;
+  auto& [transport, scheduler, node] = control;
+  for (const char* address : {"-:1", "..:1", "_:1", "[::::::]:1", "[.]:1", "256.1.1.1:1", "a-.-b:65535"}) {
+    const NodeKey peer = generate_key_pair().public_key;
+    control.connect(peer, address);
+    node.tell(peer, Channel::control, Goodbye{});
+    CHECK(control.report(peer).state == LinkState::connecting);
+  }
+  control.admit();
+  control.connect(scheduler.key(), scheduler.control_address);
+  CHECK(control.becomes(scheduler.key(), LinkState::up));
 }
 
 TEST_CASE("ZeroMQ bus: garbage from an admitted peer is counted and harms nobody") {

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "any_message.h"
+#include "tests/unit/net/any_message.h"
 
 using namespace sidestep;
 using namespace sidestep::net;
