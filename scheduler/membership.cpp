@@ -61,9 +61,6 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
 
 void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& envelope,
                                 const net::Hello& hello) {
-  std::erase_if(seen_logs, [&](const auto& entry) {
-    return entry.first.first == key && entry.first.second != envelope.boot;  // of a run that is over
-  });
   Node& node = nodes[key];
   node.member = {key, envelope.boot, hello.nickname, hello.data_address};
   node.resources = hello.resources;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "scheduler/store.h"
@@ -22,6 +24,7 @@ class MemoryStore : public Store {
   std::map<std::string, JobRow> jobs_;
   std::map<std::string, std::map<std::uint64_t, nlohmann::json>> records_;
   std::vector<StoredLine> lines_;  // ids ascend
+  std::set<std::tuple<net::NodeKey, net::BootId, std::uint64_t>> line_names_;
 };
 
 }  // namespace sidestep::scheduler

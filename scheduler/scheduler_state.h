@@ -16,16 +16,6 @@
 
 namespace sidestep::scheduler {
 
-// Which numbers have come so far, as ranges; for batches that arrive again or out of order.
-class SeenNumbers {
- public:
-  // Marks [first, first + count); gives those that are new, ascending.
-  std::vector<std::uint64_t> add(std::uint64_t first, std::uint64_t count);
-
- private:
-  std::map<std::uint64_t, std::uint64_t> ranges_;  // first -> one past the last; never touching each other
-};
-
 struct SchedulerCore::State {
   // A member of the view.
   struct Node {
@@ -156,7 +146,6 @@ struct SchedulerCore::State {
   std::optional<Active> active;
   // EndJob envelopes not acknowledged yet; the next job waits, so that no node holds two.
   std::map<std::uint64_t, net::NodeKey> ending;
-  std::map<std::pair<net::NodeKey, net::BootId>, SeenNumbers> seen_logs;
   // Replies to requests that change something: a repeated request gets the same one again.
   std::map<RequestName, net::Reply> replies;
   std::deque<RequestName> replies_by_age;

@@ -50,6 +50,8 @@ class SqliteDatabase {
   SqliteStatement prepare(const char* sql) const { return {database_.get(), sql}; }
   // Any number of statements without rows.
   Status execute(const char* sql) const;
+  // By the last insert, update or delete.
+  int changed_rows() const { return sqlite3_changes(database_.get()); }
 
  private:
   struct Close {

@@ -24,13 +24,15 @@ constexpr const char* schema = R"(
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE jobs (id TEXT PRIMARY KEY, submission INTEGER NOT NULL, body TEXT NOT NULL);
   CREATE TABLE logs (id INTEGER PRIMARY KEY AUTOINCREMENT, time_us INTEGER NOT NULL, level INTEGER NOT NULL,
-                     node TEXT NOT NULL, nickname TEXT NOT NULL, job TEXT NOT NULL, stage INTEGER, text TEXT NOT NULL);
+                     node TEXT NOT NULL, nickname TEXT NOT NULL, job TEXT NOT NULL, stage INTEGER, text TEXT NOT NULL,
+                     boot INTEGER NOT NULL, number INTEGER NOT NULL);
   CREATE INDEX logs_by_job ON logs (job, id);
+  CREATE UNIQUE INDEX logs_by_name ON logs (node, boot, number) WHERE boot != 0;
   PRAGMA user_version = 1;
 )";
 
-// What a line takes beside its text: columns, index, page overhead.
-constexpr std::uint64_t line_overhead_bytes = 160;
+// What a line takes beside its text: columns, indexes, page overhead.
+constexpr std::uint64_t line_overhead_bytes = 280;
 // Pruning goes down to this share of the bound, so that it is not done for every line.
 constexpr double prune_to = 0.9;
 // Between two looks at the logs' age.
@@ -229,21 +231,25 @@ Status SqliteStore::Impl::append_logs(const std::vector<StoredLine>& lines) {
   if (Status status = database.execute("BEGIN"); !status.ok()) return status;
   for (const StoredLine& stored : lines) {
     SqliteStatement insert = database.prepare(
-        "INSERT INTO logs (time_us, level, node, nickname, job, stage, text) VALUES (?, ?, ?, ?, ?, ?, ?)");
+        "INSERT OR IGNORE INTO logs (time_us, level, node, nickname, job, text, boot, number, stage) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)");
     insert.bind(stored.line.wall_us)
         .bind(static_cast<std::int64_t>(stored.line.level))
         .bind(stored.node.hex())
         .bind(stored.nickname)
-        .bind(stored.line.job);
+        .bind(stored.line.job)
+        .bind(stored.line.text)
+        .bind(stored.boot)
+        .bind(stored.number);
     if (stored.line.stage)
       insert.bind(std::int64_t{*stored.line.stage});
     else
       insert.bind_null();
-    if (Status status = insert.bind(stored.line.text).run(); !status.ok()) {
+    if (Status status = insert.run(); !status.ok()) {
       const Status rolled_back = database.execute("ROLLBACK");
       return status;
     }
-    log_bytes += stored.line.text.size() + line_overhead_bytes;
+    if (database.changed_rows() > 0) log_bytes += stored.line.text.size() + line_overhead_bytes;
   }
   if (Status status = database.execute("COMMIT"); !status.ok()) return status;
   lines_since_prune += lines.size();
@@ -278,7 +284,8 @@ StoreRows SqliteStore::Impl::read_logs(const ReadLogs& query) const {
   // With a job the planner takes the index by job, else the primary key.
   const std::string sql =
       std::string(
-          "SELECT id, time_us, level, node, nickname, job, stage, text FROM logs WHERE id > ? AND level >= "
+          "SELECT id, time_us, level, node, nickname, job, stage, text, boot, number FROM logs WHERE id > ? "
+          "AND level >= "
           "?") +
       (query.job.empty() ? "" : " AND job = ?") +
       (query.node.empty() ? "" : " AND (nickname = ? OR SUBSTR(node, 1, LENGTH(?)) = ?)") + " ORDER BY id " +
@@ -299,6 +306,8 @@ StoreRows SqliteStore::Impl::read_logs(const ReadLogs& query) const {
     stored.line.job = read.text(5);
     if (!read.is_null(6)) stored.line.stage = static_cast<std::uint32_t>(read.integer(6));
     stored.line.text = read.text(7);
+    stored.boot = static_cast<net::BootId>(read.integer(8));
+    stored.number = static_cast<std::uint64_t>(read.integer(9));
   }
   rows.status = read.status();
   if (query.tail) std::reverse(rows.lines.begin(), rows.lines.end());

@@ -130,6 +130,7 @@ Status MemoryStore::apply(const StoreChange& change) {
     records_[record->job].emplace(record->step, record->record);
   } else if (const auto* logs = std::get_if<AppendLogs>(&change)) {
     for (const StoredLine& line : logs->lines) {
+      if (line.boot != 0 && !line_names_.emplace(line.node, line.boot, line.number).second) continue;
       lines_.push_back(line);
       lines_.back().id = lines_.size();
     }

@@ -43,6 +43,9 @@ struct StoredLine {
   net::NodeKey node;
   std::string nickname;
   net::LogLine line;
+  // Which of that node's lines this is: one that comes again is ignored. Boot 0: never the same as another.
+  net::BootId boot = 0;
+  std::uint64_t number = 0;
 };
 
 struct PutJob {
