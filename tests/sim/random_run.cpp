@@ -16,6 +16,7 @@ namespace {
 constexpr std::int64_t job_us_max = 600 * second;
 // Late repeats of what nobody waits for any more.
 constexpr std::int64_t settle_us = 20 * second;
+constexpr std::int64_t loss_us_max = 6 * second;
 
 }  // namespace
 
@@ -24,8 +25,8 @@ RandomRun draw_run(std::uint64_t seed) {
   RandomRun run;
   run.job.seed = random.next() % 1'000;
   run.job.stages = random.between(1, 5);
-  run.job.microbatches = random.between(1, 10);
-  run.job.steps = random.between(1, 5);
+  run.job.microbatches = random.between(1, 16);
+  run.job.steps = random.between(1, 20);
   run.job.slots = random.between(1, 4);
   run.job.validation_every = random.chance(0.5) ? random.between(1, 3) : 0;
   run.job.deterministic = random.chance(0.5);
@@ -54,13 +55,13 @@ RandomRun draw_run(std::uint64_t seed) {
   }
   if (random.chance(0.4)) {
     for (std::int64_t i = random.between(1, 3); i > 0; --i) {
-      const std::int64_t from_us = random.between(0, 6'000) * ms;
+      const std::int64_t from_us = random.between(0, 12'000) * ms;
       run.cuts.push_back({from_us, from_us + random.between(10, 2'000) * ms,
                           static_cast<std::size_t>(random.between(0, 5)),
                           static_cast<std::size_t>(random.between(0, 5))});
     }
   }
-  if (random.chance(0.3)) run.restarts_us.push_back(random.between(500, 6'000) * ms);
+  if (random.chance(0.3)) run.restarts_us.push_back(random.between(500, 12'000) * ms);
   return run;
 }
 
@@ -91,8 +92,8 @@ RunResult run(const RandomRun& drawn) {
   }
 
   RunResult result;
-  // Nodes join first: a job that comes before them is refused for want of nodes.
-  cluster.run_for(3 * second);
+  // Nodes join first: a job that comes before them may fail for want of nodes.
+  if (!cluster.run_until_joined(drawn.options.nodes)) result.problems.push_back("not all nodes joined");
   const std::string job = cluster.submit(job_json(drawn.job));
   if (!cluster.run_until_ended(job, job_us_max)) {
     result.problems.push_back("the job did not end in " + std::to_string(job_us_max / second) + " s");
@@ -100,6 +101,49 @@ RunResult run(const RandomRun& drawn) {
     cluster.network().heal_all();
     cluster.run_for(settle_us);
     result.problems = check_done(cluster, job, drawn.options.fake);
+  }
+  result.trace = cluster.trace();
+  result.last_lines = cluster.last_lines();
+  return result;
+}
+
+RunResult run_with_loss(const RandomRun& drawn) {
+  SIDESTEP_ASSERT(drawn.cuts.empty() && drawn.restarts_us.empty());
+  net::Random random(drawn.options.seed);
+  SimCluster cluster(drawn.options);
+  cluster.start();
+  RunResult result;
+  const auto wrong = [&](const std::string& what) { result.problems.push_back(what); };
+  if (!cluster.run_until_joined(drawn.options.nodes)) wrong("not all nodes joined");
+  const std::string job = cluster.submit(job_json(drawn.job));
+  const auto before = static_cast<std::uint64_t>(random.between(0, drawn.job.steps - 1));
+  if (!cluster.run_until_commit(job, before)) wrong("the job got stuck before the loss");
+  cluster.run_for(random.between(0, 200) * ms);
+
+  const scheduler::JobRow& row = *cluster.job(job);
+  const auto lost = static_cast<std::size_t>(random.between(0, 5));
+  const bool ended_before = ended(row.state);
+  const bool takes_part = row.plan.dump().find(cluster.key(lost).hex()) != std::string::npos;
+  const std::string name = "node-" + std::to_string(lost + 1);
+  cluster.kill(lost, random.chance(0.5));
+  if (takes_part) {
+    if (!cluster.run_until_ended(job, loss_us_max))
+      wrong("the job did not end in 6 s after the loss of " + name);
+  } else if (!cluster.run_until_ended(job, job_us_max)) {
+    wrong("the job got stuck after the loss of " + name + ", which has no part in it");
+  }
+  const bool blames_it =
+      row.state == scheduler::JobState::failed && row.reason.find(name) != std::string::npos;
+  const bool done = row.state == scheduler::JobState::done;
+  // A last commit may be on its way when the node is lost.
+  if (takes_part && !ended_before && !blames_it && !done) wrong("ended for another reason: " + row.reason);
+  if ((ended_before || !takes_part) && !done) wrong("not done: " + row.reason);
+  cluster.run_for(settle_us);
+  const Result<scheduler::Plan> plan = scheduler::parse_plan(row.plan);
+  for (const std::string& problem : cluster.violations()) wrong(problem);
+  for (const std::string& problem :
+       check_record(job_spec(drawn.job), plan.value(), cluster.record(job), done)) {
+    wrong(problem);
   }
   result.trace = cluster.trace();
   result.last_lines = cluster.last_lines();

@@ -34,5 +34,8 @@ struct RunResult {
 };
 
 RunResult run(const RandomRun& drawn);
+// One node is lost on the way, by a draw of the same seed. Its job ends within 6 s with it as the reason; a
+// job that it has no part in is done. Precondition: no cuts and no restarts, which delay the judgement.
+RunResult run_with_loss(const RandomRun& drawn);
 
 }  // namespace sidestep::sim

@@ -16,19 +16,18 @@ std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
   return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
-}  // namespace
-
-// SIDESTEP_SIM_SEEDS: how many; SIDESTEP_SIM_SEED: that one alone, its trace written to sim-trace.txt.
-TEST_CASE("Swarm: drawn jobs end right under drawn faults", "[seeds]") {
+// Every seed from the environment's first to its last; what is wrong is told with the seed and its draw.
+void run_seeds(std::uint64_t count, RunResult (*run_one)(const RandomRun&), void (*adapt)(RandomRun&)) {
   const std::uint64_t only = from_environment("SIDESTEP_SIM_SEED", 0);
   const std::uint64_t first = only != 0 ? only : 1;
-  const std::uint64_t last = only != 0 ? only : from_environment("SIDESTEP_SIM_SEEDS", 200);
+  const std::uint64_t last = only != 0 ? only : from_environment("SIDESTEP_SIM_SEEDS", count);
   std::printf("seeds %llu to %llu\n", static_cast<unsigned long long>(first),
               static_cast<unsigned long long>(last));
   for (std::uint64_t seed = first; seed <= last; ++seed) {
     RandomRun drawn = draw_run(seed);
+    adapt(drawn);
     drawn.options.trace = only != 0;
-    const RunResult result = run(drawn);
+    const RunResult result = run_one(drawn);
     if (only != 0) std::ofstream("sim-trace.txt") << result.trace;
     if (result.problems.empty()) continue;
     std::string text;
@@ -38,6 +37,20 @@ TEST_CASE("Swarm: drawn jobs end right under drawn faults", "[seeds]") {
                                        << result.last_lines);
     CHECK(result.problems.empty());
   }
+}
+
+}  // namespace
+
+// SIDESTEP_SIM_SEEDS: how many; SIDESTEP_SIM_SEED: that one alone, its trace written to sim-trace.txt.
+TEST_CASE("Swarm: drawn jobs end right under drawn faults", "[seeds]") {
+  run_seeds(200, run, [](RandomRun&) {});
+}
+
+TEST_CASE("Swarm: a lost node ends a drawn job within 6 s", "[seeds]") {
+  run_seeds(100, run_with_loss, [](RandomRun& drawn) {
+    drawn.cuts.clear();
+    drawn.restarts_us.clear();
+  });
 }
 
 TEST_CASE("Swarm: the same seed gives the same trace, byte for byte") {

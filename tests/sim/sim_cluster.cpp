@@ -106,6 +106,25 @@ void SimCluster::run_for(std::int64_t duration_us) {
   run_until([] { return false; }, duration_us);
 }
 
+bool SimCluster::run_until_commit(const std::string& id, std::uint64_t step, std::int64_t bound_us) {
+  return run_until(
+      [&] {
+        const scheduler::JobRow* row = job(id);
+        return row != nullptr && row->commit && *row->commit >= step;
+      },
+      bound_us);
+}
+
+bool SimCluster::run_until_joined(std::size_t nodes, std::int64_t bound_us) {
+  const std::int64_t end_us = now_us() + bound_us;
+  while (now_us() < end_us) {
+    const std::optional<net::Reply> reply = ask("nodes", nlohmann::json::object(), end_us - now_us());
+    if (reply && reply->body.contains("nodes") && reply->body["nodes"].size() >= nodes) return true;
+    run_for(100 * net::ms);
+  }
+  return false;
+}
+
 bool SimCluster::run_until_ended(const std::string& id, std::int64_t bound_us) {
   return run_until(
       [&] {

@@ -76,10 +76,14 @@ class SimCluster {
   // ---- time
   std::int64_t now_us() const { return network_.now_us(); }
   void run_for(std::int64_t duration_us);
+  // Until so many nodes are members, as the scheduler answers.
+  bool run_until_joined(std::size_t nodes, std::int64_t bound_us = 60'000'000);
   // True as soon as the condition holds, false at the bound.
   bool run_until(const std::function<bool()>& condition, std::int64_t bound_us);
-  // Until the job has ended, one way or another, and everybody knows.
-  bool run_until_ended(const std::string& job, std::int64_t bound_us);
+  // Until the scheduler has stored that step's record.
+  bool run_until_commit(const std::string& job, std::uint64_t step, std::int64_t bound_us = 600'000'000);
+  // Until the scheduler has stored that the job ended, one way or another.
+  bool run_until_ended(const std::string& job, std::int64_t bound_us = 600'000'000);
 
   // ---- what is seen
   // As last stored; null before the scheduler has taken it.
