@@ -1,0 +1,121 @@
+// The simulated swarm with the real executor: what it trains, one process trains the same.
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+
+#include "daemon/executor/torch_runner.h"
+#include "daemon/solo/solo.h"
+#include "net/clock.h"
+#include "tests/sim/checker.h"
+#include "tests/sim/sim_cluster.h"
+#include "tests/sim/sim_job.h"
+
+using namespace sidestep;
+using namespace sidestep::sim;
+using net::second;
+using scheduler::RecordStep;
+
+namespace {
+
+// Words from a small vocabulary: a text with something to learn in it.
+class TextFile {
+ public:
+  TextFile() {
+    char name[] = "/tmp/sidestep-text-XXXXXX";
+    const int file = mkstemp(name);
+    REQUIRE(file >= 0);
+    close(file);
+    path = name;
+    std::ofstream text(path);
+    net::Random random(1);
+    const char* words[] = {"and ", "the ", "earth ", "was ", "without ", "form\n"};
+    for (int i = 0; i < 4'000; ++i) text << words[random.between(0, 5)];
+  }
+  ~TextFile() { std::remove(path.c_str()); }
+  std::string path;
+};
+
+struct Case {
+  std::int64_t stages = 4;  // on six nodes: with 3, every stage has replicas
+  bool deterministic = false;
+  bool tied = false;
+  const char* precision = "float32";
+};
+
+nlohmann::json tiny_job(const std::string& data, const Case& chosen) {
+  JobShape shape;
+  shape.stages = chosen.stages;
+  shape.microbatches = 6;
+  shape.steps = 10;
+  shape.validation_every = 5;
+  shape.deterministic = chosen.deterministic;
+  shape.tied = chosen.tied;
+  nlohmann::json job = job_json(shape);
+  job["precision"] = chosen.precision;
+  job["model"]["hidden_size"] = 16;
+  job["model"]["intermediate_size"] = 32;
+  job["pipeline"]["microbatch_size"] = 2;
+  job["data"] = {{"path", data}, {"sequence_length", 16}};
+  job["optimizer"] = {{"learning_rate", 0.01}};
+  return job;
+}
+
+daemon::TaskRunnerFactory torch_factory() {
+  return [] { return std::make_unique<daemon::TorchRunner>(daemon::TorchRunnerOptions{}); };
+}
+
+std::string join(const Problems& problems) {
+  std::string text;
+  for (const std::string& problem : problems) text += problem + "\n";
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("Torch swarm: its record replays to the same losses, and solo trains alike") {
+  const Case chosen = GENERATE(Case{4, true, false, "float32"}, Case{3, true, true, "float32"},
+                               Case{3, false, false, "float32"}, Case{4, false, true, "float32"},
+                               Case{3, true, false, "bfloat16"}, Case{4, false, true, "bfloat16"});
+  INFO(chosen.stages << " stages, " << chosen.precision << (chosen.deterministic ? ", deterministic" : "")
+                     << (chosen.tied ? ", tied" : ""));
+  const TextFile text;
+  SimOptions options;
+  options.link = {.delay_us_max = 5'000, .loss = 0.01, .repetition = 0.02, .overtaking = 0.05};
+  options.chunk_bytes = 4'096;
+  options.runner = torch_factory();
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  const std::string id = cluster.submit(tiny_job(text.path, chosen));
+  CHECK(cluster.run_until_ended(id));
+  INFO(cluster.last_lines());
+  const scheduler::JobRow& row = *cluster.job(id);
+  REQUIRE(row.state == scheduler::JobState::done);
+
+  const auto job = std::move(scheduler::parse_job(row.spec, id)).value();
+  const auto plan = std::move(scheduler::parse_plan(row.plan)).value();
+  const std::vector<RecordStep> steps = cluster.record(id);
+  CHECK(join(check_record(job, plan, steps, true)) == "");
+  CHECK(join(check_replay(job, steps, torch_factory(), chosen.deterministic ? 0 : 1e-5)) == "");
+  CHECK(join(cluster.violations()) == "");
+
+  // Untrained, the loss is that of a guess among 256 bytes; the text has far fewer.
+  CHECK(*steps[1].loss == Approx(std::log(256)).epsilon(0.05));
+  CHECK(*steps[10].loss < 0.8 * *steps[1].loss);
+  CHECK(*steps[11].validation_loss < 0.8 * *steps[1].loss);
+
+  // Solo adds in another order and averages nothing, so only nearly the same.
+  std::vector<double> solo;
+  const Status status = daemon::run_solo(job, torch_factory(), [&](const RecordStep& step) {
+    if (step.loss) solo.push_back(*step.loss);
+    return Status();
+  });
+  REQUIRE(status.ok());
+  REQUIRE(solo.size() == 10);
+  const double tolerance = std::string(chosen.precision) == "float32" ? 1e-4 : 2e-2;
+  for (std::size_t i = 0; i < solo.size(); ++i)
+    CHECK(solo[i] == Approx(*steps[i + 1].loss).epsilon(tolerance));
+}
