@@ -26,14 +26,28 @@ std::uint64_t total_memory_bytes() {
   return 0;
 }
 
+// "AuthenticAMD", "GenuineIntel"; empty if the kernel does not say.
+std::string cpu_maker() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(file, line))
+    if (line.starts_with("vendor_id")) return line.substr(line.find(':') + 1);
+  return {};
+}
+
+// Letters and digits alone, in lower case.
+std::string plain(const std::string& text) {
+  std::string result;
+  for (const unsigned char letter : text)
+    if (std::isalnum(letter)) result += static_cast<char>(std::tolower(letter));
+  return result;
+}
+
 }  // namespace
 
 std::string device_class() {
-  std::string name = "cpu-";
-  for (const char letter : at::get_cpu_capability())
-    if (std::isalnum(static_cast<unsigned char>(letter)))
-      name += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-  return name;
+  const std::string maker = cpu_maker();
+  return "cpu-" + plain(at::get_cpu_capability()) + (maker.empty() ? "" : "-" + plain(maker));
 }
 
 std::uint64_t memory_limit_bytes() {

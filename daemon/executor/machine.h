@@ -6,7 +6,8 @@
 
 namespace sidestep::daemon {
 
-// Nodes of one class compute the same bits: "cpu-avx512", "cpu-avx2", "cpu-default".
+// Nodes of one class compute the same bits: "cpu-avx512-authenticamd". The libraries behind LibTorch pick
+// their kernels by instruction set and by maker.
 std::string device_class();
 
 // Bytes of memory that this process may use: the machine's, or its control group's limit if that is lower.

@@ -71,8 +71,9 @@ SIDESTEP_INLINE float sum_lanes(std::int64_t count, const Term& term) {
 }
 
 template <class Element>
-SIDESTEP_INLINE void rms_norm_row(std::int64_t width, const Element* x, const float* weight, float eps,
-                                  Element* output, float* inverse_rms) {
+SIDESTEP_INLINE void rms_norm_row(std::int64_t width, const Element* __restrict x,
+                                  const float* __restrict weight, float eps, Element* __restrict output,
+                                  float* __restrict inverse_rms) {
   const float squares = sum_lanes(
       width, [=](std::int64_t i) __attribute__((always_inline)) { return load(x[i]) * load(x[i]); });
   const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(width) + eps);
@@ -81,9 +82,11 @@ SIDESTEP_INLINE void rms_norm_row(std::int64_t width, const Element* x, const fl
 }
 
 template <class Element>
-SIDESTEP_INLINE void rms_norm_backward_row(std::int64_t width, const Element* gradient, const Element* x,
-                                           float inverse, const float* weight, const Element* residual,
-                                           Element* x_gradient, float* weight_gradient) {
+SIDESTEP_INLINE void rms_norm_backward_row(std::int64_t width, const Element* __restrict gradient,
+                                           const Element* __restrict x, float inverse,
+                                           const float* __restrict weight, const Element* __restrict residual,
+                                           Element* __restrict x_gradient,
+                                           float* __restrict weight_gradient) {
   const float dot = sum_lanes(
       width, [=](std::int64_t i)
                  __attribute__((always_inline)) { return load(gradient[i]) * weight[i] * load(x[i]); });
@@ -101,8 +104,8 @@ SIDESTEP_INLINE void rms_norm_backward_row(std::int64_t width, const Element* gr
 }
 
 template <class Element>
-SIDESTEP_INLINE void rotate_head(std::int64_t half, Element* head, const float* cosine, const float* sine,
-                                 float sign) {
+SIDESTEP_INLINE void rotate_head(std::int64_t half, Element* __restrict head, const float* __restrict cosine,
+                                 const float* __restrict sine, float sign) {
   for (std::int64_t i = 0; i < half; ++i) {
     const float first = load(head[i]);
     const float second = load(head[half + i]);
@@ -113,8 +116,8 @@ SIDESTEP_INLINE void rotate_head(std::int64_t half, Element* head, const float* 
 }
 
 template <class Element>
-SIDESTEP_INLINE void swiglu_row(std::int64_t width, const Element* gate, const Element* up,
-                                Element* activation) {
+SIDESTEP_INLINE void swiglu_row(std::int64_t width, const Element* __restrict gate,
+                                const Element* __restrict up, Element* __restrict activation) {
   for (std::int64_t i = 0; i < width; ++i) {
     const float g = load(gate[i]);
     store(activation[i], g / (1.0f + exponential(-g)) * load(up[i]));
@@ -122,9 +125,10 @@ SIDESTEP_INLINE void swiglu_row(std::int64_t width, const Element* gate, const E
 }
 
 template <class Element>
-SIDESTEP_INLINE void swiglu_backward_row(std::int64_t width, const Element* gradient, const Element* gate,
-                                         const Element* up, Element* activation, Element* gate_gradient,
-                                         Element* up_gradient) {
+SIDESTEP_INLINE void swiglu_backward_row(std::int64_t width, const Element* __restrict gradient,
+                                         const Element* __restrict gate, const Element* __restrict up,
+                                         Element* __restrict activation, Element* __restrict gate_gradient,
+                                         Element* __restrict up_gradient) {
   for (std::int64_t i = 0; i < width; ++i) {
     const float g = load(gate[i]);
     const float u = load(up[i]);

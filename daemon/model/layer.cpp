@@ -1,8 +1,8 @@
 #include "daemon/model/layer.h"
 
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/mm.h>
+
+#include "daemon/model/matmul.h"
 
 namespace sidestep::daemon {
 namespace {
@@ -32,28 +32,21 @@ at::Tensor rows_of(const at::Tensor& heads) {
 
 }  // namespace
 
-void add_weight_gradient(at::Tensor& sum, const at::Tensor& gradient, const at::Tensor& input) {
-  if (sum.scalar_type() == input.scalar_type())
-    sum.addmm_(gradient.t(), input);
-  else
-    sum.add_(at::mm(gradient.t(), input));
-}
-
 at::Tensor layer_forward(const LayerContext& context, const LayerTensors& weights, const at::Tensor& input,
                          LayerActivations* kept) {
   const scheduler::ModelSpec& model = context.model;
   kernels::Normed input_normed = kernels::rms_norm(input, weights.input_norm, model.rms_norm_eps);
-  at::Tensor qkv = at::mm(input_normed.output, weights.qkv.t())
+  at::Tensor qkv = multiply(input_normed.output, weights.qkv)
                        .view({context.batch, context.positions,
                               model.num_attention_heads + 2 * model.num_key_value_heads, model.head_dim});
   kernels::rotate_(rotated_part(model, qkv), context.rotation, /*inverse=*/false);
   const Heads heads = split(model, qkv);
   AttentionOutput attended = attention(heads.query, heads.key, heads.value);
-  at::Tensor middle = at::addmm(input, rows_of(attended.output), weights.output.t());
+  at::Tensor middle = multiply(rows_of(attended.output), weights.output).add_(input);
 
   kernels::Normed middle_normed = kernels::rms_norm(middle, weights.attention_norm, model.rms_norm_eps);
-  at::Tensor gate_up = at::mm(middle_normed.output, weights.gate_up.t());
-  at::Tensor output = at::addmm(middle, kernels::swiglu(gate_up), weights.down.t());
+  at::Tensor gate_up = multiply(middle_normed.output, weights.gate_up);
+  at::Tensor output = multiply(kernels::swiglu(gate_up), weights.down).add_(middle);
   if (kept != nullptr)
     *kept = {.input = input,
              .input_normed = std::move(input_normed),
@@ -70,7 +63,7 @@ at::Tensor layer_backward(const LayerContext& context, const LayerTensors& weigh
   const scheduler::ModelSpec& model = context.model;
   const at::Tensor nothing;
 
-  kernels::SwigluGradient mlp = kernels::swiglu_backward(at::mm(gradient, weights.down), kept.gate_up);
+  kernels::SwigluGradient mlp = kernels::swiglu_backward(multiply(gradient, weights.down.t()), kept.gate_up);
   kept.gate_up.reset();
   if (gradients != nullptr) {
     add_weight_gradient(gradients->down, gradient, mlp.activation);
@@ -78,14 +71,14 @@ at::Tensor layer_backward(const LayerContext& context, const LayerTensors& weigh
   }
   kept.middle_normed.output.reset();
   const at::Tensor by_middle = kernels::rms_norm_backward(
-      at::mm(mlp.gate_up, weights.gate_up), kept.middle, kept.middle_normed.inverse_rms,
+      multiply(mlp.gate_up, weights.gate_up.t()), kept.middle, kept.middle_normed.inverse_rms,
       weights.attention_norm, gradient, gradients != nullptr ? gradients->attention_norm : nothing);
   mlp = {};
   kept.middle.reset();
 
   if (gradients != nullptr) add_weight_gradient(gradients->output, by_middle, rows_of(kept.attention.output));
   const at::Tensor by_attention =
-      at::mm(by_middle, weights.output)
+      multiply(by_middle, weights.output.t())
           .view({context.batch, context.positions, model.num_attention_heads, model.head_dim})
           .transpose(1, 2);
   const Heads heads = split(model, kept.qkv);
@@ -101,8 +94,8 @@ at::Tensor layer_backward(const LayerContext& context, const LayerTensors& weigh
   by_qkv = by_qkv.view({context.batch * context.positions, -1});
   if (gradients != nullptr) add_weight_gradient(gradients->qkv, by_qkv, kept.input_normed.output);
   at::Tensor by_input = kernels::rms_norm_backward(
-      at::mm(by_qkv, weights.qkv), kept.input, kept.input_normed.inverse_rms, weights.input_norm, by_middle,
-      gradients != nullptr ? gradients->input_norm : nothing);
+      multiply(by_qkv, weights.qkv.t()), kept.input, kept.input_normed.inverse_rms, weights.input_norm,
+      by_middle, gradients != nullptr ? gradients->input_norm : nothing);
   kept = {};
   return by_input;
 }

@@ -39,7 +39,4 @@ at::Tensor layer_forward(const LayerContext& context, const LayerTensors& weight
 at::Tensor layer_backward(const LayerContext& context, const LayerTensors& weights, LayerActivations& kept,
                           const at::Tensor& gradient, LayerTensors* gradients);
 
-// sum += gradientᵀ · input: a weight's gradient. sum: [out, in], float32; gradient: [n, out]; input: [n, in].
-void add_weight_gradient(at::Tensor& sum, const at::Tensor& gradient, const at::Tensor& input);
-
 }  // namespace sidestep::daemon

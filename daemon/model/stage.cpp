@@ -1,13 +1,13 @@
 #include "daemon/model/stage.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 
+#include "daemon/model/matmul.h"
 #include "net/assert.h"
 
 namespace sidestep::daemon {
@@ -113,27 +113,27 @@ HeadResult Stage::head(const at::Tensor& input, const at::Tensor& targets, bool 
   const bool adds = with_gradient && accumulate;
   const kernels::Normed normed = kernels::rms_norm(rows, edge_weights_.norm, model_.rms_norm_eps);
 
-  at::Tensor by_normed = with_gradient ? at::empty_like(normed.output) : at::Tensor();
+  std::vector<at::Tensor> by_parts;
   double loss = 0;
   const std::int64_t piece = std::max<std::int64_t>(1, logits_elements_max / model_.vocab_size);
   for (std::int64_t first = 0; first < count; first += piece) {
     const std::int64_t length = std::min(piece, count - first);
     const at::Tensor part = normed.output.narrow(0, first, length);
-    at::Tensor logits = at::mm(part, edge_weights_.head.t()).to(options_.master);
+    at::Tensor logits = multiply(part, edge_weights_.head).to(options_.master);
     loss += kernels::cross_entropy_(logits, wanted.narrow(0, first, length), scale);
     if (!with_gradient) continue;
     const at::Tensor by_logits = logits.to(options_.compute);
-    at::Tensor by_part = by_normed.narrow(0, first, length);
-    at::mm_out(by_part, by_logits, edge_weights_.head);
+    by_parts.push_back(multiply(by_logits, edge_weights_.head.t()));
     if (adds) add_weight_gradient(edge_gradients_.head, by_logits, part);
   }
 
   HeadResult result;
   result.loss = loss / static_cast<double>(count);
-  if (with_gradient)
-    result.gradient = kernels::rms_norm_backward(by_normed, rows, normed.inverse_rms, edge_weights_.norm, {},
-                                                 adds ? edge_gradients_.norm : at::Tensor())
-                          .view(input.sizes());
+  if (!with_gradient) return result;
+  const at::Tensor by_normed = by_parts.size() == 1 ? by_parts.front() : at::cat(by_parts);
+  result.gradient = kernels::rms_norm_backward(by_normed, rows, normed.inverse_rms, edge_weights_.norm, {},
+                                               adds ? edge_gradients_.norm : at::Tensor())
+                        .view(input.sizes());
   return result;
 }
 
