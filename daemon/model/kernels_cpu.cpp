@@ -15,7 +15,7 @@
 #include <vector>
 
 #if defined(__x86_64__) && defined(__linux__)
-#define SIDESTEP_CLONES __attribute__((target_clones("default", "arch=haswell", "arch=skylake-avx512")))
+#define SIDESTEP_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define SIDESTEP_CLONES
 #endif
