@@ -90,12 +90,25 @@ Status check_same_job(const SoloRequest& request, const scheduler::RecordHeader&
                          nlohmann::json::diff(given, recorded).dump());
 }
 
+// Compute threads of the nodes of a record, for the same sums in the same order; 0 when it does not say.
+std::int64_t recorded_threads(const std::string& path) {
+  auto file = daemon::RecordFile::open(path);
+  if (!file.ok()) return 0;
+  while (true) {
+    const auto step = file.value().next();
+    if (!step.ok() || !step.value()) return 0;
+    for (const scheduler::RecordStage& stage : step.value()->stages)
+      for (const scheduler::RecordReplica& replica : stage.replicas) return replica.threads;
+  }
+}
+
 int replay_record(const SoloRequest& request) {
   auto file = daemon::RecordFile::open(request.replay);
   if (!file.ok()) return cli::fail(file.status());
   if (const Status same = check_same_job(request, file.value().header()); !same.ok()) return cli::fail(same);
+  const std::int64_t threads = request.threads > 0 ? request.threads : recorded_threads(request.replay);
   const auto report = daemon::replay(
-      file.value().header(), [&] { return file.value().next(); }, runner_factory(request.threads),
+      file.value().header(), [&] { return file.value().next(); }, runner_factory(threads),
       [&](const scheduler::RecordStep& recorded, const scheduler::RecordStep& replayed) {
         if (request.json)
           std::printf("%s\n",

@@ -27,12 +27,16 @@ std::string number(const nlohmann::json& step, const char* key, const char* patt
   return text;
 }
 
+std::string milliseconds(const nlohmann::json& step) {
+  return std::to_string(static_cast<std::int64_t>(number_in(step, "duration_us").value_or(0)) / 1000) + " ms";
+}
+
 Row row_of(const nlohmann::json& step) {
   return {number(step, "step", "%.0f"),
           number(step, "loss", "%.6f"),
           number(step, "validation_loss", "%.6f"),
           number(step, "tokens", "%.0f"),
-          duration(number_in(step, "duration_us").value_or(0) / 1e6),
+          milliseconds(step),
           std::to_string(step.value("routes", nlohmann::json::array()).size()),
           number(step, "view", "%.0f"),
           number(step, "epoch", "%.0f")};

@@ -99,12 +99,12 @@ class LocalSwarm {
 
   Status announce(bool json) const {
     const nlohmann::json about = description();
-    std::printf("%s\n", json ? about.dump().c_str()
-                             : ("ready: " + std::to_string(folder_.node_count()) + " nodes, scheduler at " +
-                                address_ + "; operator config " + operator_config())
-                                   .c_str());
+    if (Status status = write_file(folder_.ready_file(), about.dump(2) + "\n"); !status.ok()) return status;
+    const std::string text = "ready: " + std::to_string(folder_.node_count()) + " nodes, scheduler at " +
+                             address_ + "; operator config " + operator_config();
+    std::printf("%s\n", json ? about.dump().c_str() : text.c_str());
     std::fflush(stdout);
-    return write_file(folder_.ready_file(), about.dump(2) + "\n");
+    return {};
   }
 
  private:

@@ -39,7 +39,8 @@ class NodeDriver {
     log_ = std::move(log).value();
     const net::BootId boot = net::random_boot_id();
     if (Status status = open_bus(); !status.ok()) {
-      log_->write(net::LogLevel::error, status.message());
+      // The caller says it on standard error.
+      if (!config_.log.standard_error) log_->write(net::LogLevel::error, status.message());
       return status;
     }
     tasks_ = task_thread(

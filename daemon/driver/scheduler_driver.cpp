@@ -39,7 +39,8 @@ class SchedulerDriver {
     if (!log.ok()) return log.status();
     log_ = std::move(log).value();
     if (Status status = start(); !status.ok()) {
-      log_->write(net::LogLevel::error, status.message());
+      // The caller says it on standard error.
+      if (!config_.log.standard_error) log_->write(net::LogLevel::error, status.message());
       return status;
     }
     loop_.handle([this] { event([&](auto now, auto& out) { core_->on_start(now, out); }); });

@@ -30,7 +30,7 @@ void write_text(const std::string& path, const std::string& text);
 std::string read_text(const std::string& path);
 nlohmann::json read_json(const std::string& path);
 
-// A tiny model on a text that is made here; a step takes milliseconds. `stages` divide its 4 layers.
+// A tiny model on a text that is made here; a step takes milliseconds. `stages` divide its 6 layers.
 nlohmann::json small_job(const TemporaryFolder& folder, const std::string& name, int stages, int steps);
 // The file that it is written to.
 std::string write_job(const TemporaryFolder& folder, const nlohmann::json& job);
