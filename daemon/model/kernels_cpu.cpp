@@ -14,7 +14,8 @@
 #include <limits>
 #include <vector>
 
-#if defined(__x86_64__) && defined(__linux__)
+// Not under AddressSanitizer, which is not there yet when the loader picks.
+#if defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
 #define SIDESTEP_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define SIDESTEP_CLONES
