@@ -14,8 +14,10 @@ using namespace sidestep;
 using namespace sidestep::daemon;
 using scheduler::RecordHeader;
 using scheduler::RecordStep;
+using scheduler::to_json;
 using sim::FakeOptions;
 using sim::FakeTrace;
+using sim::job_spec;
 using sim::JobShape;
 
 namespace {
