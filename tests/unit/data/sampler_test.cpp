@@ -61,6 +61,13 @@ TEST_CASE("Sampler: another seed is another order, the same seed the same everyw
   const std::vector<std::uint64_t> first_step{88, 464, 192, 288, 360, 336};
   CHECK(positions(small(1), 1) == first_step);
 }
+
+TEST_CASE("Sampler: a window and its targets end inside the part to train on") {
+  Sampler sampler = small(3);
+  for (std::uint64_t tokens = 9; tokens < 40; ++tokens) {
+    sampler.training_tokens = tokens;
+    for (const std::uint64_t first : positions(sampler, 5)) CHECK(first + 8 + 1 <= tokens);
+  }
 }
 
 TEST_CASE("Sampler: validation lies in the held-out part, spread over it") {
