@@ -7,6 +7,7 @@
 #include <string>
 
 #include "daemon/driver/node_config.h"
+#include "daemon/driver/scheduler_config.h"
 #include "scheduler/job.h"
 
 namespace {
@@ -45,4 +46,9 @@ TEST_CASE("Docs list the keys of a job as the parser knows them") {
 TEST_CASE("Docs list the keys of a node's config as the parser knows them") {
   sidestep::driver::NodeConfig config;
   check_page("node-config.md", sidestep::driver::node_config_table(config).markdown());
+}
+
+TEST_CASE("Docs list the keys of a scheduler's config as the parser knows them") {
+  sidestep::driver::SchedulerConfig config;
+  check_page("scheduler-config.md", sidestep::driver::scheduler_config_table(config).markdown());
 }

@@ -1,0 +1,95 @@
+// What the parser says to the user, and with which exit status.
+#include <catch2/catch.hpp>
+
+#include "daemon/cli/app.h"
+#include "daemon/cli/flags.h"
+#include "daemon/cli/nearest.h"
+#include "tests/support/capture.h"
+
+namespace sidestep::cli {
+namespace {
+
+struct Outcome {
+  int status;
+  std::string error;
+};
+
+Outcome run_line(std::vector<const char*> words, const Wiring& wiring = {}) {
+  words.insert(words.begin(), "sidestep");
+  Outcome outcome{};
+  outcome.error = testing::capture_stderr(
+      [&] { outcome.status = run(static_cast<int>(words.size()), words.data(), wiring); });
+  return outcome;
+}
+
+void check_usage(const std::vector<const char*>& words, const std::string& text) {
+  const Outcome outcome = run_line(words);
+  CHECK(outcome.status == exit_usage);
+  CHECK(outcome.error == text + "\n");
+}
+
+}  // namespace
+
+TEST_CASE("Command line: an unknown word is answered with the nearest known one") {
+  check_usage({"sumbit", "x.json"}, "unknown command \"sumbit\"; did you mean \"submit\"?");
+  check_usage({"frobnicate"}, "unknown command \"frobnicate\"; see sidestep --help");
+  check_usage({"submit", "x.json", "--folow"}, "unknown flag \"--folow\"; did you mean \"--follow\"?");
+  check_usage({"up", "--node=3"}, "unknown flag \"--node\"; did you mean \"--nodes\"?");
+  check_usage({"--verison"}, "unknown flag \"--verison\"; did you mean \"--version\"?");
+  check_usage({"status", "a", "b"}, "unexpected word \"b\"; see sidestep status --help");
+  check_usage({}, "no command given; see sidestep --help");
+}
+
+TEST_CASE("Command line: a value out of range is named with its bound") {
+  check_usage({"up", "--nodes", "70000"}, "--nodes: value 70000 is too large, at most 1024 allowed");
+  check_usage({"up", "--nodes", "0"}, "--nodes: value 0 is too small, at least 1 allowed");
+  check_usage({"up", "--nodes", "six"}, "--nodes: value \"six\" is not a whole number");
+  check_usage({"up", "--nodes", "99999999999999999999"},
+              "--nodes: value 99999999999999999999 is too large, at most 1024 allowed");
+  check_usage({"record", "j", "--step", "-1"}, "--step: value -1 is too small, at least 0 allowed");
+  check_usage({"logs", "--level", "warn"}, "--level: unknown value \"warn\"; did you mean \"warning\"?");
+  check_usage({"logs", "--level", "x"}, "--level: unknown value \"x\"; one of debug, info, warning, error");
+}
+
+TEST_CASE("Command line: what is missing is named") {
+  CHECK(run_line({"submit"}).status == exit_usage);
+  CHECK(run_line({"submit"}).error.find("job is required") != std::string::npos);
+  CHECK(run_line({"solo"}).error.find("JOB.json or --replay RECORD") != std::string::npos);
+  CHECK(run_line({"daemon"}).error.find("--config") != std::string::npos);
+}
+
+TEST_CASE("Command line: no operator config says how to get one") {
+  const Outcome outcome = run_line({"jobs", "--config", "nowhere/operator.json"});
+  CHECK(outcome.status == exit_failed);
+  CHECK(outcome.error.find("nowhere/operator.json: no such operator config") != std::string::npos);
+  CHECK(outcome.error.find("--config or $SIDESTEP_CONFIG") != std::string::npos);
+}
+
+TEST_CASE("Command line: a bad job file is refused before anybody is asked") {
+  const Outcome outcome = run_line({"submit", "nowhere.json", "--config", "nowhere/operator.json"});
+  CHECK(outcome.status == exit_failed);
+  CHECK(outcome.error.find("nowhere.json: cannot be read") != std::string::npos);
+}
+
+TEST_CASE("Command line: solo gets its flags, and its status is the program's") {
+  SoloRequest seen;
+  Wiring wiring;
+  wiring.solo = [&](const SoloRequest& request) {
+    seen = request;
+    return 7;
+  };
+  CHECK(run_line({"solo", "job.json", "--replay", "a.record", "--threads", "2", "--json"}, wiring).status ==
+        7);
+  CHECK(seen.job == "job.json");
+  CHECK(seen.replay == "a.record");
+  CHECK(seen.threads == 2);
+  CHECK(seen.json);
+}
+
+TEST_CASE("Nearest: a beginning, a slip, nothing near") {
+  CHECK(nearest("warn", {"error", "warning"}) == "warning");
+  CHECK(nearest("nods", {"logs", "nodes"}) == "nodes");
+  CHECK(nearest("elephant", {"logs", "nodes"}).empty());
+}
+
+}  // namespace sidestep::cli

@@ -1,0 +1,96 @@
+// Config files: the examples load, and what is wrong in one is said at once.
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "daemon/cli/operator_config.h"
+#include "daemon/driver/node_config.h"
+#include "daemon/driver/scheduler_config.h"
+
+namespace sidestep {
+namespace {
+
+const std::string configs = SIDESTEP_SOURCE_DIR "/configs/";
+
+// A file of this test alone, gone at its end.
+class File {
+ public:
+  explicit File(const nlohmann::json& json)
+      : path_("/tmp/sidestep-config-test." + std::to_string(getpid()) + "." + std::to_string(++count_) +
+              ".json") {
+    std::ofstream(path_) << json.dump(2);
+  }
+  ~File() { std::remove(path_.c_str()); }
+  const std::string& path() const { return path_; }
+
+ private:
+  static inline int count_ = 0;
+  std::string path_;
+};
+
+nlohmann::json json_of(const std::string& path) { return nlohmann::json::parse(std::ifstream(path)); }
+
+std::string problems_of(const nlohmann::json& json) {
+  const File file(json);
+  const auto config = driver::load_node_config(file.path());
+  return config.ok() ? "" : config.status().message();
+}
+
+}  // namespace
+
+TEST_CASE("Config: the example of a node loads, its paths lie beside the file") {
+  const auto config = driver::load_node_config(configs + "node.json");
+  REQUIRE(config.ok());
+  CHECK(config.value().nickname == "attic");
+  CHECK(config.value().key_file == SIDESTEP_SOURCE_DIR "/keys/node-1/node.key");
+  CHECK(config.value().log.file == SIDESTEP_SOURCE_DIR "/run/node-1/daemon.log");
+}
+
+TEST_CASE("Config: the example of a scheduler loads") {
+  const auto config = driver::load_scheduler_config(configs + "scheduler.json");
+  REQUIRE(config.ok());
+  CHECK(config.value().nodes.size() == 2);
+  CHECK(config.value().silent_dead_ms == 5000);
+  CHECK(config.value().log.file == SIDESTEP_SOURCE_DIR "/run/scheduler/scheduler.log");
+}
+
+TEST_CASE("Config: the example of an operator loads") {
+  const auto config = cli::load_operator_config(configs + "operator.json");
+  REQUIRE(config.ok());
+  CHECK(config.value().key_file == SIDESTEP_SOURCE_DIR "/keys/operator/node.key");
+}
+
+TEST_CASE("Config: a node's problems come all at once, with the nearest key") {
+  auto json = json_of(configs + "node.json");
+  json["nickname"] = 3;
+  json["thread"] = 2;
+  json["scheduler"]["public_key"] = "abc";
+  json["log"]["files_max"] = 0;
+  const std::string problems = problems_of(json);
+  CHECK(problems.find("\"nickname\": must be a string") != std::string::npos);
+  CHECK(problems.find("unknown key \"thread\"; did you mean \"threads\"?") != std::string::npos);
+  CHECK(problems.find("\"scheduler.public_key\"") != std::string::npos);
+  CHECK(problems.find("\"log.files_max\": value 0 is too small, at least 1 allowed") != std::string::npos);
+}
+
+TEST_CASE("Config: a node that listens everywhere has to say where it is reached") {
+  auto json = json_of(configs + "node.json");
+  json.erase("advertise");
+  CHECK(problems_of(json).find("\"advertise\": is needed") != std::string::npos);
+  json["bind"] = "10.0.0.4:7001";
+  CHECK(problems_of(json).empty());
+}
+
+TEST_CASE("Config: a key that is both node and operator is refused") {
+  auto json = json_of(configs + "scheduler.json");
+  json["operators"] = {json["nodes"][0]};
+  const File file(json);
+  const auto config = driver::load_scheduler_config(file.path());
+  REQUIRE(!config.ok());
+  CHECK(config.status().message().find("listed twice") != std::string::npos);
+}
+
+}  // namespace sidestep
