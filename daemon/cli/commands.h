@@ -15,6 +15,7 @@ void add_up(CLI::App& app, Chosen& chosen);
 void add_scheduler(CLI::App& app, Chosen& chosen);
 void add_daemon(CLI::App& app, Chosen& chosen, const Wiring& wiring);
 void add_keygen(CLI::App& app, Chosen& chosen);
+void add_health(CLI::App& app, Chosen& chosen);
 void add_submit(CLI::App& app, Chosen& chosen);
 void add_jobs(CLI::App& app, Chosen& chosen);
 void add_status(CLI::App& app, Chosen& chosen);

@@ -5,6 +5,7 @@
 
 #include "daemon/core/node_core.h"
 #include "daemon/driver/event_loop.h"
+#include "daemon/driver/health.h"
 #include "daemon/driver/link_status.h"
 #include "net/clock.h"
 #include "net/zmq_bus.h"
@@ -16,6 +17,7 @@ constexpr std::int64_t tick_us = 20 * net::ms;
 constexpr std::int64_t linger_us = 200 * net::ms;
 constexpr std::int64_t first_complaint_us = 2 * net::second;
 constexpr std::int64_t complaint_wait_us_max = 60 * net::second;
+constexpr std::int64_t out_of_touch_us = 5 * net::second;
 
 // What others are told: as configured, with the real port where the config leaves it open.
 std::string advertised_address(const std::string& configured, const std::string& bound) {
@@ -49,6 +51,8 @@ class NodeDriver {
           loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
         });
     core_ = std::make_unique<daemon::NodeCore>(node_options(boot));
+    if (Status status = health_.open(config_.data_dir); !status.ok())
+      log_->write(net::LogLevel::warning, status.message());
     bus_->add_peer(scheduler_, net::Channel::control, config_.scheduler_address);
     loop_.handle([this] { event([&](auto now, auto& out) { core_->on_start(now, out); }); });
     complain_at_us_ = net::monotonic_us() + first_complaint_us;
@@ -69,7 +73,7 @@ class NodeDriver {
     advertised_ = advertised_address(config_.advertise, bus_->bound_address(net::Channel::data));
     bus_->set_handlers({
         [this](const net::NodeKey& peer, net::Channel channel, net::Envelope envelope) {
-          if (peer == scheduler_) heard_ = true;
+          if (peer == scheduler_) heard_us_ = net::monotonic_us();
           loop_.handle([this, peer, channel, message = std::move(envelope)] {
             event([&](auto now, auto& out) { core_->on_message(now, peer, channel, message, out); });
           });
@@ -129,7 +133,17 @@ class NodeDriver {
 
   void on_tick() {
     event([&](auto now, auto& out) { core_->on_tick(now, out); });
-    if (!heard_) complain_about_scheduler();
+    if (heard_us_ == 0) complain_about_scheduler();
+    if (const std::int64_t now = net::monotonic_us(); health_.due(now))
+      health_.beat(now, net::wall_us(), config_.nickname + ": " + standing(now));
+  }
+
+  std::string standing(std::int64_t now_us) const {
+    if (heard_us_ == 0) return "waiting for the scheduler at " + config_.scheduler_address;
+    const std::int64_t silent_us = now_us - heard_us_;
+    if (silent_us <= out_of_touch_us) return "in touch with the scheduler at " + config_.scheduler_address;
+    return "the scheduler at " + config_.scheduler_address + " has been silent for " +
+           std::to_string(silent_us / net::second) + " s";
   }
 
   void on_completion(const daemon::Completion& completion) {
@@ -168,7 +182,8 @@ class NodeDriver {
   std::map<net::NodeKey, net::Member> peers_;  // data peers, as the core set them last
   std::string advertised_;
   Status result_;
-  bool heard_ = false;  // from the scheduler, ever
+  std::int64_t heard_us_ = 0;  // from the scheduler, last; 0: never
+  HealthFile health_;
   std::int64_t complain_at_us_ = 0;
   std::int64_t complaint_wait_us_ = first_complaint_us;
 };

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "daemon/driver/event_loop.h"
+#include "daemon/driver/health.h"
 #include "daemon/driver/local_log.h"
 #include "net/clock.h"
 #include "net/zmq_bus.h"
@@ -26,8 +27,7 @@ class SchedulerDriver {
       : config_(config),
         key_(key),
         loop_(
-            tick_us, [this] { event([&](auto now, auto& out) { core_->on_tick(now, out); }); },
-            [this](int signal) { on_signal(signal); }) {}
+            tick_us, [this] { on_tick(); }, [this](int signal) { on_signal(signal); }) {}
 
   ~SchedulerDriver() {
     planner_.join();
@@ -70,7 +70,14 @@ class SchedulerDriver {
         bus_->add_peer(net::NodeKey::from_hex(key).value(), net::Channel::control, "");
     log_->write(net::LogLevel::info, "scheduler listens at " + bus_->bound_address(net::Channel::control) +
                                          ", public key " + key_.public_key.hex());
+    if (Status status = health_.open(config_.data_dir); !status.ok()) return status;
     return publish_endpoint();
+  }
+
+  void on_tick() {
+    event([&](auto now, auto& out) { core_->on_tick(now, out); });
+    if (const std::int64_t now = net::monotonic_us(); health_.due(now))
+      health_.beat(now, net::wall_us(), "scheduler at " + bus_->bound_address(net::Channel::control));
   }
 
   Status open_bus() {
@@ -180,6 +187,7 @@ class SchedulerDriver {
   std::unique_ptr<scheduler::SchedulerCore> core_;
   boost::asio::thread_pool planner_{1};
   std::string endpoint_path_;
+  HealthFile health_;
   Status result_;
 };
 
