@@ -5,8 +5,11 @@
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root" || exit 1
 
-# shellcheck disable=SC2034  # read by setup
+# shellcheck disable=SC2034  # read by other scripts
 libtorch_version=2.11.0
+# The CPU half of LibTorch, without its other dependencies, needs only these two beside it.
+# shellcheck disable=SC2034
+libtorch_wheels=("torch==$libtorch_version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
 
 # say TEXT: one line of progress.
 say() { printf '== %s\n' "$*"; }
