@@ -148,7 +148,6 @@ void fields(auto& v, Is<JobFault> auto& m) {
 
 void fields(auto& v, Is<CommitReport> auto& m) {
   v("scope", m.scope);
-  v("last", m.last);
   v("record", m.record);
 }
 

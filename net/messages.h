@@ -189,7 +189,6 @@ struct JobFault {
 // lead origin -> scheduler, acked, in order of steps: one line of the run record.
 struct CommitReport {
   Scope scope;
-  bool last = false;      // the job's work is complete
   nlohmann::json record;  // scheduler::RecordStep
   bool operator==(const CommitReport&) const = default;
 };

@@ -74,7 +74,33 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   follow_speed(job, step);
   save(job);
   acknowledge(peer, envelope);
-  if (report.last) end_active(JobState::done, "");
+  end_if_finished();
+}
+
+bool SchedulerCore::State::committed_all() const {
+  if (!active) return false;
+  const JobRow* job = find_row(active->id);
+  return job->commit && *job->commit >= static_cast<std::uint64_t>(active->spec.final_step());
+}
+
+// The lead origin's report overtakes the last Commit on its way to the others; a job is done when every node
+// has applied it, so that what they hold then is the trained model.
+void SchedulerCore::State::end_if_finished() {
+  if (!committed_all()) return;
+  if (!active->finish_deadline_us) active->finish_deadline_us = now_us + options.finish_limit_us;
+  std::string missing;
+  for (const auto& [key, stages] : active->plan.stages_of) {
+    const Node& node = nodes.at(key);
+    const bool applied = node.progress && node.progress->job == active->id &&
+                         node.progress->step >= static_cast<std::uint64_t>(active->spec.final_step());
+    if (!applied) missing += (missing.empty() ? "" : ", ") + label(node.member);
+  }
+  if (!missing.empty() && now_us < *active->finish_deadline_us) return;
+  if (!missing.empty())
+    log(net::LogLevel::warning, active->id,
+        "did not say in " + std::to_string(options.finish_limit_us / 1000) +
+            " ms that it has applied the last commit: " + missing);
+  end_active(JobState::done, "");
 }
 
 }  // namespace sidestep::scheduler

@@ -86,8 +86,9 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   // Answered for strangers too: term, boot and view tell them that they must say Hello.
   send(peer, envelope.boot, net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number});
   const auto node = nodes.find(peer);
-  if (node != nodes.end() && node->second.member.boot == envelope.boot)
-    node->second.progress = heartbeat.progress;
+  if (node == nodes.end() || node->second.member.boot != envelope.boot) return;
+  node->second.progress = heartbeat.progress;
+  end_if_finished();
 }
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,

@@ -40,6 +40,10 @@ JobRow* SchedulerCore::State::find_row(const std::string& id) {
   return nullptr;
 }
 
+const JobRow* SchedulerCore::State::find_row(const std::string& id) const {
+  return const_cast<State*>(this)->find_row(id);
+}
+
 JobRow& SchedulerCore::State::row(const std::string& id) {
   JobRow* found = find_row(id);
   SIDESTEP_ASSERT(found != nullptr);
@@ -247,6 +251,10 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   }
   const auto held = active->plan.stages_of.find(member.key);
   if (held == active->plan.stages_of.end()) return;
+  if (committed_all()) {  // nothing of the job is missing any more
+    end_active(JobState::done, "");
+    return;
+  }
   std::vector<std::uint32_t> lost, kept;
   for (const std::uint32_t stage : held->second)
     (active->plan.replicas(stage).size() == 1 ? lost : kept).push_back(stage);

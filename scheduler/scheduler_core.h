@@ -28,6 +28,7 @@ struct SchedulerOptions {
   std::int64_t closed_dead_us = 500'000;    // a closed connection counts after this
   std::int64_t silent_dead_us = 5'000'000;  // silence counts after this
   std::int64_t prepare_limit_us = 60'000'000;  // how long nodes may take to answer PrepareJob
+  std::int64_t finish_limit_us = 60'000'000;   // how long nodes may take to apply the last commit
   net::CourierOptions courier{500'000, 4'000'000};
 };
 

@@ -42,7 +42,8 @@ struct SchedulerCore::State {
       net::NodeKey peer;
       net::Envelope envelope;
     };
-    std::map<std::uint64_t, Report> early_reports;  // by step, not acknowledged yet
+    std::map<std::uint64_t, Report> early_reports;   // by step, not acknowledged yet
+    std::optional<std::int64_t> finish_deadline_us;  // set with the last commit
   };
 
   struct PendingQuery {
@@ -104,12 +105,15 @@ struct SchedulerCore::State {
   void resume_active();
   JobRow& row(const std::string& id);
   JobRow* find_row(const std::string& id);
+  const JobRow* find_row(const std::string& id) const;
   void set_state(JobRow& row, JobState to);
   void save(const JobRow& row) { persist(PutJob{row}); }
 
   // ---- commits.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
   void take_report(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
+  bool committed_all() const;
+  void end_if_finished();
 
   // ---- logs.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::LogBatch& batch);

@@ -156,7 +156,7 @@ void JobRun::commit_if_ready(std::int64_t now_us) {
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "step " + std::to_string(context_.step) + ": no update, " + page.skip_reason);
   log_progress(now_us, page.record, last);
-  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), last, scheduler::to_json(page.record)});
+  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), scheduler::to_json(page.record)});
   for (const auto& [node, stages] : context_.plan.stages_of)
     context_.post(
         now_us, node,

@@ -24,11 +24,10 @@ TEST_CASE("Job: goes from queued to done, and every node of it hears of the end"
   CHECK(parse_job(start[0].spec, "job").value().data.digest == "sha256:" + std::string(64, 'a'));
   s.commit(0);
   CHECK(s.state(id) == "running");
-  s.commit(1);
-  s.commit(2, true);
+  s.finish();
   CHECK(s.state(id) == "done");
-  CHECK(s.job(id).commit == 2u);
-  CHECK(s.job(id).loss == 2.5);
+  CHECK(s.job(id).commit == 100u);
+  CHECK(s.job(id).loss == Approx(0.05));
   CHECK(s.job(id).tokens_per_s == Approx(64'000));
   CHECK(s.sent<net::EndJob>(1).size() == 1);
   CHECK(s.sent<net::EndJob>(2).size() == 1);
@@ -82,7 +81,7 @@ TEST_CASE("Job: one at a time, in order of submission") {
   const std::string second = s.submit();
   const std::string third = s.submit();
   CHECK(s.state(second) == "queued");
-  s.commit(1, true);
+  s.finish();
   CHECK(s.state(second) == "preparing");
   CHECK(s.state(third) == "queued");
 }
@@ -92,7 +91,7 @@ TEST_CASE("Job: the next one waits until every node has dropped the one before")
   s.acks_end_job = false;
   s.start_job({1, 2});
   const std::string second = s.submit();
-  s.commit(1, true);
+  s.finish();
   CHECK(s.state(second) == "queued");
   CHECK(s.ask("status").body.at("waiting") == "nodes that still drop the job before: n1, n2");
   s.kill(2);
@@ -197,8 +196,7 @@ TEST_CASE("Scheduler's restart: a running job goes on and can end well") {
   for (const int number : {1, 2}) s.hello(number, net::JobProgress{id, 1, 1, ""});
   CHECK(s.sent<net::EndJob>(1).empty());
   CHECK(s.sent<net::StartJob>(1).empty());
-  s.commit(2);
-  s.commit(3, true);
+  s.finish();
   CHECK(s.state(id) == "done");
 }
 
@@ -244,8 +242,7 @@ TEST_CASE("Commit: a report is stored before it is acknowledged, and once") {
   const std::string id = s.start_job({1, 2});
   const Plan plan = parse_plan(s.job(id).plan).value();
   s.acked(1);
-  const net::Envelope report =
-      s.envelope(1, net::CommitReport{{id, 1, 1, 1}, false, to_json(record_step(1, plan))});
+  const net::Envelope report = s.envelope(1, net::CommitReport{{id, 1, 1, 1}, to_json(record_step(1, plan))});
   SchedulerOutbox out;
   s.core->on_message(s.now_us, key(1), report, out);
   const auto place_of = [&](const auto& wanted) {
@@ -269,13 +266,39 @@ TEST_CASE("Commit: a report is stored before it is acknowledged, and once") {
 TEST_CASE("Commit: reports in any order make one record, and the last waits for the others") {
   Swarm s;
   const std::string id = s.start_job({1, 2});
-  s.commit(3, true);
+  s.commit(3);
   s.commit(2);
-  CHECK(s.state(id) == "running");
   CHECK(s.job(id).commit == 0u);
   s.commit(1);
-  CHECK(s.state(id) == "done");
+  CHECK(s.job(id).commit == 3u);
   CHECK(s.ask("record", {{"job", id}}).body.at("steps").size() == 4);
+}
+
+TEST_CASE("Job: is done when every node has applied the last commit") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2}, 2, 3);
+  for (const std::uint64_t step : {1u, 2u, 3u}) s.commit(step);
+  s.applied(1, 3);
+  CHECK(s.state(id) == "running");
+  SECTION("the other one applies it") {
+    s.applied(2, 3);
+    CHECK(s.state(id) == "done");
+  }
+  SECTION("the other one never says so") {
+    s.run_for_ms(60'100);
+    CHECK(s.state(id) == "done");
+  }
+  SECTION("the other one is lost: nothing is missing for it") {
+    s.close(2);
+    s.run_for_ms(600);
+    CHECK(s.state(id) == "done");
+  }
+  SECTION("the scheduler restarts in between") {
+    s.restart();
+    for (const int number : {1, 2}) s.hello(number, net::JobProgress{id, 1, 3, ""});
+    s.run_for_ms(200);
+    CHECK(s.state(id) == "done");
+  }
 }
 
 TEST_CASE("Commit: an early report is not acknowledged before its turn") {
@@ -292,14 +315,14 @@ TEST_CASE("Commit: nobody but the lead origin makes the record") {
   Swarm s;
   const std::string id = s.start_job({1, 2});
   const Plan plan = parse_plan(s.job(id).plan).value();
-  s.say(2, net::CommitReport{{id, 1, 1, 1}, false, to_json(record_step(1, plan))});
+  s.say(2, net::CommitReport{{id, 1, 1, 1}, to_json(record_step(1, plan))});
   CHECK(s.job(id).commit == 0u);
 }
 
 TEST_CASE("Commit: a record that cannot be read ends the job with the reason") {
   Swarm s;
   const std::string id = s.start_job({1, 2});
-  s.say(1, net::CommitReport{{id, 1, 1, 1}, false, {{"step", "one"}}});
+  s.say(1, net::CommitReport{{id, 1, 1, 1}, {{"step", "one"}}});
   CHECK_THAT(s.job(id).reason,
              Catch::Contains("sent no proper run record of step 1: record step: not a whole number"));
 }

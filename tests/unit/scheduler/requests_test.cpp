@@ -160,7 +160,7 @@ TEST_CASE("Logs: read on from where the last reply ended, until the job has") {
   CHECK(first.body.at("ended") == false);
   const net::Reply rest = s.ask("logs", {{"job", id}, {"node", "n1"}, {"after", first.body.at("next")}});
   CHECK(texts(rest) == std::vector<std::string>{"c"});
-  s.commit(1, true);
+  s.finish();
   CHECK(s.ask("logs", {{"job", id}}).body.at("ended") == false);  // nodes may still ship lines
   s.run_for_ms(2'000);
   CHECK(s.ask("logs", {{"job", id}}).body.at("ended") == true);
@@ -197,6 +197,6 @@ TEST_CASE("Record: header, steps, and on from the last one") {
   const json rest = s.ask("record", {{"job", id}, {"after", 1}}).body;
   REQUIRE(rest.at("steps").size() == 1);
   CHECK(parse_record_step(rest.at("steps")[0]).value().step == 2);
-  s.commit(3, true);
+  s.finish();
   CHECK(s.ask("record", {{"job", id}, {"after", 3}}).body.at("ended") == true);
 }

@@ -2,7 +2,7 @@
 
 namespace sidestep::scheduler::testing {
 
-nlohmann::json job_json(int stages) {
+nlohmann::json job_json(int stages, int steps) {
   nlohmann::json job = nlohmann::json::parse(R"({
     "name": "job", "steps": 100,
     "model": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4},
@@ -10,6 +10,7 @@ nlohmann::json job_json(int stages) {
     "data": {"path": "data/text.txt", "sequence_length": 16},
     "optimizer": {"learning_rate": 0.001}
   })");
+  job["steps"] = steps;
   job["pipeline"]["stages"] = stages;
   job["model"]["num_hidden_layers"] = 2 * stages;
   return job;
@@ -160,24 +161,36 @@ void Swarm::prepared(int number, net::Prepared answer) {
   say(number, answer);
 }
 
-std::string Swarm::submit(int stages) {
-  const net::Reply reply = ask("submit", {{"spec", job_json(stages)}, {"source", "job.json"}});
+std::string Swarm::submit(int stages, int steps) {
+  const net::Reply reply = ask("submit", {{"spec", job_json(stages, steps)}, {"source", "job.json"}});
   INFO(reply.message);
   REQUIRE(reply.code == Code::ok);
   return reply.body.at("job");
 }
 
-void Swarm::commit(std::uint64_t step, bool last) {
-  const net::Reply status = ask("status");
-  const std::string id = status.body.at("job").at("id");
+void Swarm::commit(std::uint64_t step) {
+  const std::string id = ask("status").body.at("job").at("id");
   const Plan plan = parse_plan(job(id).plan).value();
   say(plan.lead_origin().bytes[0],
-      net::CommitReport{{id, 1, plan.epoch, step}, last, to_json(record_step(step, plan))});
+      net::CommitReport{{id, 1, plan.epoch, step}, to_json(record_step(step, plan))});
 }
 
-std::string Swarm::start_job(std::vector<int> numbers, int stages) {
+void Swarm::applied(int number, std::uint64_t step) {
+  progress_[number] = net::JobProgress{ask("status").body.at("job").at("id"), 1, step, ""};
+  deliver(key(number), {boot(number), 0, net::Heartbeat{1, progress_[number]}});
+}
+
+void Swarm::finish() {
+  const std::string id = ask("status").body.at("job").at("id");
+  const Plan plan = parse_plan(job(id).plan).value();
+  const auto last = static_cast<std::uint64_t>(parse_job(job(id).spec, id).value().final_step());
+  for (std::uint64_t step = job(id).commit.value_or(0) + 1; step <= last; ++step) commit(step);
+  for (const auto& [node, stages] : plan.stages_of) applied(node.bytes[0], last);
+}
+
+std::string Swarm::start_job(std::vector<int> numbers, int stages, int steps) {
   for (const int number : numbers) join(number);
-  const std::string id = submit(stages);
+  const std::string id = submit(stages, steps);
   for (const int number : numbers) prepared(number);
   REQUIRE(state(id) == "starting");
   for (const int number : numbers) progress_[number] = net::JobProgress{id, 1, 0, "step 1"};

@@ -21,7 +21,7 @@ inline net::NodeKey key(int number) {
   return key;
 }
 
-nlohmann::json job_json(int stages = 2);
+nlohmann::json job_json(int stages = 2, int steps = 100);
 
 // What a lead origin would report for this step of this plan.
 RecordStep record_step(std::uint64_t step, const Plan& plan);
@@ -47,13 +47,17 @@ class Swarm {
   // Answers PrepareJob as a node with data and memory would.
   void prepared(int number, net::Prepared answer = {});
   // Reports step `step` of the running job as its lead origin.
-  void commit(std::uint64_t step, bool last = false);
+  void commit(std::uint64_t step);
+  // The daemon says by a heartbeat that it has applied this commit.
+  void applied(int number, std::uint64_t step);
+  // Reports every step that is left, and all daemons of the job apply them.
+  void finish();
   // Job `id` up to its first commit on daemons that joined.
-  std::string start_job(std::vector<int> numbers, int stages = 2);
+  std::string start_job(std::vector<int> numbers, int stages = 2, int steps = 100);
 
   // ---- operators
   net::Reply ask(const std::string& verb, nlohmann::json body = nlohmann::json::object());
-  std::string submit(int stages = 2);
+  std::string submit(int stages = 2, int steps = 100);
   JobRow job(const std::string& id) const;
   std::string state(const std::string& id) const { return std::string(to_string(job(id).state)); }
 
