@@ -150,10 +150,10 @@ std::string outcome_line(const nlohmann::json& summary) {
     return line + " after " + duration(seconds) + ": " + progress_line(summary);
   }
   if (!reason.empty()) line += ": " + reason;
+  if (reason.find("last commit") != std::string::npos) return line;
   const auto commit = number_in(summary, "commit");
-  return line + (commit ? format(" (last commit: step %.0f of %.0f)", *commit,
-                                 number_in(summary, "steps").value_or(0))
-                        : std::string(" (nothing was committed)"));
+  if (!commit) return line + " (nothing was committed)";
+  return line + format(" (last commit: step %.0f of %.0f)", *commit, number_in(summary, "steps").value_or(0));
 }
 
 std::string jobs_table(const nlohmann::json& jobs) {

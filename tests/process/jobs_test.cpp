@@ -88,6 +88,24 @@ TEST_CASE("Deterministic job: its replay has the same losses bit for bit") {
   CHECK(json_lines(replay.output).back().at("identical") == true);
 }
 
+TEST_CASE("Solo: a job file alone trains, and the record of that replays") {
+  const TemporaryFolder folder;
+  const std::string job = write_job(folder, small_job(folder, "alone", 3, 12));
+  const Finished solo = run({"solo", job, "--threads", "1", "--out", folder / "alone.record"}, Seconds(60));
+  INFO(solo.output << solo.error);
+  REQUIRE(solo.status == 0);
+  CHECK(solo.output.find("step 12/") != std::string::npos);
+  const Finished replay = run({"solo", job, "--replay", folder / "alone.record"}, Seconds(60));
+  INFO(replay.output << replay.error);
+  CHECK(replay.status == 0);
+  CHECK(replay.output.find("bit for bit") != std::string::npos);
+  // A record of another job is not taken for this one's.
+  const std::string other = write_job(folder, small_job(folder, "other", 2, 12));
+  const Finished wrong = run({"solo", other, "--replay", folder / "alone.record"}, Seconds(60));
+  CHECK(wrong.status == 1);
+  CHECK(wrong.error.find("another job") != std::string::npos);
+}
+
 TEST_CASE("Killed daemon: the job ends in time with the reason and the last commit") {
   LocalSwarm swarm(3);
   const auto submit = swarm.submit(small_job(swarm.folder(), "long", 3, 1'000'000));

@@ -79,7 +79,8 @@ LocalSwarm::LocalSwarm(int nodes) {
 pid_t LocalSwarm::scheduler_pid() const { return read_json(dir() + "/ready").at("scheduler").at("pid"); }
 
 pid_t LocalSwarm::node_pid(int node) const {
-  for (const auto& entry : read_json(dir() + "/ready").at("nodes"))
+  const nlohmann::json ready = read_json(dir() + "/ready");
+  for (const auto& entry : ready.at("nodes"))
     if (entry.at("nickname") == "node-" + std::to_string(node)) return entry.at("pid");
   FAIL("no node " << node);
   return -1;
