@@ -313,6 +313,20 @@ void OptionTable::read(const nlohmann::json& json, Problems& problems) const {
   }
 }
 
+void OptionTable::read_known(const nlohmann::json& json, Problems& problems) const {
+  if (!json.is_object()) {
+    problems.add("must be a JSON object, found " + describe(json));
+    return;
+  }
+  for (const Option& option : options_) {
+    const nlohmann::json* value = find(json, option.key_);
+    if (value != nullptr && !value->is_null())
+      option.assign(*value, problems);
+    else if (option.required_)
+      problems.add_missing(option.key_, option.help_);
+  }
+}
+
 bool OptionTable::has(const nlohmann::json& json, std::string_view key) { return find(json, key) != nullptr; }
 
 nlohmann::json OptionTable::to_json() const {

@@ -116,6 +116,9 @@ class OptionTable {
 
   // Notes every problem; fields whose key is absent or wrong keep their value.
   void read(const nlohmann::json& json, Problems& problems) const;
+  // The same for a file of another program: keys that are not in the table are no problem, and null is
+  // like an absent key.
+  void read_known(const nlohmann::json& json, Problems& problems) const;
   // Whether `json` has that key, for defaults that depend on others.
   static bool has(const nlohmann::json& json, std::string_view key);
   // All fields as they are now, in nested blocks.
