@@ -137,4 +137,13 @@ HeadResult Stage::head(const at::Tensor& input, const at::Tensor& targets, bool 
   return result;
 }
 
+at::Tensor Stage::logits(const at::Tensor& input) const {
+  SIDESTEP_ASSERT(first_);
+  const kernels::Normed normed =
+      kernels::rms_norm(input.reshape({-1, model_.hidden_size}), edge_weights_.norm, model_.rms_norm_eps);
+  return multiply(normed.output, edge_weights_.head)
+      .to(options_.master)
+      .view({input.size(0), input.size(1), model_.vocab_size});
+}
+
 }  // namespace sidestep::daemon

@@ -58,6 +58,10 @@ class Stage {
   // [batch, positions] int64. The gradient is of this microbatch's mean loss.
   HeadResult head(const at::Tensor& input, const at::Tensor& targets, bool with_gradient, bool accumulate);
 
+  // Final norm and head; precondition: stage 0. input: [batch, positions, hidden]; gives [batch, positions,
+  // vocab] of the master type.
+  at::Tensor logits(const at::Tensor& input) const;
+
  private:
   LayerContext context(std::int64_t batch, std::int64_t positions) const {
     return {model_, rotation_, batch, positions};
