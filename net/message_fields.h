@@ -124,6 +124,7 @@ void fields(auto& v, Is<Prepared> auto& m) {
   v("problem", m.problem);
   v("has_data", m.has_data);
   v("data_problem", m.data_problem);
+  v("data_digest", m.data_digest);
   v("layer_us", m.layer_us);
   v("head_us", m.head_us);
   v("memory_bytes", m.memory_bytes);

@@ -77,6 +77,21 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   end_if_finished();
 }
 
+// Two nodes that reach this scheduler but not each other would hold up the queue for ever.
+void SchedulerCore::State::end_if_stuck_at_start() {
+  if (!active || row(active->id).state != JobState::starting) return;
+  if (!active->start_deadline_us) active->start_deadline_us = now_us + options.start_limit_us;
+  if (now_us < *active->start_deadline_us) return;
+  std::string text = "training has not begun " + std::to_string(options.start_limit_us / 1'000'000) +
+                     " s after the plan; can its nodes reach each other?";
+  for (const auto& [key, stages] : active->plan.stages_of) {
+    const Node& node = nodes.at(key);
+    const bool began = node.progress && node.progress->job == active->id;
+    text += "; " + label(node.member) + ": " + (began ? node.progress->activity : "has not begun");
+  }
+  end_active(JobState::failed, text);
+}
+
 bool SchedulerCore::State::committed_all() const {
   if (!active) return false;
   const JobRow* job = find_row(active->id);

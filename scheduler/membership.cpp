@@ -45,6 +45,11 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     }
     declare_dead(peer, "started anew");
   }
+  if (options.operators.contains(peer)) {
+    send(peer, envelope.boot,
+         net::Refusal{"this key is an operator's; give the daemon its own key and list that under `nodes`"});
+    return;
+  }
   if (!nodes.contains(peer)) {
     join(peer, envelope, hello);
     return;

@@ -131,6 +131,7 @@ void SchedulerCore::on_tick(std::int64_t now_us, SchedulerOutbox& out) {
   state.last_tick_us = now_us;
   state.find_deaths();
   state.plan_when_prepared();
+  state.end_if_stuck_at_start();
   state.end_if_finished();
   state.start_next_job();
   std::vector<net::Send> sends;

@@ -25,9 +25,10 @@ struct SchedulerOptions {
   std::set<net::NodeKey> operators;  // may submit, cancel, ask
   std::int64_t wall_offset_us = 0;   // wall clock minus monotonic clock at start
   std::int64_t heartbeat_us = 200'000;
-  std::int64_t closed_dead_us = 500'000;    // a closed connection counts after this
-  std::int64_t silent_dead_us = 5'000'000;  // silence counts after this
+  std::int64_t closed_dead_us = 500'000;       // a closed connection counts after this
+  std::int64_t silent_dead_us = 5'000'000;     // silence counts after this
   std::int64_t prepare_limit_us = 60'000'000;  // how long nodes may take to answer PrepareJob
+  std::int64_t start_limit_us = 300'000'000;   // how long nodes may take to make their weights
   std::int64_t finish_limit_us = 60'000'000;   // how long nodes may take to apply the last commit
   net::CourierOptions courier{500'000, 4'000'000};
 };

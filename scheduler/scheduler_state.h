@@ -43,6 +43,7 @@ struct SchedulerCore::State {
       net::Envelope envelope;
     };
     std::map<std::uint64_t, Report> early_reports;   // by step, not acknowledged yet
+    std::optional<std::int64_t> start_deadline_us;   // set with the plan
     std::optional<std::int64_t> finish_deadline_us;  // set with the last commit
   };
 
@@ -114,6 +115,7 @@ struct SchedulerCore::State {
   void take_report(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
   bool committed_all() const;
   void end_if_finished();
+  void end_if_stuck_at_start();
 
   // ---- logs.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::LogBatch& batch);

@@ -164,6 +164,7 @@ void JobRun::commit_if_ready(std::int64_t now_us) {
 }
 
 void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net::Commit& commit) {
+  if (peer == context_.lead && phase_ == Phase::updating) return;  // a repeat: its update is under way
   if (peer != context_.lead || phase_ != Phase::running) {
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "dropped Commit of step " + std::to_string(commit.scope.step) + " from " +

@@ -14,11 +14,18 @@ constexpr std::int64_t silence_us = 3 * net::second;
 std::string Membership::objection(std::uint64_t term, net::BootId boot) const {
   if (term < term_)
     return "a scheduler of term " + std::to_string(term) + " is not followed, term " + std::to_string(term_) +
-           " was seen: stop the older scheduler";
+           " was seen: stop the older scheduler, or, if its data folder was deleted on purpose, restart this "
+           "daemon";
   if (term == term_ && boot != scheduler_boot_ && scheduler_boot_ != 0)
     return "a second scheduler claims term " + std::to_string(term) +
            ": it is a copy of the first one's data folder, stop one of them";
   return {};
+}
+
+void Membership::object(std::string why, net::BootId boot, Outcome& outcome) {
+  if (boot == objected_) return;
+  objected_ = boot;
+  outcome.lines.emplace_back(net::LogLevel::error, std::move(why));
 }
 
 void Membership::take_view(net::View view, Outcome& outcome) {
@@ -39,7 +46,7 @@ void Membership::take_view(net::View view, Outcome& outcome) {
 Membership::Outcome Membership::on_welcome(std::int64_t now_us, const net::Welcome& welcome) {
   Outcome outcome;
   if (std::string why = objection(welcome.term, welcome.scheduler_boot); !why.empty()) {
-    outcome.lines.emplace_back(net::LogLevel::error, std::move(why));
+    object(std::move(why), welcome.scheduler_boot, outcome);
     return outcome;
   }
   heard_us_ = now_us;
@@ -71,7 +78,7 @@ Membership::Outcome Membership::on_view(const net::ViewUpdate& update) {
 Membership::Outcome Membership::on_heartbeat_reply(std::int64_t now_us, const net::HeartbeatReply& reply) {
   Outcome outcome;
   if (std::string why = objection(reply.term, reply.scheduler_boot); !why.empty()) {
-    outcome.lines.emplace_back(net::LogLevel::error, std::move(why));
+    object(std::move(why), reply.scheduler_boot, outcome);
     return outcome;
   }
   heard_us_ = now_us;

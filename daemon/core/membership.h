@@ -1,4 +1,4 @@
-// This node's standing with the scheduler: greeting, member of a view, refused. Heartbeats go out, terms
+// This node's standing with the scheduler: greeting or member of a view. Heartbeats go out, terms
 // fence off copies of the scheduler. Pure; owned by NodeCore.
 #pragma once
 
@@ -20,7 +20,6 @@ class Membership {
     bool joined = false;        // a Welcome was taken: repeat everything to the scheduler now
     bool view_changed = false;  // view() is new
     bool excluded = false;      // declared dead: drop all state, join anew
-    std::string refused;        // not let in, and why
     std::vector<std::pair<net::LogLevel, std::string>> lines;  // for the log
   };
 
@@ -32,6 +31,8 @@ class Membership {
                                       Outcome& outcome);
 
   bool is_member() const { return standing_ == Standing::member; }
+  // The run of the scheduler that is followed; 0 before the first Welcome.
+  net::BootId scheduler_boot() const { return scheduler_boot_; }
   const net::View& view() const { return view_; }
 
  private:
@@ -39,6 +40,8 @@ class Membership {
 
   // Errors: why a scheduler of this term and boot is not ours.
   std::string objection(std::uint64_t term, net::BootId boot) const;
+  // Says so once for each run of a scheduler.
+  void object(std::string why, net::BootId boot, Outcome& outcome);
   void take_view(net::View view, Outcome& outcome);
 
   const NodeOptions& options_;
@@ -50,6 +53,7 @@ class Membership {
   std::int64_t next_due_us_ = 0;
   std::int64_t heard_us_ = 0;
   bool silence_logged_ = false;
+  net::BootId objected_ = 0;  // the run of a scheduler that was objected to last
   std::uint64_t sequence_ = 0;
 };
 

@@ -95,6 +95,12 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
     control.on_ack(peer, *ack);
     return;
   }
+  // Orders come from the scheduler that is followed, not from a copy or an older run of it. One that this
+  // node does not follow yet repeats them.
+  const bool order = std::holds_alternative<net::PrepareJob>(envelope.message) ||
+                     std::holds_alternative<net::StartJob>(envelope.message) ||
+                     std::holds_alternative<net::EndJob>(envelope.message);
+  if (order && (!membership.is_member() || envelope.boot != membership.scheduler_boot())) return;
   std::vector<net::Send> sends;
   control.acknowledge(peer, Channel::control, envelope, sends);
   send_all(std::move(sends));

@@ -114,7 +114,15 @@ void Pipeline::on_hop(std::int64_t now_us, const net::NodeKey& peer, const net::
                      ": " + why);
     return;
   }
-  if (!seen_.insert({hop.evaluation, hop.microbatch, hop.attempt, hop.direction, hop.hop}).second) return;
+  const auto name = std::tuple(hop.evaluation, hop.microbatch, hop.attempt, hop.direction, hop.hop);
+  if (seen_.contains(name)) return;
+  if (hop.direction == net::Direction::backward && !forward_ran(hop)) {
+    context_.log(now_us, net::LogLevel::warning, std::nullopt,
+                 "dropped the backward of microbatch " + std::to_string(hop.microbatch) + " from " +
+                     context_.name_of(peer) + ": its forward has not run here");
+    return;
+  }
+  seen_.insert(name);
   Work work;
   work.kind = hop.direction == net::Direction::backward ? Kind::backward
               : hop.hop == hop.route.size()             ? Kind::head
@@ -122,6 +130,12 @@ void Pipeline::on_hop(std::int64_t now_us, const net::NodeKey& peer, const net::
   work.arrived_us = now_us;
   work.hop = hop;
   queue_.push_back(std::move(work));
+}
+
+bool Pipeline::forward_ran(const net::MicrobatchHop& hop) const {
+  const Place place{stage_of(hop), hop.microbatch};
+  const bool head_ran = hop.hop != 0 || losses_.contains(hop.microbatch);
+  return head_ran && (slots_taken_.contains(place) || recomputing_.contains(place));
 }
 
 std::uint32_t Pipeline::slots() const {

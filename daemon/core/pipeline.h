@@ -60,6 +60,7 @@ class Pipeline {
   Lane lane_of(std::uint32_t stage, bool head) const;
   std::string objection(const net::NodeKey& peer, const net::MicrobatchHop& hop) const;
   const scheduler::PlannedRoute* planned(const net::MicrobatchHop& hop) const;
+  bool forward_ran(const net::MicrobatchHop& hop) const;
   bool in_order(const Work& work) const;
   bool may_run(const Work& work, std::int64_t now_us) const;
   Pick start(Work work);

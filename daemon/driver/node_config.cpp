@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <thread>
 
+#include "net/address.h"
+
 namespace sidestep::driver {
 
 scheduler::OptionTable node_config_table(NodeConfig& config) {
@@ -47,7 +49,15 @@ Result<NodeConfig> load_node_config(const std::string& path) {
   if (!config.scheduler_public_key.empty())
     if (const auto key = net::NodeKey::from_hex(config.scheduler_public_key); !key.ok())
       problems.add_key("scheduler.public_key", key.status().message());
-  if (config.advertise.empty() && (config.bind.starts_with("0.0.0.0:") || config.bind.starts_with("[::]:")))
+  const auto anywhere = [](const std::string& address) {
+    return address.starts_with("0.0.0.0:") || address.starts_with("[::]:") || address.starts_with("*:");
+  };
+  if (!config.bind.empty())
+    if (const auto bind = net::parse_address(config.bind, net::AddressUse::bind); !bind.ok())
+      problems.add_key("bind", bind.status().message());
+  if (anywhere(config.advertise))
+    problems.add_key("advertise", config.advertise + " is no address that others can connect to");
+  if (config.advertise.empty() && anywhere(config.bind))
     problems.add_key("advertise", "is needed, because nobody can connect to the `bind` address " +
                                       config.bind + "; port 0 in it stands for the port that `bind` gets");
   if (Status status = problems.status(); !status.ok()) return status;

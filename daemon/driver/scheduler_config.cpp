@@ -53,6 +53,10 @@ Result<SchedulerConfig> load_scheduler_config(const std::string& path) {
   std::set<std::string> seen;
   check_keys("nodes", config.nodes, seen, problems);
   check_keys("operators", config.operators, seen, problems);
+  if (config.silent_dead_ms < 5 * config.heartbeat_ms)
+    problems.add_key("silent_dead_ms", "value " + std::to_string(config.silent_dead_ms) +
+                                           " is too small, at least 5 times heartbeat_ms (" +
+                                           std::to_string(config.heartbeat_ms) + ") is needed");
   if (Status status = problems.status(); !status.ok()) return status;
   config.key_file = beside(path, config.key_file);
   config.data_dir = beside(path, config.data_dir);

@@ -49,6 +49,13 @@ Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
 
   use_threads(task.spec);
   const scheduler::JobSpec spec = one_layer_of(task.spec);
+  const std::uint64_t needed = stage_state_bytes(spec, 0) + stage_state_bytes(spec, 1);
+  if (done.memory_bytes != 0 && needed > done.memory_bytes) {
+    done.problem = "embedding, head and one layer need " + std::to_string(needed >> 20) +
+                   " MiB with gradients and optimizer state, this node may use " +
+                   std::to_string(done.memory_bytes >> 20) + " MiB";
+    return {};
+  }
   const std::int64_t batch = spec.pipeline.microbatch_size;
   const std::int64_t positions = spec.data.sequence_length;
   const at::Tensor tokens = at::arange(batch * positions, at::TensorOptions().dtype(at::kLong))

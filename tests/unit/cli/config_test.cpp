@@ -93,4 +93,25 @@ TEST_CASE("Config: a key that is both node and operator is refused") {
   CHECK(config.status().message().find("listed twice") != std::string::npos);
 }
 
+TEST_CASE("Config: an address that nobody can connect to is not advertised") {
+  auto json = json_of(configs + "node.json");
+  json["advertise"] = "0.0.0.0:7001";
+  CHECK(problems_of(json).find("is no address that others can connect to") != std::string::npos);
+  json["bind"] = "*:7001";
+  json.erase("advertise");
+  CHECK(problems_of(json).find("\"advertise\": is needed") != std::string::npos);
+  json["bind"] = "nowhere";
+  CHECK(problems_of(json).find("\"bind\"") != std::string::npos);
+}
+
+TEST_CASE("Config: silence is not counted before five heartbeats") {
+  auto json = json_of(configs + "scheduler.json");
+  json["heartbeat_ms"] = 2000;
+  json["silent_dead_ms"] = 5000;
+  const File file(json);
+  const auto config = driver::load_scheduler_config(file.path());
+  REQUIRE(!config.ok());
+  CHECK(config.status().message().find("at least 5 times heartbeat_ms (2000)") != std::string::npos);
+}
+
 }  // namespace sidestep

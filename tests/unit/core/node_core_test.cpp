@@ -84,6 +84,12 @@ TEST_CASE("NodeCore: a restarted scheduler is greeted anew, an older or copied o
   deliver(core, 1, net::HeartbeatReply{1, 2, 8, 3}, out);
   CHECK(logs(out, "a second scheduler claims term 2"));
   CHECK(messages<net::Hello>(out).empty());
+  out.clear();
+  deliver(core, 1, net::HeartbeatReply{2, 2, 8, 3}, out);
+  CHECK(out.empty());  // said once
+  // Nor are its orders taken.
+  core.on_message(1, scheduler_key, net::Channel::control, {8, 4, net::EndJob{"job-1", ""}}, out);
+  CHECK(out.empty());
 
   deliver(core, 2, net::HeartbeatReply{1, 3, 9, 3}, out);
   core.on_tick(3, out);

@@ -204,6 +204,22 @@ TEST_CASE("Pipeline: what does not fit the plan is dropped with the reason") {
   CHECK(pipeline.pick(0));
 }
 
+TEST_CASE("Pipeline: a backward whose forward has not run here is dropped with the reason") {
+  JobFixture job(1, {{1}, {2}}, 1);
+  Pipeline pipeline(job.context);
+  pipeline.begin_step(0);
+  run_next<Forward>(job, pipeline, 0);
+  pipeline.on_hop(0, JobFixture::node(2), job.arrival(0, 0, Direction::backward));  // before the head
+  REQUIRE(job.lines.size() == 1);
+  CHECK_THAT(job.lines[0], Catch::Contains("its forward has not run here"));
+  CHECK_FALSE(pipeline.pick(0));
+  pipeline.on_hop(1, JobFixture::node(2), job.arrival(0, 2, Direction::forward));
+  run_next<Head>(job, pipeline, 1);
+  pipeline.on_hop(2, JobFixture::node(2), job.arrival(0, 0, Direction::backward));
+  run_next<Backward>(job, pipeline, 2);
+  CHECK(pipeline.complete(0));
+}
+
 TEST_CASE("Pipeline: a failed task ends the job with microbatch, stage and reason") {
   JobFixture job(1, {{1}, {2}}, 1);
   Pipeline pipeline(job.context);

@@ -19,7 +19,7 @@ scheduler::OptimizerSpec spec_with(double decay, double clip) {
 
 }  // namespace
 
-TEST_CASE("AdamW agrees with plain code; matrices decay, norms do not") {
+TEST_CASE("AdamW agrees with plain code, matrices decay and norms do not") {
   ParameterLayout layout;
   layout.parameters = {{"a", {3, 5}, 0}, {"b", {4}, 15}};
   layout.matrix_elements = 15;

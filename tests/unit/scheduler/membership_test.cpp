@@ -169,3 +169,13 @@ TEST_CASE("Scheduler: what is not for it is dropped") {
   s.say(1, net::Ack{{12345}});
   CHECK(stored_view(s).members.size() == 1);
 }
+
+TEST_CASE("Join: an operator's key is not a node's") {
+  Swarm s;
+  s.join(1);
+  s.join(200);
+  const auto refused = s.sent<net::Refusal>(200);
+  REQUIRE(refused.size() == 1);
+  CHECK_THAT(refused[0].reason, Catch::Contains("this key is an operator's"));
+  CHECK(s.ask("nodes").body.at("nodes").size() == 1);
+}

@@ -274,6 +274,20 @@ TEST_CASE("Commit: reports in any order make one record, and the last waits for 
   CHECK(s.ask("record", {{"job", id}}).body.at("steps").size() == 4);
 }
 
+TEST_CASE("Job: whose nodes never make their weights ends with what each of them does") {
+  Swarm s;
+  for (const int number : {1, 2}) s.join(number);
+  const std::string id = s.submit();
+  for (const int number : {1, 2}) s.prepared(number);
+  REQUIRE(s.state(id) == "starting");
+  s.run_for_ms(299'000);
+  CHECK(s.state(id) == "starting");
+  s.run_for_ms(1'100);
+  CHECK(s.state(id) == "failed");
+  CHECK_THAT(s.job(id).reason, Catch::Contains("training has not begun 300 s after the plan") &&
+                                   Catch::Contains("n2, 10.0.0.2:7001): has not begun"));
+}
+
 TEST_CASE("Job: is done when every node has applied the last commit") {
   Swarm s;
   const std::string id = s.start_job({1, 2}, 2, 3);

@@ -1,5 +1,7 @@
 #include "tests/unit/scheduler/swarm.h"
 
+#include "net/codec.h"
+
 namespace sidestep::scheduler::testing {
 
 nlohmann::json job_json(int stages, int steps) {
@@ -102,8 +104,12 @@ void Swarm::take(SchedulerOutbox& out) {
 }
 
 void Swarm::deliver(const net::NodeKey& peer, const net::Envelope& envelope) {
+  // As it would come over the wire: a field that does not travel is not there.
+  const Result<net::Envelope> arrived = net::decode(net::encode(envelope));
+  INFO(arrived.status().message());
+  REQUIRE(arrived.ok());
   SchedulerOutbox out;
-  core->on_message(now_us, peer, envelope, out);
+  core->on_message(now_us, peer, arrived.value(), out);
   take(out);
 }
 
