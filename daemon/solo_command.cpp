@@ -19,7 +19,9 @@ using cli::SoloRequest;
 // How far a replayed loss may be from the recorded one, relative to it.
 constexpr double replay_tolerance = 1e-5;
 
-Status stop_when_interrupted() { return cli::interrupted() ? Status::refused("interrupted") : Status(); }
+Status stop_when_interrupted(std::uint64_t step) {
+  return cli::interrupted() ? Status::refused("interrupted after step " + std::to_string(step)) : Status();
+}
 
 std::string losses(const scheduler::RecordStep& step) {
   char text[96] = "";
@@ -56,21 +58,22 @@ int run_job(const SoloRequest& request) {
                   .dump()
            << "\n";
   }
-  const auto steps = job.value().final_step();
+  const auto steps = job.value().steps;
   const Status status =
       daemon::run_solo(job.value(), runner_factory(request.threads), [&](const scheduler::RecordStep& step) {
         if (record.is_open()) record << scheduler::to_json(step).dump() << "\n" << std::flush;
         if (request.json)
           std::printf("%s\n", scheduler::to_json(step).dump().c_str());
+        else if (step.step > static_cast<std::uint64_t>(steps))
+          std::printf("after the last step%s\n", losses(step).c_str());
         else if (step.step > 0)
           std::printf("step %llu/%lld%s  %.0f ms\n", static_cast<unsigned long long>(step.step),
                       static_cast<long long>(steps), losses(step).c_str(),
                       static_cast<double>(step.duration_us) / 1e3);
         std::fflush(stdout);
-        return stop_when_interrupted();
+        return stop_when_interrupted(step.step);
       });
-  if (!status.ok() && !cli::interrupted()) return cli::fail(status);
-  return cli::exit_ok;
+  return status.ok() ? static_cast<int>(cli::exit_ok) : cli::fail(status);
 }
 
 // The record must be of the job that the user named.
@@ -121,9 +124,9 @@ int replay_record(const SoloRequest& request) {
           std::printf("step %llu%s  recorded%s\n", static_cast<unsigned long long>(recorded.step),
                       losses(replayed).c_str(), losses(recorded).c_str());
         std::fflush(stdout);
-        return stop_when_interrupted();
+        return stop_when_interrupted(recorded.step);
       });
-  if (!report.ok()) return cli::interrupted() ? static_cast<int>(cli::exit_ok) : cli::fail(report.status());
+  if (!report.ok()) return cli::fail(report.status());
   const auto& result = report.value();
   const bool same = result.largest_difference <= replay_tolerance;
   if (request.json) {

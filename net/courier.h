@@ -24,6 +24,7 @@ struct Send {
 struct CourierOptions {
   std::int64_t first_repeat_us = 500 * 1000;
   std::int64_t repeat_us_max = 4'000 * 1000;  // doubles from first_repeat_us up to this
+  double slowest_bytes_per_us = 0.25;         // a tensor is given the time that it takes at this speed on top
 };
 
 class Courier {
@@ -53,6 +54,8 @@ class Courier {
   std::size_t count_if(const std::function<bool(const NodeKey& peer, const Message&)>& wanted) const;
 
  private:
+  std::int64_t first_wait_us(const Message& message) const;
+
   struct Letter {
     NodeKey peer;
     Channel channel;

@@ -220,6 +220,9 @@ void fields(auto& v, Is<Commit> auto& m) {
   v("last", m.last);
 }
 
-void fields(auto& v, Is<Ack> auto& m) { v("ids", m.ids); }
+void fields(auto& v, Is<Ack> auto& m) {
+  v("boot", m.boot);
+  v("ids", m.ids);
+}
 
 }  // namespace sidestep::net

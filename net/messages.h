@@ -283,8 +283,9 @@ struct Commit {
   bool operator==(const Commit&) const = default;
 };
 
-// Receiver -> sender: these envelope ids of yours have arrived.
+// Receiver -> sender: these envelope ids of your run `boot` have arrived.
 struct Ack {
+  BootId boot = 0;
   std::vector<std::uint64_t> ids;
   bool operator==(const Ack&) const = default;
 };

@@ -39,12 +39,12 @@ struct PipelineSpec {
 
 struct DataSpec {
   std::string path;
-  std::string digest;                // "sha256:…"; empty: whatever the file holds (filled in at submit)
-  std::string format = "text";       // "text", "tokens"
-  std::string tokenizer = "bytes";   // for text
-  std::string token_type = "uint16"; // for tokens: "uint16", "uint32"
-  std::int64_t sequence_length = 0;  // tokens a sequence is trained on
-  double validation_share = 0.05;    // last part of the file, never trained on
+  std::string digest;                 // "sha256:…"; empty: whatever the file holds (filled in at submit)
+  std::string format = "text";        // "text", "tokens"
+  std::string tokenizer = "bytes";    // for text
+  std::string token_type = "uint16";  // for tokens: "uint16", "uint32"
+  std::int64_t sequence_length = 0;   // tokens a sequence is trained on
+  double validation_share = 0.05;     // last part of the file, never trained on
 };
 
 struct OptimizerSpec {

@@ -32,8 +32,8 @@ struct RecordReplica {
 
 struct RecordStage {
   std::uint32_t stage = 0;
-  std::uint32_t attempt = 0;  // of the averaging
-  double norm = 0;            // of the averaged gradient, before clipping
+  std::uint32_t attempt = 0;            // of the averaging
+  double norm = 0;                      // of the averaged gradient, before clipping
   std::vector<RecordReplica> replicas;  // in key order: the order of summing
   bool operator==(const RecordStage&) const = default;
 };
@@ -43,13 +43,13 @@ struct RecordStep {
   std::uint64_t epoch = 0;
   std::uint64_t view = 0;
   bool skipped_update = false;
-  std::optional<double> loss;             // mean of the training microbatches; none in a step of validation alone
+  std::optional<double> loss;  // mean of the training microbatches; none in a step of validation alone
   std::optional<double> validation_loss;  // of the weights after commit step - 1
   std::uint64_t tokens = 0;               // trained on in this step
   std::int64_t duration_us = 0;           // from the commit before to this one, as the lead origin saw it
   std::vector<RecordRoute> routes;        // by microbatch, then attempt
   std::vector<RecordRoute> evaluations;
-  std::vector<RecordStage> stages;        // by stage
+  std::vector<RecordStage> stages;  // by stage
   bool operator==(const RecordStep&) const = default;
 };
 

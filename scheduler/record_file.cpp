@@ -1,5 +1,8 @@
 #include "scheduler/record_file.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -67,8 +70,20 @@ Status RecordFile::write_line(const std::string& line) {
   out_ << line << '\n';
   out_.flush();
   if (!out_) return io_error(path_, "cannot be written");
+  // Whatever descriptor it is asked through, it is the file that reaches the disk.
+  const int descriptor = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+  const bool synced = descriptor >= 0 && ::fdatasync(descriptor) == 0;
+  const int problem = errno;
+  if (descriptor >= 0) ::close(descriptor);
+  errno = problem;
+  if (!synced) return io_error(path_, "cannot be brought to the disk");
   end_ += static_cast<std::streamoff>(line.size() + 1);
   return {};
+}
+
+std::optional<std::uint64_t> RecordFile::last_step() const {
+  if (steps_.empty()) return std::nullopt;
+  return steps_.rbegin()->first;
 }
 
 Status RecordFile::append(std::uint64_t step, const nlohmann::json& record) {

@@ -23,8 +23,10 @@ class RecordFile {
   static Result<std::optional<RecordFile>> open(const std::string& path,
                                                 const std::optional<RecordHeader>& header);
 
+  // On the disk when it returns.
   Status append(std::uint64_t step, const nlohmann::json& record);
   Result<std::vector<nlohmann::json>> read(const ReadRecord& query) const;
+  std::optional<std::uint64_t> last_step() const;
 
  private:
   struct Place {

@@ -163,6 +163,14 @@ Result<SavedState> SqliteStore::open_term() {
     saved.jobs.push_back(std::move(row).value());
   }
   if (!jobs.status().ok()) return jobs.status();
+  // The record reaches the disk before a commit is acknowledged, the row may be behind after a power cut.
+  for (JobRow& row : saved.jobs) {
+    if (row.state != JobState::running) continue;
+    Result<RecordFile*> file = impl_->record_file(row.id, false);
+    if (!file.ok()) return file.status();
+    if (file.value() != nullptr && file.value()->last_step() > row.commit)
+      row.commit = file.value()->last_step();
+  }
   return saved;
 }
 

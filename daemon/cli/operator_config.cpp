@@ -1,8 +1,11 @@
 #include "daemon/cli/operator_config.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <csignal>
 #include <filesystem>
+#include <thread>
 
 #include "daemon/driver/node_config.h"
 #include "net/keys.h"
@@ -56,11 +59,22 @@ Result<std::unique_ptr<driver::Client>> connect(const OperatorFlags& flags) {
   return driver::Client::create(std::move(options));
 }
 
+// No handler: one could run on a thread in the middle of a matrix product, and oneDNN's kernels keep the
+// stack pointer in their own workspace there. A thread waits for the signals instead; all others, and those
+// that they start, leave them alone.
 void catch_interrupts() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { interrupt_seen = true; };
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread([signals] {
+    int signal = 0;
+    sigwait(&signals, &signal);
+    interrupt_seen = true;
+    sigwait(&signals, &signal);
+    _exit(128 + signal);  // asked twice: at once
+  }).detach();
 }
 
 bool interrupted() { return interrupt_seen; }

@@ -7,6 +7,7 @@
 #include "daemon/core/log_shipper.h"
 #include "daemon/core/membership.h"
 #include "daemon/core/task_desk.h"
+#include "net/clock.h"
 
 namespace sidestep::daemon {
 
@@ -33,6 +34,7 @@ struct NodeCore::State {
   // Envelopes of the scheduler's boot that were taken: repeats mean nothing.
   net::BootId scheduler_boot = 0;
   std::set<std::uint64_t> scheduler_ids;
+  std::optional<std::int64_t> refused_us;  // first refusal since the last Welcome
   bool stopping = false;
 
   NodeOutbox* out = nullptr;  // of the event being handled
@@ -157,6 +159,7 @@ void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& out
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::Welcome& m) {
+  refused_us.reset();
   follow(now_us, membership.on_welcome(now_us, m));
 }
 
@@ -169,6 +172,13 @@ void NodeCore::State::take(std::int64_t now_us, const net::HeartbeatReply& m) {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::Refusal& m) {
+  if (!refused_us) {
+    refused_us = now_us;
+    log(now_us, net::LogLevel::warning, std::nullopt,
+        "the scheduler refuses this node: " + m.reason + "; tries again for " +
+            std::to_string(options.refusal_patience_us / net::second) + " s");
+  }
+  if (now_us - *refused_us < options.refusal_patience_us) return;
   log(now_us, net::LogLevel::error, std::nullopt, "the scheduler refuses this node: " + m.reason);
   stopping = true;
   out->push_back(Stop{1, "the scheduler refuses this node: " + m.reason});
@@ -251,7 +261,7 @@ void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
     return fault && fault->scope.job == m.job;
   });
   if (!run || run->job() != m.job) return;
-  log(now_us, net::LogLevel::info, std::nullopt, "job ended: " + m.reason);
+  log(now_us, net::LogLevel::info, std::nullopt, m.reason.empty() ? "job done" : "job ended: " + m.reason);
   drop_job();
 }
 

@@ -1,5 +1,7 @@
 #include "daemon/executor/executor.h"
 
+#include <csignal>
+
 namespace sidestep::daemon {
 
 Executor::Executor(TaskRunnerFactory factory, std::function<void(Completion)> on_completion)
@@ -24,6 +26,11 @@ void Executor::start(TaskId id, Task task) {
 }
 
 void Executor::work(const TaskRunnerFactory& factory) {
+  // A signal handler must not run here, nor on the threads that this one starts: oneDNN's kernels keep the
+  // stack pointer in their own workspace.
+  sigset_t signals;
+  sigfillset(&signals);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   const std::unique_ptr<TaskRunner> runner = factory();
   while (true) {
     std::pair<TaskId, Task> next;

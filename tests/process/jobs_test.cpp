@@ -106,6 +106,16 @@ TEST_CASE("Solo: a job file alone trains, and the record of that replays") {
   CHECK(wrong.error.find("another job") != std::string::npos);
 }
 
+TEST_CASE("Solo: Ctrl-C ends it after the step that runs, and says so") {
+  const TemporaryFolder folder;
+  Process solo({"solo", write_job(folder, small_job(folder, "alone", 3, 1'000'000)), "--threads", "1"});
+  REQUIRE(solo.wait_for("step 2/", Seconds(40)));
+  solo.signal(SIGINT);
+  CHECK(solo.wait_exit(Seconds(20)) == 1);
+  INFO(solo.error());
+  CHECK(solo.error().find("interrupted after step") != std::string::npos);
+}
+
 TEST_CASE("Killed daemon: the job ends in time with the reason and the last commit") {
   LocalSwarm swarm(3);
   const auto submit = swarm.submit(small_job(swarm.folder(), "long", 3, 1'000'000));

@@ -113,7 +113,15 @@ TEST_CASE("NodeCore: a refusal stops it with status 1 and the reason") {
   NodeCore core(options());
   NodeOutbox out;
   core.on_start(0, out);
-  deliver(core, 0, net::Refusal{"another daemon with this key is running"}, out);
+  // The one before may have crashed a moment ago: it is given time to be found dead.
+  for (std::int64_t now_us = 0; now_us < 7 * second; now_us += second) {
+    deliver(core, now_us, net::Refusal{"another daemon with this key is running"}, out);
+    CHECK_FALSE(std::holds_alternative<daemon::Stop>(out.back()));
+    out.clear();
+    core.on_tick(now_us + second, out);
+    CHECK(messages<net::Hello>(out).size() == 1);
+  }
+  deliver(core, 7 * second, net::Refusal{"another daemon with this key is running"}, out);
   const auto* stop = std::get_if<daemon::Stop>(&out.back());
   REQUIRE(stop);
   CHECK(stop->status == 1);

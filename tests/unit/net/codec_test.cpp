@@ -117,7 +117,7 @@ TEST_CASE("Codec: text that is not UTF-8 is repaired on the way out") {
 }
 
 TEST_CASE("Codec: another wire version is refused by name") {
-  json other = header("Ack", json::array({json::array()}));
+  json other = header("Ack", json::array({1, json::array()}));
   other[0] = 7;
   CHECK(error_of({packed(other)}) ==
         "refused: the peer speaks wire version 7, this program speaks 1: run the same release on both");
@@ -138,12 +138,12 @@ TEST_CASE("Codec: malformed headers are named") {
       {json::array({1, 0, -1, 2, json::array()}), "header: expected [version, kind, boot, id, body]"},
       {json::array({1, 22, 1, 2, json::array()}), "header: unknown kind 22"},
       {header("Ack", 5), "Ack: expected a list of fields, found number"},
-      {header("Ack", json::array()), "Ack.ids: missing"},
-      {header("Ack", json::array({json::array(), 1})), "Ack: has 2 fields, expected 1"},
-      {header("Ack", json::array({"x"})), "Ack.ids: expected a list, found string"},
-      {header("Ack", json::array({{1, -1}})),
+      {header("Ack", json::array()), "Ack.boot: missing"},
+      {header("Ack", json::array({1, json::array(), 1})), "Ack: has 3 fields, expected 2"},
+      {header("Ack", json::array({1, "x"})), "Ack.ids: expected a list, found string"},
+      {header("Ack", json::array({1, {1, -1}})),
        "Ack.ids[1]: value -1 is out of range, allowed 0 to 18446744073709551615"},
-      {header("Ack", json::array({{1.5}})), "Ack.ids[0]: expected a whole number, found number"},
+      {header("Ack", json::array({1, {1.5}})), "Ack.ids[0]: expected a whole number, found number"},
       {header("Refusal", json::array({1})), "Refusal.reason: expected text, found number"},
       {header("Commit", json::array({scope(), 1, 1, 0, false})),
        "Commit.skip_update: expected true or false, found number"},
@@ -200,9 +200,9 @@ TEST_CASE("Codec: limits hold before memory is taken") {
       .header_bytes_max = 200, .tensor_bytes_max = 100, .list_entries_max = 20, .text_bytes_max = 50};
   CHECK(error_of({payload_of(std::vector<std::uint8_t>(201, 0))}, small) ==
         "invalid: a header of 201 bytes, at most 200 allowed");
-  CHECK(error_of({packed(header("Ack", json::array({json::array_t(21, 1)})))}, small) ==
+  CHECK(error_of({packed(header("Ack", json::array({1, json::array_t(21, 1)})))}, small) ==
         "invalid: Ack.ids: a list of 21 entries, at most 20 allowed");
-  CHECK(error_of({packed(header("Ack", json::array({json::array_t(60, 1)})))}, small) ==
+  CHECK(error_of({packed(header("Ack", json::array({1, json::array_t(60, 1)})))}, small) ==
         "invalid: header: more than 40 values at byte 42");
   CHECK(error_of({packed(header("Goodbye", json::array({std::string(51, 'x')})))}, small) ==
         "invalid: Goodbye.reason: text of 51 bytes, at most 50 allowed");
@@ -227,7 +227,7 @@ TEST_CASE("Codec: a tensor's frame and shape must agree") {
   CHECK(error_of({packed(chunk({0, json::array_t(9, 1)})), eight}) ==
         at + "a tensor of 9 dimensions, at most 8 allowed");
   CHECK(error_of({packed(chunk(3)), eight}) == at + "expected a tensor's type and shape, found number");
-  CHECK(error_of({packed(header("Ack", json::array({json::array()}))), eight}) ==
+  CHECK(error_of({packed(header("Ack", json::array({1, json::array()}))), eight}) ==
         "invalid: Ack: 1 tensor frames, expected 0");
 }
 

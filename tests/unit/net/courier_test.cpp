@@ -49,17 +49,34 @@ TEST_CASE_METHOD(Fixture, "Courier: repeats with growing waits until the ack") {
   CHECK(tick(11'499 * ms).empty());
   CHECK(tick(11'500 * ms) == Texts{"a"});
   CHECK(out.front().envelope.id == id);
-  courier.on_ack(key(1), Ack{{id}});
+  courier.on_ack(key(1), Ack{9, {id}});
   CHECK(courier.waiting() == 0);
   CHECK(tick(60'000 * ms).empty());
 }
 
 TEST_CASE_METHOD(Fixture, "Courier: an ack counts only from whom the letter went to") {
   const auto id = post(0, key(1), "a");
-  courier.on_ack(key(2), Ack{{id}});
+  courier.on_ack(key(1), Ack{8, {id}});  // to the run before, whose ids began at 1 too
   CHECK(courier.waiting() == 1);
-  courier.on_ack(key(1), Ack{{id + 1, id}});
+  courier.on_ack(key(2), Ack{9, {id}});
+  CHECK(courier.waiting() == 1);
+  courier.on_ack(key(1), Ack{9, {id + 1, id}});
   CHECK(courier.waiting() == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "Courier: a tensor gets the time that a slow link takes before it is repeated") {
+  MicrobatchHop hop;
+  hop.tensor.payload = Payload::from_bytes(std::vector<std::byte>(1'000'000));
+  courier.post(0, key(1), Channel::data, hop, out);
+  const auto repeats = [&](std::int64_t now_us) {
+    out.clear();
+    courier.on_tick(now_us, out);
+    return out.size();
+  };
+  CHECK(repeats(4'499 * ms) == 0);  // 0.5 s, and 4 s at 0.25 bytes a microsecond
+  CHECK(repeats(4'500 * ms) == 1);
+  CHECK(repeats(13'499 * ms) == 0);
+  CHECK(repeats(13'500 * ms) == 1);
 }
 
 TEST_CASE_METHOD(Fixture, "Courier: repeats go out in order of posting") {

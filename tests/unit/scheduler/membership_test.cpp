@@ -166,7 +166,7 @@ TEST_CASE("Scheduler: what is not for it is dropped") {
   s.join(1);
   s.say(1, net::Welcome{});
   s.say(1, net::Commit{});
-  s.say(1, net::Ack{{12345}});
+  s.say(1, net::Ack{1, {12345}});
   CHECK(stored_view(s).members.size() == 1);
 }
 

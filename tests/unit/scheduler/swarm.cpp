@@ -80,7 +80,7 @@ void Swarm::take(SchedulerOutbox& out) {
       if (acks_end_job && std::holds_alternative<net::EndJob>(send->envelope.message))
         answers.push_back([this, peer = send->peer, id = send->envelope.id](SchedulerOutbox& next) {
           const int number = peer.bytes[0];
-          core->on_message(now_us, peer, {boot(number), 0, net::Ack{{id}}}, next);
+          core->on_message(now_us, peer, {boot(number), 0, net::Ack{options.boot, {id}}}, next);
         });
     } else if (auto* query = std::get_if<StartQuery>(&action)) {
       answers.push_back([this, id = query->id, rows = store.query(query->query)](SchedulerOutbox& next) {
