@@ -73,7 +73,7 @@ void SchedulerCore::State::start_next_job() {
     log(net::LogLevel::error, job.id, "job failed: " + job.reason);
     return;
   }
-  active.emplace();
+  active.emplace(Active{});  // clang 14 takes a nested default only by copy
   active->id = job.id;
   active->spec = std::move(spec).value();
   active->deadline_us = now_us + options.prepare_limit_us;
@@ -279,7 +279,7 @@ void SchedulerCore::State::resume_active() {
     SIDESTEP_ASSERT(!active);
     Result<JobSpec> spec = parse_job(job.spec, job.id);
     Result<Plan> plan = parse_plan(job.plan);
-    active.emplace();
+    active.emplace(Active{});  // clang 14 takes a nested default only by copy
     active->id = job.id;
     if (!spec.ok() || !plan.ok()) {
       end_active(JobState::failed, "cannot go on after the scheduler's restart: " +
