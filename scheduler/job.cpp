@@ -13,6 +13,16 @@ namespace {
 // A tensor on the wire may not be larger (net::CodecLimits).
 constexpr std::int64_t activation_bytes_max = 1 << 30;
 
+OptionTable data_file_table(DataFile& file) {
+  OptionTable table;
+  table.add("path", file.path, "as data.path").required();
+  table.add("digest", file.digest, "of this file").default_text("what it has at submit");
+  table.add("weight", file.weight, "share of the sequences to train on, relative to the other files")
+      .above(0)
+      .below(1e9);
+  return table;
+}
+
 // The one place that defines a job's keys.
 OptionTable job_table(JobSpec& job) {
   OptionTable table;
@@ -83,16 +93,27 @@ OptionTable job_table(JobSpec& job) {
   table.add_unavailable("pipeline.warmup_steps", "steps before routes leave stages out").only(0);
 
   DataSpec& data = job.data;
-  table.add("data.path", data.path, "text or token file, as a path on the nodes that have it").required();
-  table.add("data.digest", data.digest, "\"sha256:\" and 64 hexadecimal digits of the file")
-      .default_text("what the file has at submit");
-  table.add("data.format", data.format, "what the file holds").one_of({"text", "tokens"});
-  table.add("data.tokenizer", data.tokenizer, "how text becomes tokens").one_of({"bytes"});
+  table.add("data.path", data.path, "text or token file, .zst or not, as a path on the nodes that have it")
+      .default_text("required, or data.files");
+  table.add_list("data.files", data.files, data_file_table, "several files instead of one");
+  table
+      .add("data.digest", data.digest,
+           "\"sha256:\" and 64 hexadecimal digits of the file; where there are several, or a tokenizer's "
+           "file: "
+           "of each in turn, with a space between")
+      .default_text("what the files have at submit");
+  table.add("data.format", data.format, "what the files hold").one_of({"text", "jsonl", "tokens"});
+  table.add("data.field", data.field, "of each object of a .jsonl, the key that holds its text");
+  table.add("data.tokenizer", data.tokenizer, "how text becomes tokens").one_of({"bytes", "sentencepiece"});
+  table.add("data.tokenizer_path", data.tokenizer_path, "the SentencePiece model, as a path on the nodes")
+      .default_text("required for \"sentencepiece\"");
+  table.add("data.tokenizer_digest", data.tokenizer_digest, "of the SentencePiece model")
+      .default_text("what it has at submit");
   table.add("data.token_type", data.token_type, "of a token file").one_of({"uint16", "uint32"});
   table.add("data.sequence_length", data.sequence_length, "tokens a sequence is trained on")
       .required()
       .range(1, 1 << 20);
-  table.add("data.validation_share", data.validation_share, "last part of the file, never trained on")
+  table.add("data.validation_share", data.validation_share, "last part of each file, never trained on")
       .at_least(0)
       .below(1);
 
@@ -166,7 +187,7 @@ void check_model(JobSpec& job, bool head_dim_given, Problems& problems) {
     problems.add_key("model.head_dim", "value " + std::to_string(model.head_dim) +
                                            " is odd; the rotary embedding needs an even one");
   }
-  if (job.data.format == "text" && job.data.tokenizer == "bytes" && model.vocab_size < 256)
+  if (job.data.format != "tokens" && job.data.tokenizer == "bytes" && model.vocab_size < 256)
     problems.add_key("model.vocab_size", "value " + std::to_string(model.vocab_size) +
                                              " is too small, the bytes tokenizer needs at least 256");
   if (!problems.sound({"data.sequence_length", "model.max_position_embeddings"})) return;
@@ -196,15 +217,59 @@ void check_stages(const JobSpec& job, Problems& problems) {
                      std::to_string(layers) + " layers do not divide into " + stages_text);
 }
 
+void check_digest(const char* key, const std::string& digest, Problems& problems) {
+  if (!digest.empty() && !is_digest(digest))
+    problems.add_key(key, nlohmann::json(digest).dump() +
+                              " is not a digest: \"sha256:\" and 64 hexadecimal digits (0-9, a-f)");
+}
+
+// One digest a file, with a space between.
+void check_digests(const DataSpec& data, std::size_t files, Problems& problems) {
+  std::size_t count = 0;
+  for (std::size_t begin = 0; begin <= data.digest.size(); ++count) {
+    const std::size_t end = std::min(data.digest.find(' ', begin), data.digest.size());
+    check_digest("data.digest", data.digest.substr(begin, end - begin), problems);
+    begin = end + 1;
+  }
+  if (problems.sound({"data.digest"}) && count != files)
+    problems.add_key("data.digest", "has " + std::to_string(count) + " digests for " + std::to_string(files) +
+                                        " files, the tokenizer's included");
+}
+
+void check_data(const DataSpec& data, Problems& problems) {
+  constexpr std::size_t files_max = 64;
+  if (problems.sound({"data.path", "data.files"})) {
+    if (data.path.empty() && data.files.empty())
+      problems.add_missing("data.path", "the file to train on; several: \"data.files\"");
+    if (!data.path.empty() && !data.files.empty())
+      problems.add_key("data.files", "name \"data.path\" or \"data.files\", not both");
+    if (data.files.size() > files_max)
+      problems.add_key("data.files", std::to_string(data.files.size()) + " files are too many, at most " +
+                                         std::to_string(files_max) + " allowed");
+  }
+  for (std::size_t i = 0; i < data.files.size(); ++i)
+    check_digest(("data.files[" + std::to_string(i) + "].digest").c_str(), data.files[i].digest, problems);
+  if (problems.sound({"data.tokenizer"})) {
+    const bool sentencepiece = data.tokenizer == "sentencepiece";
+    if (sentencepiece && data.tokenizer_path.empty())
+      problems.add_missing("data.tokenizer_path", "the SentencePiece model (.model)");
+    if (sentencepiece && data.format == "tokens")
+      problems.add_key("data.tokenizer", "a token file needs no tokenizer");
+    if (!sentencepiece && !data.tokenizer_path.empty())
+      problems.add_key("data.tokenizer_path", "is only for \"data.tokenizer\": \"sentencepiece\"");
+  }
+  if (data.format == "jsonl" && data.field.empty()) problems.add_key("data.field", "must not be empty");
+  check_digest("data.tokenizer_digest", data.tokenizer_digest, problems);
+  if (!data.digest.empty())
+    check_digests(data, data.all_files().size() + (data.tokenizer_path.empty() ? 0 : 1), problems);
+}
+
 void check_rest(const JobSpec& job, Problems& problems) {
   if (problems.sound({"name"}) && !is_name(job.name))
     problems.add_key("name",
                      nlohmann::json(job.name).dump() +
                          " is not a name: a letter or digit, then letters, digits, '.', '_' and '-', at "
                          "most 64 together");
-  if (!job.data.digest.empty() && !is_digest(job.data.digest))
-    problems.add_key("data.digest", nlohmann::json(job.data.digest).dump() +
-                                        " is not a digest: \"sha256:\" and 64 hexadecimal digits (0-9, a-f)");
   if (problems.sound({"steps"}) && job.optimizer.warmup_steps > job.steps)
     problems.add_key("optimizer.warmup_steps", "value " + std::to_string(job.optimizer.warmup_steps) +
                                                    " is more than steps, " + std::to_string(job.steps));
@@ -222,6 +287,16 @@ void check_rest(const JobSpec& job, Problems& problems) {
 }
 
 }  // namespace
+
+std::vector<DataFile> DataSpec::all_files() const {
+  if (!files.empty()) return files;
+  return {{path, "", 1}};
+}
+
+std::string DataSpec::name() const {
+  if (files.size() < 2) return files.empty() ? path : files.front().path;
+  return files.front().path + " (and " + std::to_string(files.size() - 1) + " more)";
+}
 
 std::int64_t JobSpec::first_layer(std::int64_t stage) const {
   if (pipeline.stage_0_layers) return stage * layer_count(stage);
@@ -267,6 +342,7 @@ Result<JobSpec> parse_job(const nlohmann::json& json, const std::string& source)
   if (!json.is_object()) return problems.status();
   check_model(job, OptionTable::has(json, "model.head_dim"), problems);
   check_stages(job, problems);
+  check_data(job.data, problems);
   check_rest(job, problems);
   if (!problems.empty()) return problems.status();
   return job;

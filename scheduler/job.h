@@ -37,14 +37,31 @@ struct PipelineSpec {
   std::int64_t slots = 3;
 };
 
-struct DataSpec {
+struct DataFile {
   std::string path;
-  std::string digest;                 // "sha256:…"; empty: whatever the file holds (filled in at submit)
-  std::string format = "text";        // "text", "tokens"
-  std::string tokenizer = "bytes";    // for text
+  std::string digest;  // "sha256:…"; empty: whatever the file holds
+  double weight = 1;   // of the sequences to train on, relative to the other files
+};
+
+struct DataSpec {
+  std::string path;             // empty where `files` says which
+  std::vector<DataFile> files;  // several instead of one; empty where `path` says which
+  // "sha256:…" of every file, then of the tokenizer's, with a space between; empty: whatever they hold
+  // (filled in at submit).
+  std::string digest;
+  std::string format = "text";      // "text", "jsonl", "tokens"
+  std::string field = "text";       // for jsonl: the key that holds a document's text
+  std::string tokenizer = "bytes";  // for text and jsonl: "bytes", "sentencepiece"
+  std::string tokenizer_path;
+  std::string tokenizer_digest;
   std::string token_type = "uint16";  // for tokens: "uint16", "uint32"
   std::int64_t sequence_length = 0;   // tokens a sequence is trained on
-  double validation_share = 0.05;     // last part of the file, never trained on
+  double validation_share = 0.05;     // last part of each file, never trained on
+
+  // `files`, or the one file of `path`.
+  std::vector<DataFile> all_files() const;
+  // The data in a message: its path, or the first path and how many more.
+  std::string name() const;
 };
 
 struct OptimizerSpec {

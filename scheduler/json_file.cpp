@@ -9,6 +9,14 @@
 
 namespace sidestep::scheduler {
 
+std::string describe(const nlohmann::json& json) {
+  if (json.is_string())
+    return "the string " + json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (json.is_array()) return "a list";
+  if (json.is_object()) return "an object";
+  return json.dump();
+}
+
 Result<nlohmann::json> parse_json_text(const std::string& text, const std::string& source) {
   std::vector<std::set<std::string>> open;  // keys seen in each object that is open now
   std::string twice;

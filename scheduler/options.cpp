@@ -62,13 +62,20 @@ std::string joined(const std::vector<std::string>& values) {
 void Problems::add(const std::string& what) { lines_.push_back(source_ + ": " + what); }
 
 void Problems::add_key(std::string_view key, const std::string& what) {
-  keys_.emplace(key);
-  add("key \"" + std::string(key) + "\": " + what);
+  const std::string place = prefix_ + std::string(key);
+  keys_.insert(place);
+  add("key \"" + place + "\": " + what);
 }
 
 void Problems::add_missing(const std::string& key, const std::string& help) {
-  keys_.insert(key);
-  add("missing key \"" + key + "\": " + help);
+  keys_.insert(prefix_ + key);
+  add("missing key \"" + prefix_ + key + "\": " + help);
+}
+
+void Problems::within(const std::string& prefix, const std::function<void()>& read) {
+  const std::string outer = std::exchange(prefix_, prefix_ + prefix);
+  read();
+  prefix_ = outer;
 }
 
 bool Problems::sound(std::initializer_list<std::string_view> keys) const {
@@ -140,6 +147,7 @@ std::string Option::type_name() const {
     std::string operator()(double*) const { return "a number"; }
     std::string operator()(std::string*) const { return "a string"; }
     std::string operator()(std::vector<std::string>*) const { return "a list of strings"; }
+    std::string operator()(const ListField&) const { return "a list of objects"; }
   };
   return std::visit(Names{}, *field_);
 }
@@ -169,7 +177,14 @@ std::string Option::default_as_text() const {
 
 nlohmann::json Option::current() const {
   if (!field_) return nullptr;
-  return std::visit([](const auto* field) { return nlohmann::json(*field); }, *field_);
+  return std::visit(
+      [](const auto& field) -> nlohmann::json {
+        if constexpr (requires { *field; })
+          return *field;
+        else
+          return field.current();
+      },
+      *field_);
 }
 
 bool Option::check_number(double value, const std::string& shown, Problems& problems) const {
@@ -240,6 +255,9 @@ void Option::assign(const nlohmann::json& value, Problems& problems) const {
       entries.push_back(entry.get<std::string>());
     }
     **list = std::move(entries);
+  } else if (const auto* objects = std::get_if<ListField>(&*field_)) {
+    if (!value.is_array()) return wrong_type();
+    objects->assign(value, key_, problems);
   }
 }
 
@@ -292,7 +310,7 @@ void OptionTable::find_unknown(const nlohmann::json& json, const std::string& pr
         problems.add_key(path, "must be an object, found " + describe(value));
       continue;
     }
-    std::string text = "unknown key \"" + path + '"';
+    std::string text = "unknown key \"" + problems.prefix_ + path + '"';
     const std::string best = suggestion(prefix, name);
     if (!best.empty()) text += "; did you mean \"" + best + "\"?";
     problems.add(text);
@@ -340,12 +358,20 @@ nlohmann::json OptionTable::to_json() const {
   return json;
 }
 
-std::string OptionTable::markdown() const {
-  std::string text = "| key | value | default | |\n|---|---|---|---|\n";
-  for (const Option& option : options_)
-    text += "| `" + option.key_ + "` | " + option.limits_text() + " | " + option.default_as_text() + " | " +
-            option.help_ + " |\n";
+std::string OptionTable::rows(const std::string& prefix) const {
+  std::string text;
+  for (const Option& option : options_) {
+    text += "| `" + prefix + option.key_ + "` | " + option.limits_text() + " | " + option.default_as_text() +
+            " | " + option.help_ + " |\n";
+    if (option.field_)
+      if (const auto* list = std::get_if<ListField>(&*option.field_))
+        text += list->rows(prefix + option.key_);
+  }
   return text;
+}
+
+std::string OptionTable::markdown() const {
+  return "| key | value | default | |\n|---|---|---|---|\n" + rows("");
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -363,14 +389,6 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     }
   }
   return table[a.size()][b.size()];
-}
-
-std::string describe(const nlohmann::json& json) {
-  if (json.is_string())
-    return "the string " + json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (json.is_array()) return "a list";
-  if (json.is_object()) return "an object";
-  return json.dump();
 }
 
 }  // namespace sidestep::scheduler

@@ -26,6 +26,9 @@
 
 namespace sidestep::scheduler {
 
+// "the string "abc"", "3.5", "a list": how messages name what was found.
+std::string describe(const nlohmann::json& json);
+
 // Everything that is wrong with one file, to be told at once.
 class Problems {
  public:
@@ -36,6 +39,8 @@ class Problems {
   // "SOURCE: key "pipeline.slots": what".
   void add_key(std::string_view key, const std::string& what);
   void add_missing(const std::string& key, const std::string& help);
+  // Runs `read`, whose keys are all within `prefix`: "data.files[2].".
+  void within(const std::string& prefix, const std::function<void()>& read);
   // No problem with any of these keys so far: what depends on them can be checked.
   bool sound(std::initializer_list<std::string_view> keys) const;
   bool empty() const { return lines_.empty(); }
@@ -43,15 +48,25 @@ class Problems {
   Status status() const;
 
  private:
+  friend class OptionTable;
+
   std::string source_;
+  std::string prefix_;
   std::vector<std::string> lines_;
   std::set<std::string, std::less<>> keys_;
 };
 
+// A list of objects, each read through a table of its own; made by OptionTable::add_list.
+struct ListField {
+  std::function<nlohmann::json()> current;
+  std::function<void(const nlohmann::json& list, const std::string& key, Problems& problems)> assign;
+  std::function<std::string(const std::string& key)> rows;
+};
+
 class Option {
  public:
-  using Field =
-      std::variant<bool*, std::int64_t*, std::uint64_t*, double*, std::string*, std::vector<std::string>*>;
+  using Field = std::variant<bool*, std::int64_t*, std::uint64_t*, double*, std::string*,
+                             std::vector<std::string>*, ListField>;
 
   Option(std::string key, std::optional<Field> field, std::string help);
 
@@ -111,6 +126,10 @@ class OptionTable {
   Option& add(std::string key, std::vector<std::string>& field, std::string help) {
     return add(std::move(key), Option::Field(&field), std::move(help));
   }
+  // A list of objects; `table` gives the table of one entry.
+  template <class Entry>
+  Option& add_list(std::string key, std::vector<Entry>& field, OptionTable (*table)(Entry&),
+                   std::string help);
   // A key without a place in the object; give it only().
   Option& add_unavailable(std::string key, std::string help);
 
@@ -130,15 +149,40 @@ class OptionTable {
   void find_unknown(const nlohmann::json& json, const std::string& prefix, Problems& problems) const;
   std::string suggestion(const std::string& prefix, const std::string& name) const;
   bool is_block(const std::string& path) const;
+  std::string rows(const std::string& prefix) const;
 
   std::deque<Option> options_;  // references given out by add() stay valid
 };
 
+template <class Entry>
+Option& OptionTable::add_list(std::string key, std::vector<Entry>& field, OptionTable (*table)(Entry&),
+                              std::string help) {
+  ListField list;
+  list.current = [&field, table] {
+    nlohmann::json entries = nlohmann::json::array();
+    for (Entry& entry : field) entries.push_back(table(entry).to_json());
+    return entries;
+  };
+  list.assign = [&field, table](const nlohmann::json& entries, const std::string& name, Problems& problems) {
+    std::vector<Entry> read(entries.size());
+    for (std::size_t i = 0; i < read.size(); ++i) {
+      const std::string place = name + "[" + std::to_string(i) + "]";
+      if (entries[i].is_object())
+        problems.within(place + ".", [&] { table(read[i]).read(entries[i], problems); });
+      else
+        problems.add_key(place, "must be an object, found " + describe(entries[i]));
+    }
+    field = std::move(read);
+  };
+  list.rows = [table](const std::string& name) {
+    Entry defaults;
+    return table(defaults).rows(name + "[].");
+  };
+  return add(std::move(key), Option::Field(std::move(list)), std::move(help));
+}
+
 // Smallest number of letters to insert, delete, change or swap with a neighbour.
 std::size_t edit_distance(std::string_view a, std::string_view b);
-
-// "the string "abc"", "3.5", "a list": how messages name what was found.
-std::string describe(const nlohmann::json& json);
 
 // Parses text. Errors: not JSON ("SOURCE:3:17: not JSON: …"), a key twice in one object.
 Result<nlohmann::json> parse_json_text(const std::string& text, const std::string& source);

@@ -164,14 +164,14 @@ class Placement {
     }
     if (std::none_of(nodes_.begin(), nodes_.end(),
                      [](const PlacementNode* node) { return node->has_data; })) {
-      std::string text = "stage 0 needs a node with " + job_.data.path + ", none has it";
+      std::string text = "stage 0 needs a node with " + job_.data.name() + ", none has it";
       for (const PlacementNode* node : nodes_)
         text += (node == nodes_.front() ? ": " : "; ") + name_of(*node) + ": " + node->data_problem;
       return Status::refused(text + problems_text());
     }
     if (cover(nodes_, true, stages_ - 1)) return {};
     std::string text =
-        "the stages do not fit: stage 0 needs " + mebibytes(bytes_[0]) + " and " + job_.data.path;
+        "the stages do not fit: stage 0 needs " + mebibytes(bytes_[0]) + " and " + job_.data.name();
     if (stages_ > 1)
       text += ", " +
               std::string(stages_ == 2 ? "stage 1 needs "

@@ -155,7 +155,7 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
     node.has_data = answer->has_data && answer->data_digest == active->spec.data.digest;
     node.data_problem = answer->data_problem;
     if (answer->has_data && !node.has_data) {
-      node.data_problem = active->spec.data.path + " is another file there: it has " + answer->data_digest +
+      node.data_problem = active->spec.data.name() + " is another file there: it has " + answer->data_digest +
                           ", the job's has " + active->spec.data.digest;
       log(net::LogLevel::warning, active->id, label(nodes.at(key).member) + ": " + node.data_problem);
     }

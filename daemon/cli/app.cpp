@@ -46,12 +46,19 @@ std::string explain(CLI::App& app, const CLI::ParseError& error) {
     if (!left.empty()) return unknown_word("command", left.front(), command_names(app), "sidestep --help");
     return "no command given; see sidestep --help";
   }
-  const CLI::App& command = *parsed.front();
-  const std::string help = "sidestep " + command.get_name() + " --help";
-  for (const std::string& word : app.remaining(true)) {
-    const std::string name = word.substr(0, word.find('='));
-    if (name.rfind("-", 0) == 0) return unknown_word("flag", name, flag_names(command), help);
-    return "unexpected word \"" + word + "\"; see " + help;
+  const CLI::App* command = parsed.front();
+  std::string name = "sidestep " + command->get_name();
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    name += " " + command->get_name();
+  }
+  const std::string help = name + " --help";
+  for (const std::string& text : app.remaining(true)) {
+    const std::string word = text.substr(0, text.find('='));
+    if (word.rfind("-", 0) == 0) return unknown_word("flag", word, flag_names(*command), help);
+    const auto known = command_names(*command);
+    if (!known.empty()) return unknown_word("command", text, known, help);
+    return "unexpected word \"" + text + "\"; see " + help;
   }
   return error.what();
 }
@@ -77,6 +84,7 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   add_logs(app, chosen);
   add_record(app, chosen);
   add_solo(app, chosen, wiring);
+  add_data(app, chosen);
   // Lists for an unknown word come from `remaining`, so extras must not be an error on their own level.
   try {
     app.parse(argc, const_cast<char**>(argv));

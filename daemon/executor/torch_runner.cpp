@@ -93,10 +93,8 @@ std::uint64_t TorchRunner::memory_bytes() const {
 Result<std::shared_ptr<const Dataset>> TorchRunner::open_data(const scheduler::JobSpec& spec) {
   const std::string key = data_key(spec);
   if (data_ != nullptr && data_key_ == key &&
-      (spec.data.digest.empty() || spec.data.digest == data_->digest())) {
-    const auto identity = identify_file(spec.data.path);
-    if (identity.ok() && identity.value() == data_->identity()) return data_;
-  }
+      (spec.data.digest.empty() || spec.data.digest == data_->digest()) && data_->up_to_date())
+    return data_;
   auto opened = Dataset::open(spec.data, spec.model.vocab_size, spec.validation.every > 0);
   if (opened.ok()) {
     data_ = opened.value();

@@ -6,16 +6,17 @@
 #include <cstdio>
 
 namespace sidestep::testing {
+namespace {
 
-std::string capture_stderr(const std::function<void()>& code) {
+std::string capture(std::FILE* stream, const std::function<void()>& code) {
   std::FILE* file = std::tmpfile();
   REQUIRE(file != nullptr);
-  std::fflush(stderr);
-  const int kept = dup(STDERR_FILENO);
-  dup2(fileno(file), STDERR_FILENO);
+  std::fflush(stream);
+  const int kept = dup(fileno(stream));
+  dup2(fileno(file), fileno(stream));
   code();
-  std::fflush(stderr);
-  dup2(kept, STDERR_FILENO);
+  std::fflush(stream);
+  dup2(kept, fileno(stream));
   close(kept);
   std::rewind(file);
   std::string text;
@@ -23,5 +24,11 @@ std::string capture_stderr(const std::function<void()>& code) {
   std::fclose(file);
   return text;
 }
+
+}  // namespace
+
+std::string capture_stderr(const std::function<void()>& code) { return capture(stderr, code); }
+
+std::string capture_stdout(const std::function<void()>& code) { return capture(stdout, code); }
 
 }  // namespace sidestep::testing

@@ -1,4 +1,4 @@
-// What a piece of code prints to standard error.
+// What a piece of code prints to standard error or standard output.
 #pragma once
 
 #include <functional>
@@ -8,5 +8,6 @@ namespace sidestep::testing {
 
 // Not for code that starts threads which print.
 std::string capture_stderr(const std::function<void()>& code);
+std::string capture_stdout(const std::function<void()>& code);
 
 }  // namespace sidestep::testing

@@ -12,6 +12,7 @@ namespace sidestep::daemon {
 namespace {
 
 using Catch::Contains;
+using Catch::StartsWith;
 
 // A file of its own for each test case, gone with it.
 class TempFile {
@@ -142,6 +143,49 @@ TEST_CASE("Dataset: every wrong file is refused by name") {
     spec.format = "pictures";
     CHECK_THAT(problem(spec), Contains("unknown format \"pictures\""));
   }
+}
+
+TEST_CASE("Dataset of several files: one row of tokens, each with its own held-out part") {
+  const TempFile letters("abcdefghijklmnopqrst"), digits("0123456789");
+  auto spec = text_spec("");
+  spec.files = {{letters.path(), "", 2}, {digits.path(), "", 1}};
+  spec.sequence_length = 2;
+  spec.validation_share = 0.3;
+  const auto data = Dataset::open(spec, 256, true).value();
+  CHECK(data->parts() == std::vector<DataPart>{{0, 14, 6, 2}, {20, 7, 3, 1}});
+  CHECK(data->tokens() == 30);
+  CHECK(data->training_tokens() == 21);
+  CHECK(data->validation_tokens() == 9);
+  std::vector<std::int64_t> tokens(2);
+  data->read(18, tokens);
+  CHECK(tokens == std::vector<std::int64_t>{'s', 't'});
+  data->read(20, tokens);
+  CHECK(tokens == std::vector<std::int64_t>{'0', '1'});
+
+  const std::string digests =
+      net::sha256_file(letters.path()).value() + " " + net::sha256_file(digits.path()).value();
+  CHECK(data->digest() == digests);
+  spec.digest = digests;
+  CHECK(Dataset::open(spec, 256, true).ok());
+  spec.digest.back() = spec.digest.back() == '0' ? '1' : '0';
+  CHECK_THAT(Dataset::open(spec, 256, true).status().message(), StartsWith(digits.path() + ": has digest"));
+  spec.digest.clear();
+  spec.files[0].digest = net::sha256_file(digits.path()).value();
+  CHECK_THAT(Dataset::open(spec, 256, true).status().message(), StartsWith(letters.path() + ": has digest"));
+}
+
+TEST_CASE("Dataset knows when one of its files has changed or is gone") {
+  auto digits = std::make_unique<TempFile>("0123456789");
+  const TempFile letters("abcdefghijklmnopqrst");
+  auto spec = text_spec("");
+  spec.files = {{letters.path(), "", 1}, {digits->path(), "", 1}};
+  const auto data = Dataset::open(spec, 256, false).value();
+  CHECK(data->up_to_date());
+  std::ofstream(letters.path(), std::ios::app) << "u";
+  CHECK_FALSE(data->up_to_date());
+  const auto again = Dataset::open(spec, 256, false).value();
+  digits.reset();
+  CHECK_FALSE(again->up_to_date());
 }
 
 TEST_CASE("FileIdentity changes with the file") {

@@ -247,6 +247,47 @@ TEST_CASE("Job: any valid numbers survive the way through JSON") {
   });
 }
 
+TEST_CASE("Job: several files, each with its own weight and digest") {
+  json job = without("data", "path");
+  job["data"]["files"] = {{{"path", "a.txt"}, {"weight", 3}}, {{"path", "b.txt"}}};
+  const JobSpec spec = parsed(job);
+  REQUIRE(spec.data.all_files().size() == 2);
+  CHECK(spec.data.files[0].weight == 3);
+  CHECK(spec.data.files[1].weight == 1);
+  CHECK(spec.data.name() == "a.txt (and 1 more)");
+  CHECK(to_json(parsed(to_json(spec))) == to_json(spec));
+  CHECK(parsed(good_job()).data.all_files()[0].path == "data/text.txt");
+
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  job["data"]["digest"] = digest + " " + digest;
+  CHECK(refusal(job) == "accepted");
+  job["data"]["digest"] = digest;
+  CHECK(refusal(job) == "job.json: key \"data.digest\": has 1 digests for 2 files, the tokenizer's included");
+}
+
+TEST_CASE("Job: what does not fit together in the data is named") {
+  CHECK(refusal(without("data", "path")) ==
+        "job.json: missing key \"data.path\": the file to train on; several: \"data.files\"");
+  CHECK(refusal(changed("/data/files", {{{"path", "b"}}})) ==
+        "job.json: key \"data.files\": name \"data.path\" or \"data.files\", not both");
+  json job = without("data", "path");
+  job["data"]["files"] = {{{"path", "b"}, {"weight", 0}}, 7, {{"pth", "c"}, {"digest", "x"}}};
+  CHECK(
+      refusal(job) ==
+      "job.json: key \"data.files[0].weight\": value 0 is too small, more than 0 needed\n"
+      "job.json: key \"data.files[1]\": must be an object, found 7\n"
+      "job.json: unknown key \"data.files[2].pth\"; did you mean \"path\"?\n"
+      "job.json: missing key \"data.files[2].path\": as data.path\n"
+      "job.json: key \"data.files[2].digest\": \"x\" is not a digest: \"sha256:\" and 64 hexadecimal digits "
+      "(0-9, a-f)");
+  CHECK(refusal(changed("/data/files", "b")) ==
+        "job.json: key \"data.files\": must be a list of objects, found the string \"b\"");
+  CHECK(refusal(changed("/data/tokenizer", "sentencepiece")) ==
+        "job.json: missing key \"data.tokenizer_path\": the SentencePiece model (.model)");
+  CHECK(refusal(changed("/data/tokenizer_path", "t.model")) ==
+        "job.json: key \"data.tokenizer_path\": is only for \"data.tokenizer\": \"sentencepiece\"");
+}
+
 TEST_CASE("JSON text: what is wrong is named with line and column") {
   const auto text = [](const char* content) {
     const auto result = parse_json_text(content, "f.json");
