@@ -48,7 +48,7 @@ TEST_CASE("Text by bytes: compressed is the same as plain, and only that is kept
   CHECK(all_text(data_spec(folder.write("b.txt", compress(text)))) == text);
 }
 
-TEST_CASE("A .jsonl: its texts, with a newline after each; blank lines are none") {
+TEST_CASE("A .jsonl: its texts, with a newline after each, blank lines left out") {
   const TextFolder folder;
   const std::string lines =
       "{\"text\": \"one\\ntwo\", \"id\": 1}\n\n  \r\n{\"id\": 2, \"text\": \"\"}\n{\"text\": \"caf\\u00e9\"}";
@@ -154,7 +154,7 @@ TEST_CASE("A kept token file that is damaged is made anew") {
     CHECK(all_tokens(spec) == tokens);
     CHECK(read_file(kept) == whole);
   }
-  for (const std::string& notes : {"", "{", "{\"tokens\": -1}"}) {
+  for (const char* notes : {"", "{", "{\"tokens\": -1}"}) {
     write_bytes(TokenNotes::path_for(kept), notes);
     CHECK(all_tokens(spec) == tokens);
   }
