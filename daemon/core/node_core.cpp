@@ -49,8 +49,11 @@ struct NodeCore::State {
     send_all(std::move(sends));
   }
   void log(std::int64_t now_us, net::LogLevel level, std::optional<std::uint32_t> stage, std::string text) {
-    net::LogLine line{now_us + options.wall_offset_us, level, run ? run->job() : std::string(), stage,
-                      std::move(text)};
+    log_about(run ? run->job() : std::string(), now_us, level, stage, std::move(text));
+  }
+  void log_about(std::string job, std::int64_t now_us, net::LogLevel level,
+                 std::optional<std::uint32_t> stage, std::string text) {
+    net::LogLine line{now_us + options.wall_offset_us, level, std::move(job), stage, std::move(text)};
     shipper.add(line);
     out->push_back(WriteLog{std::move(line)});
   }
@@ -270,8 +273,14 @@ void NodeCore::State::drop_job() {
   data.drop_if([](const NodeKey&, const net::Message&) { return true; });
   desk.abandon();
   probing.clear();
+  const std::string job = run->job();
   run.reset();
-  desk.queue(DropJob{}, {}, *out);
+  desk.queue(
+      DropJob{},
+      [this, job](std::int64_t now, const Completion& done) {
+        if (!done.time_use.empty()) log_about(job, now, net::LogLevel::info, std::nullopt, done.time_use);
+      },
+      *out);
 }
 
 NodeCore::NodeCore(NodeOptions options) : state_(std::make_unique<State>(std::move(options))) {}

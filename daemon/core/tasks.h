@@ -127,6 +127,8 @@ struct Completion {
   std::uint64_t memory_bytes = 0;
   // InitJob
   std::vector<std::uint64_t> gradient_elements;  // per stage held, in the order asked
+  // DropJob, from an executor with a clock: TimeUse::text of the job
+  std::string time_use;
 };
 
 }  // namespace sidestep::daemon

@@ -2,6 +2,9 @@
 
 #include <csignal>
 
+#include "daemon/core/time_use.h"
+#include "net/clock.h"
+
 namespace sidestep::daemon {
 
 Executor::Executor(TaskRunnerFactory factory, std::function<void(Completion)> on_completion)
@@ -31,7 +34,10 @@ void Executor::work(const TaskRunnerFactory& factory) {
   sigset_t signals;
   sigfillset(&signals);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  pthread_setname_np(pthread_self(), "compute");  // as `top -H` shows it; threads started here inherit it
   const std::unique_ptr<TaskRunner> runner = factory();
+  TimeUse time_use;
+  std::int64_t idle_since_us = net::monotonic_us();
   while (true) {
     std::pair<TaskId, Task> next;
     {
@@ -41,7 +47,11 @@ void Executor::work(const TaskRunnerFactory& factory) {
       next = std::move(waiting_.front());
       waiting_.pop_front();
     }
+    const std::int64_t begin_us = net::monotonic_us();
     Completion done = runner->run(next.first, next.second);
+    const std::int64_t waited_us = begin_us - std::exchange(idle_since_us, net::monotonic_us());
+    time_use.add(next.second, waited_us, idle_since_us - begin_us);
+    if (std::holds_alternative<DropJob>(next.second)) done.time_use = std::exchange(time_use, {}).text();
     next.second = DropJob();  // frees the task's tensors before the driver hears of it
     on_completion_(std::move(done));
   }

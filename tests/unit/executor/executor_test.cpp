@@ -70,4 +70,23 @@ TEST_CASE("Executor: destruction waits for the running task and drops the waitin
   CHECK(seen.front() == 1);
 }
 
+TEST_CASE("Executor says where a job's time went when the job is dropped, and begins anew") {
+  Bench bench;
+  std::vector<std::string> said;
+  std::promise<void> last;
+  Executor executor(bench.factory(), [&](const Completion& done) {
+    said.push_back(done.time_use);
+    if (done.id == 4) last.set_value();
+  });
+  executor.start(1, Forward{});
+  executor.start(2, Update{1, {}});
+  executor.start(3, DropJob{});
+  executor.start(4, DropJob{});
+  last.get_future().wait();
+  CHECK(said[0].empty());
+  CHECK(said[1].empty());
+  CHECK_THAT(said[2], Catch::StartsWith("computed "));
+  CHECK(said[3].empty());
+}
+
 }  // namespace sidestep::daemon
