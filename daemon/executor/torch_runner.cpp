@@ -12,6 +12,7 @@
 
 #include "daemon/executor/machine.h"
 #include "daemon/executor/task_text.h"
+#include "daemon/executor/tensor_pool.h"
 #include "daemon/executor/tensors.h"
 #include "net/clock.h"
 
@@ -42,7 +43,9 @@ std::uint64_t stage_state_bytes(const scheduler::JobSpec& spec, std::int64_t sta
   return float_buffers * sizeof(float) * static_cast<std::uint64_t>(layout.elements) + copy;
 }
 
-TorchRunner::TorchRunner(TorchRunnerOptions options) : options_(std::move(options)) {}
+TorchRunner::TorchRunner(TorchRunnerOptions options) : options_(std::move(options)) {
+  TensorPool::install();
+}
 
 Completion TorchRunner::run(TaskId id, const Task& task) {
   const c10::InferenceMode no_autograd;
@@ -174,6 +177,7 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
 Status TorchRunner::perform(const DropJob&, Completion&) {
   job_.reset();
   data_.reset();
+  TensorPool::install().trim();
   return {};
 }
 
