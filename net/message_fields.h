@@ -68,6 +68,7 @@ void fields(auto& v, Is<JobProgress> auto& m) {
   v("epoch", m.epoch);
   v("step", m.step);
   v("activity", m.activity);
+  v("memory_bytes", m.memory_bytes);
 }
 
 void fields(auto& v, Is<Resources> auto& m) {
@@ -128,6 +129,7 @@ void fields(auto& v, Is<Prepared> auto& m) {
   v("layer_us", m.layer_us);
   v("head_us", m.head_us);
   v("memory_bytes", m.memory_bytes);
+  v("daemon_bytes", m.daemon_bytes);
 }
 
 void fields(auto& v, Is<StartJob> auto& m) {

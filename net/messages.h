@@ -76,6 +76,7 @@ struct JobProgress {
   std::uint64_t epoch = 0;
   std::uint64_t step = 0;  // last commit applied here
   std::string activity;    // for people: "step 12: waits for stage 2 of microbatch 5 from b3f1"
+  std::uint64_t memory_bytes = 0;  // resident in the daemon after the last update; 0: not known
   bool operator==(const JobProgress&) const = default;
 };
 
@@ -158,7 +159,8 @@ struct Prepared {
   std::string data_digest;         // "sha256:…" of the file found
   std::int64_t layer_us = 0;       // forward and backward of one layer, one microbatch, measured
   std::int64_t head_us = 0;        // head of one microbatch, measured
-  std::uint64_t memory_bytes = 0;  // what this node can give to the job
+  std::uint64_t memory_bytes = 0;  // what this daemon may use
+  std::uint64_t daemon_bytes = 0;  // what it takes without a job
   bool operator==(const Prepared&) const = default;
 };
 

@@ -5,36 +5,10 @@
 #include <optional>
 
 #include "net/assert.h"
+#include "scheduler/memory.h"
 
 namespace sidestep::scheduler {
 namespace {
-
-constexpr std::uint64_t mebibyte = 1u << 20;
-
-std::uint64_t stage_parameters(const JobSpec& job, std::int64_t stage) {
-  const ModelSpec& model = job.model;
-  const std::int64_t query = model.num_attention_heads * model.head_dim;
-  const std::int64_t key_value = model.num_key_value_heads * model.head_dim;
-  const std::int64_t layer = 2 * model.hidden_size * query + 2 * model.hidden_size * key_value +
-                             3 * model.hidden_size * model.intermediate_size + 2 * model.hidden_size;
-  std::int64_t count = layer * job.layer_count(stage);
-  if (stage == 0)
-    count += model.vocab_size * model.hidden_size * (model.tie_word_embeddings ? 1 : 2) + model.hidden_size;
-  return static_cast<std::uint64_t>(count);
-}
-
-// Floats kept per token for one layer's backward: inputs of both norms and their outputs, queries, keys and
-// values before and after rotation, attention's output, gate, up, their product and the activation.
-std::uint64_t saved_floats_per_token(const ModelSpec& model) {
-  const std::int64_t query = model.num_attention_heads * model.head_dim;
-  const std::int64_t key_value = model.num_key_value_heads * model.head_dim;
-  return static_cast<std::uint64_t>(6 * model.hidden_size + 3 * query + 4 * key_value +
-                                    4 * model.intermediate_size);
-}
-
-std::string mebibytes(std::uint64_t bytes) {
-  return std::to_string((bytes + mebibyte - 1) / mebibyte) + " MiB";
-}
 
 std::string name_of(const PlacementNode& node) { return node.nickname + " (" + node.key.short_name() + ")"; }
 
@@ -50,9 +24,28 @@ class Placement {
       else
         problems_.push_back(name_of(node) + ": " + node.problem);
     }
-    for (std::size_t s = 0; s < stages_; ++s)
-      bytes_.push_back(stage_bytes(job_, static_cast<std::int64_t>(s)));
+    for (std::size_t s = 0; s < stages_; ++s) {
+      needs_.push_back(memory_need(job_, static_cast<std::int64_t>(s), 1));
+      replica_needs_.push_back(memory_need(job_, static_cast<std::int64_t>(s), 2));
+    }
     holders_.resize(stages_);
+  }
+
+  // Whether there is any way to hold all stages, as far as memory and data go. Every refusal names all nodes
+  // with what they have, so that the sums can be checked by eye.
+  Status check_memory() const {
+    if (nodes_.size() < stages_ || cover(nodes_, true, stages_ - 1)) return {};
+    std::string text =
+        "the stages do not fit: stage 0, on a node with " + job_.data.name() + ", needs " + needs_[0].text();
+    if (stages_ > 1)
+      text += std::string(stages_ == 2 ? "; stage 1 needs "
+                                       : "; each of stages 1 to " + std::to_string(stages_ - 1) + " needs ") +
+              needs_[1].text();
+    for (const PlacementNode* node : nodes_)
+      text += (node == nodes_.front() ? "; " : ", ") + name_of(*node) +
+              (node->has_data ? ", with the data, has " : " has ") + mebibytes(node->memory_bytes) +
+              (node->daemon_bytes > 0 ? ", of which its daemon takes " + mebibytes(node->daemon_bytes) : "");
+    return Status::refused(text + problems_text());
   }
 
   Status assign() {
@@ -67,7 +60,7 @@ class Placement {
       free.erase(free.begin());
       std::optional<std::size_t> best;
       for (std::size_t s = 0; s < stages_; ++s) {
-        if (!fits(*node, s) || holders_[s].size() >= microbatches_ || !others_cover(free, s)) continue;
+        if (!may_hold(*node, s) || holders_[s].size() >= microbatches_ || !others_cover(free, s)) continue;
         if (!best || needs_more(s, *best)) best = s;
       }
       if (best) holders_[*best].push_back(node);
@@ -112,8 +105,19 @@ class Placement {
 
   bool needs_more(std::size_t a, std::size_t b) const { return rate(a) < rate(b); }
 
+  static bool holds(const PlacementNode& node, const MemoryNeed& need) {
+    return node.memory_bytes >= node.daemon_bytes + need.total();
+  }
+
   bool fits(const PlacementNode& node, std::size_t stage) const {
-    return node.memory_bytes >= bytes_[stage] && (stage > 0 || node.has_data);
+    return holds(node, needs_[stage]) && (stage > 0 || node.has_data);
+  }
+
+  // Averaging with a replica takes memory on both sides.
+  bool may_hold(const PlacementNode& node, std::size_t stage) const {
+    if (holders_[stage].empty() || !fits(node, stage)) return fits(node, stage);
+    const auto has_room = [&](const PlacementNode* one) { return holds(*one, replica_needs_[stage]); };
+    return has_room(&node) && std::all_of(holders_[stage].begin(), holders_[stage].end(), has_room);
   }
 
   // Whether `free` can still fill every stage that is empty once `taken` is filled. Stages above 0 are alike,
@@ -151,7 +155,6 @@ class Placement {
     return text;
   }
 
-  // Every refusal names all nodes with what they have, so that the sums can be checked by eye.
   Status check_counts() const {
     if (nodes_.size() < stages_) {
       const std::size_t alive = nodes_.size() + problems_.size();
@@ -169,19 +172,7 @@ class Placement {
         text += (node == nodes_.front() ? ": " : "; ") + name_of(*node) + ": " + node->data_problem;
       return Status::refused(text + problems_text());
     }
-    if (cover(nodes_, true, stages_ - 1)) return {};
-    std::string text =
-        "the stages do not fit: stage 0 needs " + mebibytes(bytes_[0]) + " and " + job_.data.name();
-    if (stages_ > 1)
-      text += ", " +
-              std::string(stages_ == 2 ? "stage 1 needs "
-                                       : "each of stages 1 to " + std::to_string(stages_ - 1) + " needs ") +
-              mebibytes(bytes_[1]);
-    for (const PlacementNode* node : nodes_)
-      text += (node == nodes_.front() ? "; " : ", ") + name_of(*node) + " has " +
-              std::to_string(node->memory_bytes / mebibyte) + " MiB" +
-              (node->has_data ? " and the data" : "");
-    return Status::refused(text + problems_text());
+    return check_memory();
   }
 
   // How many of `count` microbatches each holder gets: in proportion to its speed by largest remainders, at
@@ -238,23 +229,16 @@ class Placement {
   std::size_t microbatches_;
   std::vector<const PlacementNode*> nodes_;  // that can take part, in key order
   std::vector<std::string> problems_;        // of those that cannot
-  std::vector<std::uint64_t> bytes_;         // by stage
+  std::vector<MemoryNeed> needs_;            // by stage, without other replicas
+  std::vector<MemoryNeed> replica_needs_;    // by stage, with another
   std::vector<std::vector<const PlacementNode*>> holders_;
 };
 
 }  // namespace
 
-std::uint64_t stage_bytes(const JobSpec& job, std::int64_t stage) {
-  constexpr std::uint64_t state_copies = 5;  // weights, gradients, second buffer, two moments
-  constexpr std::uint64_t float_bytes = 4;
-  const auto tokens = static_cast<std::uint64_t>(job.pipeline.microbatch_size * job.data.sequence_length);
-  const auto layers = static_cast<std::uint64_t>(job.layer_count(stage));
-  std::uint64_t bytes = state_copies * float_bytes * stage_parameters(job, stage);
-  bytes += static_cast<std::uint64_t>(job.pipeline.slots) * layers * tokens *
-           saved_floats_per_token(job.model) * net::size_of(job.activation_dtype());
-  // Logits and their gradient, of one microbatch at a time.
-  if (stage == 0) bytes += 2 * float_bytes * tokens * static_cast<std::uint64_t>(job.model.vocab_size);
-  return bytes;
+Status check_memory(const JobSpec& job, const std::vector<PlacementNode>& nodes) {
+  const PlacementRequest request{0, job, nodes};
+  return Placement(request).check_memory();
 }
 
 Result<Plan> place(const PlacementRequest& request) {

@@ -18,9 +18,10 @@ struct PlacementNode {
   std::string nickname;
   std::string problem;  // not empty: cannot take part, and why
   bool has_data = false;
-  std::string data_problem;  // why has_data is false
-  std::uint64_t memory_bytes = 0;
-  std::int64_t layer_us = 0;  // forward and backward of one layer, one microbatch
+  std::string data_problem;        // why has_data is false
+  std::uint64_t memory_bytes = 0;  // that the daemon may use
+  std::uint64_t daemon_bytes = 0;  // that it takes without a job
+  std::int64_t layer_us = 0;       // forward and backward of one layer, one microbatch
   std::int64_t head_us = 0;
 };
 
@@ -30,9 +31,9 @@ struct PlacementRequest {
   std::vector<PlacementNode> nodes;  // in key order
 };
 
-// Memory of one stage at one node, in bytes: weights, gradients, second buffer, two moments (all float32),
-// and saved activations times slots. An estimate from above for the activations.
-std::uint64_t stage_bytes(const JobSpec& job, std::int64_t stage);
+// Whether a job could ever be placed on these nodes, from their memory and data alone; ok if they are fewer
+// than the stages, for more may come. Errors: refused, with the sum of each stage and what each node has.
+Status check_memory(const JobSpec& job, const std::vector<PlacementNode>& nodes);
 
 // Each node holds at most one stage. Every stage gets at least one node, stage 0 only nodes with data;
 // further nodes become replicas where the stage is slowest, as long as there are microbatches for them; a

@@ -2,6 +2,7 @@
 // one of three ends.
 #include <algorithm>
 
+#include "scheduler/memory.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
@@ -103,11 +104,12 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   answer->second = prepared;
   log(prepared.problem.empty() ? net::LogLevel::info : net::LogLevel::warning, prepared.job,
       label(node->member) + ": " +
-          (prepared.problem.empty() ? "layer " + std::to_string(prepared.layer_us) + " us, head " +
-                                          std::to_string(prepared.head_us) + " us, " +
-                                          std::to_string(prepared.memory_bytes >> 20) + " MiB" +
-                                          (prepared.has_data ? ", has the data" : "")
-                                    : prepared.problem));
+          (prepared.problem.empty()
+               ? "layer " + std::to_string(prepared.layer_us) + " us, head " +
+                     std::to_string(prepared.head_us) + " us, " + mebibytes(prepared.memory_bytes) +
+                     ", of which the daemon takes " + mebibytes(prepared.daemon_bytes) +
+                     (prepared.has_data ? ", has the data" : "")
+               : prepared.problem));
   plan_when_prepared();
 }
 
@@ -150,6 +152,7 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
     }
     node.problem = answer->problem;
     node.memory_bytes = answer->memory_bytes;
+    node.daemon_bytes = answer->daemon_bytes;
     node.layer_us = std::max<std::int64_t>(0, answer->layer_us);
     node.head_us = std::max<std::int64_t>(0, answer->head_us);
     node.has_data = answer->has_data && answer->data_digest == active->spec.data.digest;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "scheduler/json_reader.h"
+#include "scheduler/memory.h"
 #include "scheduler/options.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_state.h"
@@ -127,6 +128,8 @@ Result<nlohmann::json> SchedulerCore::State::submit(const nlohmann::json& body) 
   const std::string source = string_of(body, "source");
   Result<JobSpec> parsed = parse_job(*spec, source.empty() ? "job" : source);
   if (!parsed.ok()) return parsed.status();
+  if (Status status = check_memory(parsed.value(), memory_by_node()); !status.ok())
+    return status.with_context(source.empty() ? "job" : source);
   JobRow job;
   job.submission = jobs.empty() ? 1 : jobs.rbegin()->first + 1;
   job.id = parsed.value().name + '-' + std::to_string(job.submission);
@@ -279,6 +282,31 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
           {"stages", std::move(stages)}};
 }
 
+// What nodes said of their memory when they joined. Who has the data is asked later.
+std::vector<PlacementNode> SchedulerCore::State::memory_by_node() const {
+  std::vector<PlacementNode> list;
+  for (const auto& [key, node] : nodes) {
+    PlacementNode& one = list.emplace_back();
+    one.key = key;
+    one.nickname = node.member.nickname;
+    one.has_data = true;
+    one.memory_bytes = node.resources.memory_bytes;
+  }
+  return list;
+}
+
+// Of the active job, with what the daemon itself takes as far as it has said so; 0 where it holds no stage.
+std::uint64_t SchedulerCore::State::planned_bytes(const net::NodeKey& key) const {
+  if (!active) return 0;
+  const auto held = active->plan.stages_of.find(key);
+  if (held == active->plan.stages_of.end()) return 0;
+  std::uint64_t bytes = 0;
+  for (const std::uint32_t stage : held->second)
+    bytes += memory_need(active->spec, stage, active->plan.replicas(stage).size()).total();
+  const auto answer = active->answers.find(key);
+  return bytes + (answer != active->answers.end() && answer->second ? answer->second->daemon_bytes : 0);
+}
+
 nlohmann::json SchedulerCore::State::nodes_json() const {
   nlohmann::json list = nlohmann::json::array();
   for (const auto& [key, node] : nodes) {
@@ -293,6 +321,8 @@ nlohmann::json SchedulerCore::State::nodes_json() const {
                     {"device", node.resources.device},
                     {"threads", node.resources.threads},
                     {"memory_bytes", node.resources.memory_bytes},
+                    {"memory_planned_bytes", planned_bytes(key)},
+                    {"memory_used_bytes", node.progress ? node.progress->memory_bytes : 0},
                     {"state", silent_us > silent_shown_us || node.closed_us ? "silent" : "alive"},
                     {"silent_ms", silent_us / 1000},
                     {"job", node.progress ? nlohmann::json(node.progress->job) : nlohmann::json()},

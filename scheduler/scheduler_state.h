@@ -130,6 +130,8 @@ struct SchedulerCore::State {
   Result<StoreQuery> query_for(const net::Request& request, PendingQuery& pending);
   nlohmann::json summary(const JobRow& row) const;
   nlohmann::json nodes_json() const;
+  std::vector<PlacementNode> memory_by_node() const;
+  std::uint64_t planned_bytes(const net::NodeKey& key) const;
   std::string waiting_for() const;
   Result<JobRow*> wanted_job(const nlohmann::json& body);
 

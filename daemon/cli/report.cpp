@@ -167,6 +167,17 @@ std::string jobs_table(const nlohmann::json& jobs) {
   return table({"JOB", "STATE", "STEP", "LOSS", "VALIDATION", "SUBMITTED", "REASON"}, rows);
 }
 
+// "431 MiB of 5.9 GiB (439 MiB planned)"; without a job what the daemon may use.
+std::string memory_of(const nlohmann::json& node) {
+  const auto bytes_in = [&](const char* key) {
+    return static_cast<std::uint64_t>(number_in(node, key).value_or(0));
+  };
+  const std::string limit = bytes(bytes_in("memory_bytes"));
+  const std::uint64_t used = bytes_in("memory_used_bytes"), planned = bytes_in("memory_planned_bytes");
+  return (used > 0 ? bytes(used) + " of " : "") + limit +
+         (planned > 0 ? " (" + bytes(planned) + " planned)" : "");
+}
+
 std::string nodes_table(const nlohmann::json& nodes) {
   std::vector<Row> rows;
   for (const auto& node : nodes) {
@@ -177,8 +188,8 @@ std::string nodes_table(const nlohmann::json& nodes) {
     if (state == "silent") state += " " + duration(number_in(node, "silent_ms").value_or(0) / 1000);
     rows.push_back({text_in(node, "nickname"), text_in(node, "key").substr(0, 8), text_in(node, "address"),
                     text_in(node, "device"), format("%.0f", number_in(node, "threads").value_or(0)),
-                    bytes(static_cast<std::uint64_t>(number_in(node, "memory_bytes").value_or(0))), state,
-                    or_dash(text_in(node, "job")), or_dash(stages), text_in(node, "activity")});
+                    memory_of(node), state, or_dash(text_in(node, "job")), or_dash(stages),
+                    text_in(node, "activity")});
   }
   return table(
       {"NODE", "KEY", "ADDRESS", "DEVICE", "THREADS", "MEMORY", "STATE", "JOB", "STAGES", "ACTIVITY"}, rows);

@@ -184,6 +184,7 @@ void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net:
     if (!commit.skip_update && !averager.unvisited()) update.updated.push_back(stage);
   ports_.queue_task(std::move(update), [this, last = commit.last](std::int64_t now, const Completion& done) {
     if (!done.fault.empty()) return fail(now, "update: " + done.fault);
+    resident_bytes_ = done.resident_bytes;
     finish_step(now, last);
   });
 }
@@ -243,7 +244,7 @@ void JobRun::fail(std::int64_t now_us, const std::string& reason) {
 }
 
 net::JobProgress JobRun::progress() const {
-  net::JobProgress progress{context_.job, context_.plan.epoch, applied_, {}};
+  net::JobProgress progress{context_.job, context_.plan.epoch, applied_, {}, resident_bytes_};
   std::string what;
   switch (phase_) {
     case Phase::initialising:

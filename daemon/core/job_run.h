@@ -61,7 +61,8 @@ class JobRun {
   JobContext context_;
   Ports ports_;
   Phase phase_ = Phase::initialising;
-  std::uint64_t applied_ = 0;  // last commit applied
+  std::uint64_t applied_ = 0;         // last commit applied
+  std::uint64_t resident_bytes_ = 0;  // of the process, after the last update
   Pipeline pipeline_;
   std::map<std::uint32_t, Averager> averagers_;               // by stage held
   Ledger ledger_;                                             // used by the lead origin alone

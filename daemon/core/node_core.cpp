@@ -210,6 +210,7 @@ void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {
         answer.layer_us = done.layer_us;
         answer.head_us = done.head_us;
         answer.memory_bytes = done.memory_bytes;
+        answer.daemon_bytes = done.resident_bytes;
         post_scheduler(now, std::move(answer));
       },
       *out);

@@ -124,7 +124,9 @@ struct Completion {
   std::string problem;
   std::int64_t layer_us = 0;
   std::int64_t head_us = 0;
-  std::uint64_t memory_bytes = 0;
+  std::uint64_t memory_bytes = 0;  // that this process may use
+  // ProbeJob, without anything of the job; Update
+  std::uint64_t resident_bytes = 0;
   // InitJob
   std::vector<std::uint64_t> gradient_elements;  // per stage held, in the order asked
   // DropJob, from an executor with a clock: TimeUse::text of the job

@@ -26,7 +26,7 @@ scheduler::OptionTable node_config_table(NodeConfig& config) {
   table.add("data_dir", config.data_dir, "folder for logs and whatever else the daemon keeps").required();
   table.add("threads", config.threads, "compute threads").range(0, 4096).default_text("one per core");
   table.add("device", config.device, "what computes").one_of({"cpu"});
-  table.add("memory_bytes", config.memory_bytes, "memory that jobs may use")
+  table.add("memory_bytes", config.memory_bytes, "memory that the daemon may use, its own and a job's")
       .range(0, 1e15)
       .default_text("what the machine has");
   table.add("message_bytes_max", config.message_bytes_max, "largest tensor taken from another daemon")

@@ -2,6 +2,8 @@
 
 #include <ATen/Version.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
 #include <fstream>
@@ -57,6 +59,12 @@ std::uint64_t memory_limit_bytes() {
     if (bytes != 0) limit = limit == 0 ? bytes : std::min(limit, bytes);
   }
   return limit;
+}
+
+std::uint64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t whole = 0, resident = 0;
+  return file >> whole >> resident ? resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
 }  // namespace sidestep::daemon

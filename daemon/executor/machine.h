@@ -14,4 +14,7 @@ std::string device_class();
 // 0 if neither can be read.
 std::uint64_t memory_limit_bytes();
 
+// Bytes of memory that this process holds now, shared libraries included; 0 if that cannot be read.
+std::uint64_t resident_bytes();
+
 }  // namespace sidestep::daemon

@@ -1,11 +1,15 @@
 // How fast one layer and the head of a job run here, and whether its data is here.
 #include <ATen/ops/arange.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
 
+#include "daemon/executor/machine.h"
+#include "daemon/executor/tensor_pool.h"
 #include "daemon/executor/torch_runner.h"
 #include "net/clock.h"
+#include "scheduler/memory.h"
 
 namespace sidestep::daemon {
 namespace {
@@ -49,13 +53,22 @@ Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
 
   use_threads(task.spec);
   const scheduler::JobSpec spec = one_layer_of(task.spec);
-  const std::uint64_t needed = stage_state_bytes(spec, 0) + stage_state_bytes(spec, 1);
+  const std::uint64_t needed =
+      scheduler::memory_need(spec, 0, 1).state() + scheduler::memory_need(spec, 1, 1).state();
   if (done.memory_bytes != 0 && needed > done.memory_bytes) {
-    done.problem = "embedding, head and one layer need " + std::to_string(needed >> 20) +
-                   " MiB with gradients and optimizer state, this node may use " +
-                   std::to_string(done.memory_bytes >> 20) + " MiB";
+    done.problem = "embedding, head and one layer need " + scheduler::mebibytes(needed) +
+                   " with gradients and optimizer state, this node may use " +
+                   scheduler::mebibytes(done.memory_bytes);
     return {};
   }
+  measure_speed(spec, done);
+  TensorPool::install().trim();
+  ::malloc_trim(0);
+  done.resident_bytes = resident_bytes();
+  return {};
+}
+
+void TorchRunner::measure_speed(const scheduler::JobSpec& spec, Completion& done) const {
   const std::int64_t batch = spec.pipeline.microbatch_size;
   const std::int64_t positions = spec.data.sequence_length;
   const at::Tensor tokens = at::arange(batch * positions, at::TensorOptions().dtype(at::kLong))
@@ -71,7 +84,6 @@ Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
     layer.backward(kept, output, /*accumulate=*/true);
   });
   done.head_us = median_us([&] { edge.head(input, tokens, /*with_gradient=*/true, /*accumulate=*/true); });
-  return {};
 }
 
 }  // namespace sidestep::daemon

@@ -1,6 +1,6 @@
 // Memory of CPU tensors. A microbatch asks for the same few sizes as the one before it, so blocks are kept by
-// size and given out again: no page is faulted in twice, nothing is fragmented, and the process takes what its
-// tensors took at their peak. (The C library's heap took 40 % more at four stages of two layers.)
+// size and given out again: no page is faulted in twice, nothing is fragmented, and the process takes what
+// its tensors took at their peak. (The C library's heap took 40 % more at four stages of two layers.)
 #pragma once
 
 #include <c10/core/Allocator.h>

@@ -15,6 +15,7 @@
 #include "daemon/executor/tensor_pool.h"
 #include "daemon/executor/tensors.h"
 #include "net/clock.h"
+#include "scheduler/memory.h"
 
 namespace sidestep::daemon {
 namespace {
@@ -35,17 +36,7 @@ Status no_job() { return Status::invalid("no job is set up here"); }
 
 }  // namespace
 
-std::uint64_t stage_state_bytes(const scheduler::JobSpec& spec, std::int64_t stage) {
-  constexpr std::uint64_t float_buffers = 5;  // weights, gradient, average, two moments
-  const ParameterLayout layout = ParameterLayout::of_stage(spec, stage);
-  const auto copy =
-      compute_type(spec) == at::kFloat ? 0 : 2 * static_cast<std::uint64_t>(layout.matrix_elements);
-  return float_buffers * sizeof(float) * static_cast<std::uint64_t>(layout.elements) + copy;
-}
-
-TorchRunner::TorchRunner(TorchRunnerOptions options) : options_(std::move(options)) {
-  TensorPool::install();
-}
+TorchRunner::TorchRunner(TorchRunnerOptions options) : options_(std::move(options)) { TensorPool::install(); }
 
 Completion TorchRunner::run(TaskId id, const Task& task) {
   const c10::InferenceMode no_autograd;
@@ -150,11 +141,12 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
   for (const std::uint32_t stage : task.stages) {
     if (stage >= task.spec.pipeline.stages)
       return Status::invalid("the job has no stage " + std::to_string(stage));
-    needed += stage_state_bytes(task.spec, stage);
+    needed += scheduler::memory_need(task.spec, stage, 1).state();
   }
   if (const std::uint64_t limit = memory_bytes(); limit != 0 && needed > limit)
-    return Status::refused("weights, gradients and optimizer state need " + std::to_string(needed) +
-                           " bytes, this node may use " + std::to_string(limit));
+    return Status::refused("weights, gradients, optimizer and averaging need " +
+                           scheduler::mebibytes(needed) + ", this node may use " +
+                           scheduler::mebibytes(limit));
 
   auto job = std::make_unique<Job>();
   job->spec = task.spec;
@@ -305,7 +297,7 @@ Status TorchRunner::perform(const MeasureAverage& task, Completion& done) {
   return {};
 }
 
-Status TorchRunner::perform(const Update& task, Completion&) {
+Status TorchRunner::perform(const Update& task, Completion& done) {
   if (job_ == nullptr) return no_job();
   use_threads(job_->spec);
   const double learning_rate = job_->spec.learning_rate(static_cast<std::int64_t>(task.step));
@@ -316,6 +308,7 @@ Status TorchRunner::perform(const Update& task, Completion&) {
     held.value()->stage.weights_changed();
   }
   for (auto& [number, held] : job_->stages) held.stage.gradient().zero_();
+  done.resident_bytes = resident_bytes();
   return {};
 }
 

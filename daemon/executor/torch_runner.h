@@ -71,6 +71,8 @@ class TorchRunner : public TaskRunner {
   Status check_device() const;
   void use_threads(const scheduler::JobSpec& spec);
   StageOptions stage_options(const scheduler::JobSpec& spec) const;
+  // Fills in layer_us and head_us. `spec` has one layer, at stage 1.
+  void measure_speed(const scheduler::JobSpec& spec, Completion& done) const;
   std::uint64_t memory_bytes() const;
   // The job's data, opened again only if the file has changed since.
   Result<std::shared_ptr<const Dataset>> open_data(const scheduler::JobSpec& spec);
@@ -90,9 +92,5 @@ class TorchRunner : public TaskRunner {
   std::string data_key_;  // what data_ was opened for
   std::shared_ptr<const Dataset> data_;
 };
-
-// Floating-point state of one stage, without activations: weights, their copy in the compute type, gradient,
-// average and two moments. Bytes.
-std::uint64_t stage_state_bytes(const scheduler::JobSpec& spec, std::int64_t stage);
 
 }  // namespace sidestep::daemon

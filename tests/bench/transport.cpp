@@ -126,8 +126,7 @@ MicrobatchHop hop_with(const std::shared_ptr<std::vector<std::byte>>& tensor) {
 
 double our_bus(const Traffic& traffic, const std::shared_ptr<std::vector<std::byte>>& tensor) {
   Node sender, receiver;
-  sender.bus->add_peer(receiver.keys.public_key, Channel::data,
-                       receiver.bus->bound_address(Channel::data));
+  sender.bus->add_peer(receiver.keys.public_key, Channel::data, receiver.bus->bound_address(Channel::data));
   receiver.bus->add_peer(sender.keys.public_key, Channel::data, sender.bus->bound_address(Channel::data));
 
   std::uint64_t sent = 0, acknowledged = 0;

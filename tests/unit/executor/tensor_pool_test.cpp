@@ -66,7 +66,8 @@ TEST_CASE("TensorPool: another thread may free a tensor") {
 
 TEST_CASE("TensorPool: more than there is throws, with the number of bytes") {
   TensorPool::install();
-  CHECK_THROWS_WITH(bytes(std::int64_t{1} << 60), Catch::Contains("you tried to allocate 1152921504606846976"));
+  CHECK_THROWS_WITH(bytes(std::int64_t{1} << 60),
+                    Catch::Contains("you tried to allocate 1152921504606846976"));
 }
 
 }  // namespace sidestep::daemon

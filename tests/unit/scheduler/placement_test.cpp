@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <set>
 
+#include "scheduler/memory.h"
 #include "tests/unit/scheduler/swarm.h"
 
 using namespace sidestep;
@@ -32,6 +33,7 @@ PlacementNode node(int number, std::int64_t layer_us = 100, bool has_data = true
           has_data,
           has_data ? "" : "no such file",
           gibibyte,
+          0,
           layer_us,
           layer_us};
 }
@@ -40,6 +42,8 @@ std::string refusal(const PlacementRequest& request) {
   const Result<Plan> plan = place(request);
   return plan.ok() ? "accepted" : plan.status().message();
 }
+
+std::uint64_t bytes_of(const JobSpec& job, std::int64_t stage) { return memory_need(job, stage, 1).total(); }
 
 std::size_t visits(const Plan& plan, int number, std::uint32_t stage) {
   return plan.visits(key(number), stage).size();
@@ -107,10 +111,12 @@ TEST_CASE("Placement: a refusal says what is missing, node by node") {
   small.memory_bytes = 3 << 20;
   JobSpec job = job_of(2, 8);
   job.model.hidden_size = job.model.intermediate_size = 256;
+  small.daemon_bytes = 1 << 20;
   CHECK(refusal({1, job, {node(1), small}}) ==
-        "the stages do not fit: stage 0 needs 13 MiB and data/text.txt, stage 1 needs 10 MiB; n1 (0100) has "
-        "1024 MiB "
-        "and the data, n2 (0200) has 3 MiB and the data");
+        "the stages do not fit: stage 0, on a node with data/text.txt, needs 13 MiB (weights 3, gradients 3, "
+        "optimizer 5, averaging 3, activations 3 x 1, work 1, messages 1); stage 1 needs 11 MiB (weights 2, "
+        "gradients 2, optimizer 4, averaging 2, activations 3 x 1, work 1, messages 1); n1 (0100), with the "
+        "data, has 1024 MiB, n2 (0200), with the data, has 3 MiB, of which its daemon takes 1 MiB");
 }
 
 TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same") {
@@ -119,7 +125,7 @@ TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same"
         *rc::gen::inRange<std::uint64_t>(1, 9),
         job_of(*rc::gen::inRange<std::int64_t>(1, 6), *rc::gen::inRange<std::int64_t>(1, 20)),
         {}};
-    const std::uint64_t small = stage_bytes(request.job, 1 % request.job.pipeline.stages);
+    const std::uint64_t small = bytes_of(request.job, 1 % request.job.pipeline.stages);
     const int count = *rc::gen::inRange(0, 12);
     for (int i = 1; i <= count; ++i) {
       request.nodes.push_back(node(i, *rc::gen::inRange<std::int64_t>(0, 1000), *rc::gen::arbitrary<bool>()));
@@ -130,11 +136,11 @@ TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same"
       // Brute force over who could be the origin: a refusal is right only if none leaves enough for the rest.
       for (std::size_t origin = 0; origin < request.nodes.size(); ++origin) {
         const PlacementNode& first = request.nodes[origin];
-        if (!first.has_data || first.memory_bytes < stage_bytes(request.job, 0)) continue;
+        if (!first.has_data || first.memory_bytes < bytes_of(request.job, 0)) continue;
         std::int64_t others = 0;
         for (std::size_t i = 0; i < request.nodes.size(); ++i)
           others += i != origin && request.job.pipeline.stages > 1 &&
-                    request.nodes[i].memory_bytes >= stage_bytes(request.job, 1);
+                    request.nodes[i].memory_bytes >= bytes_of(request.job, 1);
         RC_ASSERT(others < request.job.pipeline.stages - 1);
       }
       return;
@@ -150,9 +156,35 @@ TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same"
     for (const PlacementNode& one : request.nodes) {
       if (!plan.stages_of.contains(one.key)) continue;
       const std::uint32_t stage = plan.stages_of.at(one.key).front();
-      RC_ASSERT(one.memory_bytes >= stage_bytes(request.job, stage));
+      RC_ASSERT(one.memory_bytes >= bytes_of(request.job, stage));
       RC_ASSERT(stage > 0 || one.has_data);
       RC_ASSERT(!plan.visits(one.key, stage).empty());
     }
   });
+}
+
+TEST_CASE("Placement: a stage gets another replica only where both have room for averages on the way") {
+  PlacementRequest request{1, job_of(1, 8), {node(1), node(2)}};
+  const std::uint64_t alone = memory_need(request.job, 0, 1).total();
+  const std::uint64_t beside = memory_need(request.job, 0, 2).total();
+  REQUIRE(alone < beside);
+  CHECK(place(request).value().replicas(0).size() == 2);
+  for (const std::uint64_t room : {alone, beside - 1}) {
+    request.nodes[0].memory_bytes = room;
+    CHECK(place(request).value().replicas(0).size() == 1);
+  }
+  request.nodes[0].memory_bytes = beside;
+  CHECK(place(request).value().replicas(0).size() == 2);
+}
+
+TEST_CASE(
+    "Placement: memory can be checked before anybody was asked, and fewer nodes than stages say nothing") {
+  const JobSpec job = job_of(2, 8);
+  std::vector<PlacementNode> nodes{node(1)};
+  nodes[0].memory_bytes = 1;
+  CHECK(check_memory(job, nodes).ok());
+  nodes.push_back(node(2));
+  CHECK_THAT(check_memory(job, nodes).message(), Catch::StartsWith("the stages do not fit: stage 0"));
+  nodes[0].memory_bytes = bytes_of(job, 1);
+  CHECK(check_memory(job, nodes).ok());
 }

@@ -33,6 +33,21 @@ TEST_CASE("Job: goes from queued to done, and every node of it hears of the end"
   CHECK(s.sent<net::EndJob>(2).size() == 1);
 }
 
+TEST_CASE("Queue: a job that no placement of the live nodes could hold is refused at submit") {
+  Swarm s;
+  s.join(1);
+  nlohmann::json job = job_json(2);
+  job["model"]["hidden_size"] = 1 << 15;
+  const auto submit = [&] { return s.ask("submit", {{"spec", job}, {"source", "big.json"}}); };
+  // One node is less than two stages: others may come.
+  CHECK(submit().code == Code::ok);
+  s.join(2);
+  const net::Reply reply = submit();
+  CHECK(reply.code == Code::refused);
+  CHECK_THAT(reply.message, Catch::StartsWith("big.json: the stages do not fit: stage 0, on a node with "));
+  CHECK(s.ask("jobs").body.at("jobs").size() == 1);
+}
+
 TEST_CASE("Job: too few nodes end it at once, with the numbers") {
   Swarm s;
   s.join(1);
