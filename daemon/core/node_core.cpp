@@ -6,6 +6,7 @@
 #include "daemon/core/job_run.h"
 #include "daemon/core/log_shipper.h"
 #include "daemon/core/membership.h"
+#include "daemon/core/slice_server.h"
 #include "daemon/core/task_desk.h"
 #include "net/clock.h"
 
@@ -20,7 +21,8 @@ struct NodeCore::State {
         control(options.boot, options.control_courier),
         data(options.boot, options.data_courier),
         membership(options),
-        shipper(options.log_lines_max) {}
+        shipper(options.log_lines_max),
+        slices(slice_ports()) {}
 
   NodeOptions options;
   net::Courier control;
@@ -28,6 +30,7 @@ struct NodeCore::State {
   Membership membership;
   LogShipper shipper;
   TaskDesk desk;
+  SliceServer slices;
   std::unique_ptr<JobRun> run;
   std::string probing;               // job that a probe runs for
   std::set<std::string> ended_jobs;  // a late StartJob of these means nothing
@@ -72,6 +75,7 @@ struct NodeCore::State {
   void take(std::int64_t now_us, const net::PrepareJob& m);
   void take(std::int64_t now_us, const net::StartJob& m);
   void take(std::int64_t now_us, const net::EndJob& m);
+  void take(std::int64_t now_us, const net::TakeSnapshot& m);
   void take(std::int64_t now_us, const net::Guests& m);
 
   bool is_guest(const NodeKey& peer) const;
@@ -82,6 +86,7 @@ struct NodeCore::State {
   void start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec, scheduler::Plan plan);
   void drop_job();
   JobRun::Ports ports();
+  SliceServer::Ports slice_ports();
   bool is_repeat(const net::Envelope& envelope);
 };
 
@@ -110,6 +115,7 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
   const bool order = std::holds_alternative<net::PrepareJob>(envelope.message) ||
                      std::holds_alternative<net::StartJob>(envelope.message) ||
                      std::holds_alternative<net::EndJob>(envelope.message) ||
+                     std::holds_alternative<net::TakeSnapshot>(envelope.message) ||
                      std::holds_alternative<net::Guests>(envelope.message);
   if (order && (!membership.is_member() || envelope.boot != membership.scheduler_boot())) return;
   std::vector<net::Send> sends;
@@ -133,10 +139,12 @@ void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const ne
     data.on_ack(peer, *ack);
     return;
   }
+  if (const auto* request = std::get_if<net::SliceRequest>(&envelope.message))
+    return slices.on_request(peer, envelope.boot, *request);
   if (is_guest(peer)) {
     log(now_us, net::LogLevel::warning, std::nullopt,
         "dropped " + std::string(net::name_of(envelope.message)) + " from guest " + peer.short_name() +
-            ": not for guests");
+            ": a guest may ask for slices only");
     return;
   }
   const std::string* job = std::visit(
@@ -286,6 +294,25 @@ JobRun::Ports NodeCore::State::ports() {
   return ports;
 }
 
+SliceServer::Ports NodeCore::State::slice_ports() {
+  SliceServer::Ports ports;
+  ports.queue_task = [this](Task task, TaskDesk::Done done) {
+    desk.queue(std::move(task), std::move(done), *out);
+  };
+  ports.send = [this](const NodeKey& peer, net::BootId boot, net::Message message) {
+    std::vector<net::Send> sends;
+    data.send_once(peer, Channel::data, std::move(message), sends, boot);
+    send_all(std::move(sends));
+  };
+  return ports;
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::TakeSnapshot& m) {
+  if (run && run->job() == m.job && run->leads()) return run->ask_for_snapshot();
+  log(now_us, net::LogLevel::warning, std::nullopt,
+      "dropped TakeSnapshot of job " + m.job + ": this node does not lead it");
+}
+
 void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
   ended_jobs.insert(m.job);
   control.drop_if([&](const NodeKey&, const net::Message& message) {
@@ -301,6 +328,7 @@ void NodeCore::State::drop_job() {
   if (!run) return;
   data.drop_if([](const NodeKey&, const net::Message&) { return true; });
   desk.abandon();
+  slices.forget();
   probing.clear();
   const std::string job = run->job();
   run.reset();

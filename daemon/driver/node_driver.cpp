@@ -46,7 +46,8 @@ class NodeDriver {
       return status;
     }
     tasks_ = task_thread(
-        {static_cast<int>(config_.threads), config_.device, static_cast<std::uint64_t>(config_.memory_bytes)},
+        {static_cast<int>(config_.threads), config_.device, static_cast<std::uint64_t>(config_.memory_bytes),
+         config_.data_dir + "/snapshots", config_.snapshots_kept},
         [this](daemon::Completion completion) {
           loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
         });
