@@ -3,6 +3,7 @@
 #include "daemon/executor/executor.h"
 #include "daemon/executor/machine.h"
 #include "daemon/executor/torch_runner.h"
+#include "daemon/export_command.h"
 #include "daemon/solo_command.h"
 
 namespace {
@@ -20,6 +21,8 @@ class ExecutorThread : public driver::TaskThread {
               torch.device = options.device;
               torch.threads = options.threads;
               torch.memory_bytes = memory;
+              torch.snapshot_folder = options.snapshot_folder;
+              torch.snapshots_kept = options.snapshots_kept;
               return std::make_unique<daemon::TorchRunner>(torch);
             },
             std::move(on_completion)) {}
@@ -43,5 +46,6 @@ int main(int argc, char** argv) {
     return std::make_unique<ExecutorThread>(options, std::move(on_completion));
   };
   wiring.solo = run_solo_command;
+  wiring.export_job = run_export_command;
   return cli::run(argc, argv, wiring);
 }

@@ -18,10 +18,11 @@ concept Is = std::same_as<std::remove_const_t<M>, T>;
 
 // In the order of Message: the place is the kind that travels.
 inline constexpr std::array<std::string_view, std::variant_size_v<Message>> message_names{
-    "Hello",        "Welcome",          "Refusal",  "Heartbeat", "HeartbeatReply", "ViewUpdate",
-    "Goodbye",      "PrepareJob",       "Prepared", "StartJob",  "EndJob",         "JobFault",
-    "CommitReport", "LogBatch",         "Request",  "Reply",     "MicrobatchHop",  "AverageChunk",
-    "StageReport",  "MicrobatchClosed", "Commit",   "Ack"};
+    "Hello",         "Welcome",          "Refusal",  "Heartbeat", "HeartbeatReply", "ViewUpdate",
+    "Goodbye",       "PrepareJob",       "Prepared", "StartJob",  "EndJob",         "JobFault",
+    "CommitReport",  "LogBatch",         "Request",  "Reply",     "MicrobatchHop",  "AverageChunk",
+    "StageReport",   "MicrobatchClosed", "Commit",   "Ack",       "Guests",         "TakeSnapshot",
+    "SnapshotTaken", "SliceRequest",     "Slice"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -152,6 +153,17 @@ void fields(auto& v, Is<JobFault> auto& m) {
 void fields(auto& v, Is<CommitReport> auto& m) {
   v("scope", m.scope);
   v("record", m.record);
+  v("end", m.end);
+}
+
+void fields(auto& v, Is<TakeSnapshot> auto& m) { v("job", m.job); }
+
+void fields(auto& v, Is<SnapshotTaken> auto& m) {
+  v("scope", m.scope);
+  v("stage", m.stage);
+  v("elements", m.elements);
+  v("digest", m.digest);
+  v("problem", m.problem);
 }
 
 void fields(auto& v, Is<LogBatch> auto& m) {
@@ -163,6 +175,11 @@ void fields(auto& v, Is<Request> auto& m) {
   v("number", m.number);
   v("verb", m.verb);
   v("body", m.body);
+}
+
+void fields(auto& v, Is<Guests> auto& m) {
+  v("number", m.number);
+  v("keys", m.keys);
 }
 
 void fields(auto& v, Is<Reply> auto& m) {
@@ -220,6 +237,26 @@ void fields(auto& v, Is<Commit> auto& m) {
   v("next_view", m.next_view);
   v("skip_update", m.skip_update);
   v("last", m.last);
+  v("snapshot", m.snapshot);
+}
+
+void fields(auto& v, Is<SliceRequest> auto& m) {
+  v("job", m.job);
+  v("commit", m.commit);
+  v("stage", m.stage);
+  v.enumeration("part", m.part, SnapshotPart::second_moment);
+  v("begin", m.begin);
+  v("elements", m.elements);
+}
+
+void fields(auto& v, Is<Slice> auto& m) {
+  v("job", m.job);
+  v("commit", m.commit);
+  v("stage", m.stage);
+  v.enumeration("part", m.part, SnapshotPart::second_moment);
+  v("begin", m.begin);
+  v("problem", m.problem);
+  v("tensor", m.tensor);
 }
 
 void fields(auto& v, Is<Ack> auto& m) {

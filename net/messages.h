@@ -16,7 +16,7 @@
 namespace sidestep::net {
 
 // Raised whenever a message or its meaning changes; daemons of another version are refused by name.
-inline constexpr std::uint32_t wire_version = 1;
+inline constexpr std::uint32_t wire_version = 2;
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -74,8 +74,8 @@ struct LogLine {
 struct JobProgress {
   std::string job;
   std::uint64_t epoch = 0;
-  std::uint64_t step = 0;  // last commit applied here
-  std::string activity;    // for people: "step 12: waits for stage 2 of microbatch 5 from b3f1"
+  std::uint64_t step = 0;          // last commit applied here
+  std::string activity;            // for people: "step 12: waits for stage 2 of microbatch 5 from b3f1"
   std::uint64_t memory_bytes = 0;  // resident in the daemon after the last update; 0: not known
   bool operator==(const JobProgress&) const = default;
 };
@@ -181,6 +181,23 @@ struct EndJob {
   bool operator==(const EndJob&) const = default;
 };
 
+// scheduler -> lead origin, acked: the next Commit asks for a snapshot.
+struct TakeSnapshot {
+  std::string job;
+  bool operator==(const TakeSnapshot&) const = default;
+};
+
+// node -> scheduler, acked: this node holds its stage as it was after commit scope.step, or could not save
+// it.
+struct SnapshotTaken {
+  Scope scope;
+  std::uint32_t stage = 0;
+  std::uint64_t elements = 0;
+  std::string digest;   // "sha256:…" of the weights, float32
+  std::string problem;  // not empty: it was not saved, and why
+  bool operator==(const SnapshotTaken&) const = default;
+};
+
 // node -> scheduler, acked: the job cannot go on because of this node.
 struct JobFault {
   Scope scope;
@@ -192,6 +209,7 @@ struct JobFault {
 struct CommitReport {
   Scope scope;
   nlohmann::json record;  // scheduler::RecordStep
+  std::string end = {};   // not empty: no step follows, the job has failed, and why
   bool operator==(const CommitReport&) const = default;
 };
 
@@ -205,7 +223,7 @@ struct LogBatch {
 // operator -> scheduler, repeated by the client with the same number until the Reply.
 struct Request {
   std::uint64_t number = 0;
-  std::string verb;  // "submit", "jobs", "status", "cancel", "nodes", "logs", "record"
+  std::string verb;  // "submit", "jobs", "status", "cancel", "nodes", "logs", "record", "export"
   nlohmann::json body;
   bool operator==(const Request&) const = default;
 };
@@ -281,8 +299,46 @@ struct Commit {
   std::uint64_t next_epoch = 0;
   std::uint64_t next_view = 0;
   bool skip_update = false;
-  bool last = false;  // nothing follows this step
+  bool last = false;      // nothing follows this step
+  bool snapshot = false;  // save every stage as it is now, before anything else
   bool operator==(const Commit&) const = default;
+};
+
+// ---- bulk state: snapshots named by a commit, pulled in slices -----------------------------------
+
+// What of a stage; each is one flat float32 buffer in the order of the stage's parameters.
+enum class SnapshotPart : std::uint8_t { weights = 0, first_moment = 1, second_moment = 2 };
+
+// Node or guest -> node that holds the snapshot, unacked: the asker keeps a window of requests open and
+// repeats what is late.
+struct SliceRequest {
+  std::string job;
+  std::uint64_t commit = 0;
+  std::uint32_t stage = 0;
+  SnapshotPart part = SnapshotPart::weights;
+  std::uint64_t begin = 0;
+  std::uint64_t elements = 0;
+  bool operator==(const SliceRequest&) const = default;
+};
+
+// The answer, unacked. Tensor: [elements], float32.
+struct Slice {
+  std::string job;
+  std::uint64_t commit = 0;
+  std::uint32_t stage = 0;
+  SnapshotPart part = SnapshotPart::weights;
+  std::uint64_t begin = 0;
+  std::string problem;  // not empty: there is no such slice here, and why; the tensor has no elements
+  Tensor tensor;
+};
+
+// scheduler -> node, acked: whom the data socket admits besides the members of the view, for a while and
+// for reading only: operators that export or examine. The whole list each time it changes, and after each
+// Welcome; of two lists of one scheduler's run the higher number counts.
+struct Guests {
+  std::uint64_t number = 0;
+  std::vector<NodeKey> keys;
+  bool operator==(const Guests&) const = default;
 };
 
 // Receiver -> sender: these envelope ids of your run `boot` have arrived.
@@ -292,10 +348,10 @@ struct Ack {
   bool operator==(const Ack&) const = default;
 };
 
-using Message =
-    std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
-                 Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
-                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack>;
+using Message = std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye,
+                             PrepareJob, Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch,
+                             Request, Reply, MicrobatchHop, AverageChunk, StageReport, MicrobatchClosed,
+                             Commit, Ack, Guests, TakeSnapshot, SnapshotTaken, SliceRequest, Slice>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

@@ -1,4 +1,6 @@
 // CommitReport: the run record grows by one step, and the job's row follows.
+#include <algorithm>
+
 #include "scheduler/record.h"
 #include "scheduler/scheduler_state.h"
 
@@ -70,6 +72,8 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   }
   job.commit = step.step;
   if (step.loss) job.loss = *step.loss;
+  if (step.skipped_update) ++job.skipped_updates;
+  job.end_reason = report.end;
   if (step.validation_loss) job.validation_loss = step.validation_loss;
   follow_speed(job, step);
   save(job);
@@ -95,27 +99,43 @@ void SchedulerCore::State::end_if_stuck_at_start() {
 bool SchedulerCore::State::committed_all() const {
   if (!active) return false;
   const JobRow* job = find_row(active->id);
-  return job->commit && *job->commit >= static_cast<std::uint64_t>(active->spec.final_step());
+  return job->commit &&
+         (!job->end_reason.empty() || *job->commit >= static_cast<std::uint64_t>(active->spec.final_step()));
 }
 
 // The lead origin's report overtakes the last Commit on its way to the others; a job is done when every node
-// has applied it, so that what they hold then is the trained model.
+// has applied it and told of its snapshot, so that the trained model can be exported from then on.
 void SchedulerCore::State::end_if_finished() {
   if (!committed_all()) return;
+  const JobRow& job = row(active->id);
   if (!active->finish_deadline_us) active->finish_deadline_us = now_us + options.finish_limit_us;
   std::string missing;
   for (const auto& [key, stages] : active->plan.stages_of) {
     const Node& node = nodes.at(key);
-    const bool applied = node.progress && node.progress->job == active->id &&
-                         node.progress->step >= static_cast<std::uint64_t>(active->spec.final_step());
-    if (!applied) missing += (missing.empty() ? "" : ", ") + label(node.member);
+    const bool applied =
+        node.progress && node.progress->job == active->id && node.progress->step >= *job.commit;
+    const bool told = std::all_of(stages.begin(), stages.end(), [&, node_key = key](std::uint32_t stage) {
+      return has_copy(job, *job.commit, stage, node_key);
+    });
+    if (!applied || !told) missing += (missing.empty() ? "" : ", ") + label(node.member);
   }
   if (!missing.empty() && now_us < *active->finish_deadline_us) return;
   if (!missing.empty())
     log(net::LogLevel::warning, active->id,
         "did not say in " + std::to_string(options.finish_limit_us / 1000) +
-            " ms that it has applied the last commit: " + missing);
-  end_active(JobState::done, "");
+            " ms that it has applied and saved the last commit: " + missing);
+  end_committed();
+}
+
+void SchedulerCore::State::end_committed() {
+  const JobRow& job = row(active->id);
+  std::string reason = job.end_reason;
+  if (!job.snapshot || job.snapshot->commit != *job.commit) {
+    reason += (reason.empty() ? "" : "; ") + std::string("its last state is not saved whole: ") +
+              unsaved(job, active->plan.stage_count());
+    log(net::LogLevel::warning, job.id, reason);
+  }
+  end_active(job.end_reason.empty() ? JobState::done : JobState::failed, reason);
 }
 
 }  // namespace sidestep::scheduler

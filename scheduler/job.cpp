@@ -134,6 +134,12 @@ OptionTable job_table(JobSpec& job) {
       .one_of({"cosine", "constant"});
   table.add("optimizer.final_ratio", optimizer.final_ratio, "of learning_rate, at the last step of a cosine")
       .range(0, 1);
+  table
+      .add("optimizer.non_finite_max", optimizer.non_finite_max,
+           "steps in a row whose loss or gradient is not finite, and which make no update, before the job "
+           "ends "
+           "as failed with its last good state saved; 0: it never does")
+      .range(0, 1'000'000);
 
   table.add("validation.every", job.validation.every, "commits between two validations; 0: never")
       .range(0, 100'000'000);

@@ -73,8 +73,9 @@ struct OptimizerSpec {
   double weight_decay = 0;
   double clip_norm = 1.0;  // per stage; 0: no clipping
   std::int64_t warmup_steps = 0;
-  std::string schedule = "cosine";  // "cosine", "constant"
-  double final_ratio = 0.1;         // of learning_rate, at the last step of a cosine
+  std::string schedule = "cosine";   // "cosine", "constant"
+  double final_ratio = 0.1;          // of learning_rate, at the last step of a cosine
+  std::int64_t non_finite_max = 10;  // steps in a row without an update; then the job ends. 0: never
 };
 
 struct ValidationSpec {

@@ -255,7 +255,7 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   const auto held = active->plan.stages_of.find(member.key);
   if (held == active->plan.stages_of.end()) return;
   if (committed_all()) {  // nothing of the job is missing any more
-    end_active(JobState::done, "");
+    end_committed();
     return;
   }
   std::vector<std::uint32_t> lost, kept;

@@ -85,6 +85,7 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   if (request.verb == "submit") return reply(submit(body));
   if (request.verb == "cancel") return reply(cancel(body));
   if (request.verb == "status") return reply(status(body));
+  if (request.verb == "export") return reply(find_snapshot(peer, body));
   if (request.verb == "nodes") return reply(nlohmann::json{{"nodes", nodes_json()}});
   if (request.verb == "jobs") {
     nlohmann::json list = nlohmann::json::array();
@@ -93,7 +94,7 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   }
   if (request.verb != "logs" && request.verb != "record")
     return refuse(Status::invalid("unknown request \"" + request.verb +
-                                  "\"; known: submit, jobs, status, cancel, nodes, logs, record"));
+                                  "\"; known: submit, jobs, status, cancel, nodes, logs, record, export"));
 
   PendingQuery pending{peer, envelope.boot, request.number, request.verb, "", 0, 0};
   Result<StoreQuery> query = query_for(request, pending);
@@ -275,6 +276,8 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
           {"validation_loss", optional_json(job.validation_loss)},
           {"tokens_per_s", number_json(job.tokens_per_s)},
           {"eta_s", eta},
+          {"skipped_updates", job.skipped_updates},
+          {"snapshot", job.snapshot ? nlohmann::json(job.snapshot->commit) : nlohmann::json()},
           {"submitted_us", job.submitted_us},
           {"started_us", job.started_us},
           {"ended_us", job.ended_us},

@@ -11,8 +11,15 @@
 //                                                           and no line follows `next`
 //   record   {job, step?, after?, limit?}                  {header, steps: [RecordStep], next, ended}
 //
+//   export   {job, at_least?}                              {job, ready: false, at_least, waiting} ask again
+//                                                           with that at_least, or {job, ready: true, state,
+//                                                           commit, spec, stages: [{stage, elements,
+//                                                           sources: [{node, nickname, address, digest}]}]}
+//                                                           The asker is a guest of all nodes from then on.
+//
 //   Summary {id, name, state, reason, commit | null, steps, loss, validation_loss | null, tokens_per_s,
-//            eta_s | null, submitted_us, started_us, ended_us, epoch, stages: [[node key, …], …]}
+//            eta_s | null, skipped_updates, snapshot: newest saved commit | null, submitted_us, started_us,
+//            ended_us, epoch, stages: [[node key, …], …]}
 //   Node    {key, nickname, address, device, threads, memory_bytes, state: "alive" | "silent",
 //            silent_ms, job | null, stages: […], activity}
 //   Line    {id, time_us, level, node, nickname, job, stage | null, text}

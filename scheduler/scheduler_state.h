@@ -1,5 +1,6 @@
-// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, queue.cpp (a job's way
-// from queued to its end), commits.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, guests.cpp, queue.cpp
+// (a job's way from queued to its end), commits.cpp, snapshots.cpp, requests.cpp,
+// logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>
@@ -45,6 +46,7 @@ struct SchedulerCore::State {
     std::map<std::uint64_t, Report> early_reports;   // by step, not acknowledged yet
     std::optional<std::int64_t> start_deadline_us;   // set with the plan
     std::optional<std::int64_t> finish_deadline_us;  // set with the last commit
+    std::uint64_t snapshot_asked = 0;                // a snapshot of this commit or a later one was asked for
   };
 
   struct PendingQuery {
@@ -88,6 +90,13 @@ struct SchedulerCore::State {
   // "node b3f1 (n3, 10.0.0.4:7001)": how messages for people name a node.
   static std::string label(const net::Member& member);
 
+  // ---- guests.cpp
+  // Lets the key connect to all data sockets from now on, or longer if it may already.
+  void admit_guest(const net::NodeKey& key);
+  void expire_guests();
+  void publish_guests();
+  void post_guests(const Node& node);
+
   // ---- queue.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Prepared& prepared);
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::JobFault& fault);
@@ -115,7 +124,21 @@ struct SchedulerCore::State {
   void take_report(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
   bool committed_all() const;
   void end_if_finished();
+  // Everything of the active job is committed: ends it as done, or as failed for the reason it ended early.
+  void end_committed();
   void end_if_stuck_at_start();
+
+  // ---- snapshots.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::SnapshotTaken& taken);
+  // `export`: where the stages of a job's snapshot are, or what it waits for.
+  Result<nlohmann::json> find_snapshot(const net::NodeKey& peer, const nlohmann::json& body);
+  void ask_for_snapshot(std::uint64_t at_least);
+  Result<nlohmann::json> sources_of(const JobRow& job) const;
+  // The node has said, of this stage at this commit, that it is saved or why it is not.
+  static bool has_copy(const JobRow& job, std::uint64_t commit, std::uint32_t stage,
+                       const net::NodeKey& node);
+  // For people: the stages that the newest snapshot lacks, and why.
+  static std::string unsaved(const JobRow& job, std::uint32_t stages);
 
   // ---- logs.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::LogBatch& batch);
@@ -149,8 +172,10 @@ struct SchedulerCore::State {
   const std::uint64_t term;
   net::Courier courier;
   net::View view;
-  std::map<net::NodeKey, Node> nodes;    // the view's members
-  std::map<std::uint64_t, JobRow> jobs;  // by submission
+  std::map<net::NodeKey, Node> nodes;           // the view's members
+  std::map<net::NodeKey, std::int64_t> guests;  // until when
+  std::uint64_t guests_number = 0;              // of the list, within this run
+  std::map<std::uint64_t, JobRow> jobs;         // by submission
   std::optional<Active> active;
   // EndJob envelopes not acknowledged yet; the next job waits, so that no node holds two.
   std::map<std::uint64_t, net::NodeKey> ending;

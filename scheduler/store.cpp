@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
+#include <set>
 
 #include "scheduler/memory_store.h"
 #include "scheduler/requests.h"
@@ -61,6 +63,45 @@ net::View read_view(const nlohmann::json& json, JsonReader& reader) {
   return view;
 }
 
+bool Snapshot::whole(std::uint32_t stages) const {
+  std::set<std::uint32_t> saved;
+  for (const SnapshotCopy& copy : copies)
+    if (copy.problem.empty()) saved.insert(copy.stage);
+  return saved.size() == stages;
+}
+
+namespace {
+
+nlohmann::json snapshot_to_json(const std::optional<Snapshot>& snapshot) {
+  if (!snapshot) return nullptr;
+  nlohmann::json copies = nlohmann::json::array();
+  for (const SnapshotCopy& copy : snapshot->copies)
+    copies.push_back({{"stage", copy.stage},
+                      {"node", copy.node.hex()},
+                      {"elements", copy.elements},
+                      {"digest", copy.digest},
+                      {"problem", copy.problem}});
+  return {{"commit", snapshot->commit}, {"copies", std::move(copies)}};
+}
+
+std::optional<Snapshot> read_snapshot(const nlohmann::json& json, JsonReader& reader) {
+  if (json.is_null()) return std::nullopt;
+  Snapshot snapshot;
+  snapshot.commit = reader.natural(reader.member(json, "commit"));
+  for (const nlohmann::json& entry : reader.list(reader.member(json, "copies"))) {
+    SnapshotCopy& copy = snapshot.copies.emplace_back();
+    copy.stage = static_cast<std::uint32_t>(
+        reader.natural(reader.member(entry, "stage"), std::numeric_limits<std::uint32_t>::max()));
+    copy.node = reader.key(reader.text(reader.member(entry, "node")));
+    copy.elements = reader.natural(reader.member(entry, "elements"));
+    copy.digest = reader.text(reader.member(entry, "digest"));
+    copy.problem = reader.text(reader.member(entry, "problem"));
+  }
+  return snapshot;
+}
+
+}  // namespace
+
 nlohmann::json job_row_to_json(const JobRow& row) {
   return {{"id", row.id},
           {"submission", row.submission},
@@ -73,6 +114,10 @@ nlohmann::json job_row_to_json(const JobRow& row) {
           {"loss", number_json(row.loss)},
           {"validation_loss", row.validation_loss ? number_json(*row.validation_loss) : nlohmann::json()},
           {"tokens_per_s", number_json(row.tokens_per_s)},
+          {"skipped_updates", row.skipped_updates},
+          {"end_reason", row.end_reason},
+          {"snapshot", snapshot_to_json(row.snapshot)},
+          {"snapshot_coming", snapshot_to_json(row.snapshot_coming)},
           {"submitted_us", row.submitted_us},
           {"started_us", row.started_us},
           {"ended_us", row.ended_us}};
@@ -104,6 +149,13 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
   if (const nlohmann::json& loss = reader.member(json, "validation_loss"); !loss.is_null())
     row.validation_loss = reader.number(loss);
   row.tokens_per_s = reader.number(reader.member(json, "tokens_per_s"));
+  // Rows of versions before snapshots do not have these.
+  if (json.contains("snapshot")) {
+    row.skipped_updates = reader.natural(reader.member(json, "skipped_updates"));
+    row.end_reason = reader.text(reader.member(json, "end_reason"));
+    row.snapshot = read_snapshot(reader.member(json, "snapshot"), reader);
+    row.snapshot_coming = read_snapshot(reader.member(json, "snapshot_coming"), reader);
+  }
   row.submitted_us = time("submitted_us");
   row.started_us = time("started_us");
   row.ended_us = time("ended_us");

@@ -20,6 +20,26 @@ enum class JobState : std::uint8_t { queued, preparing, starting, running, done,
 std::string_view to_string(JobState state);
 bool ended(JobState state);
 
+// One node's copy of one stage in a snapshot, or why it has none.
+struct SnapshotCopy {
+  std::uint32_t stage = 0;
+  net::NodeKey node;
+  std::uint64_t elements = 0;
+  std::string digest;   // of the weights there; replicas of different classes may differ in the last bits
+  std::string problem;  // not empty: it was not saved
+  bool operator==(const SnapshotCopy&) const = default;
+};
+
+// A job's state after a commit, as its nodes keep it on their disks.
+struct Snapshot {
+  std::uint64_t commit = 0;
+  std::vector<SnapshotCopy> copies;
+  bool operator==(const Snapshot&) const = default;
+
+  // Some node has saved each of the stages 0..stages-1.
+  bool whole(std::uint32_t stages) const;
+};
+
 // A job as stored. Times are wall clock, 0: not yet.
 struct JobRow {
   std::string id;                // "quickstart-1"
@@ -33,6 +53,10 @@ struct JobRow {
   double loss = 0;
   std::optional<double> validation_loss;
   double tokens_per_s = 0;
+  std::uint64_t skipped_updates = 0;        // steps that made none: a number was not finite
+  std::string end_reason;                   // not empty: `commit` was the last, the job fails for this
+  std::optional<Snapshot> snapshot;         // the newest that is whole
+  std::optional<Snapshot> snapshot_coming;  // newer, not whole so far
   std::int64_t submitted_us = 0;
   std::int64_t started_us = 0;
   std::int64_t ended_us = 0;

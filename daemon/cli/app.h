@@ -20,10 +20,19 @@ struct SoloRequest {
   bool json = false;
 };
 
-// What the command line needs and may not name: LibTorch lies behind both.
+struct ExportRequest {
+  std::string config;  // the operator's config file
+  std::string job;
+  std::string out;                    // folder to write
+  std::string precision = "float32";  // "float32", "bfloat16": of the written weights
+  bool json = false;
+};
+
+// What the command line needs and may not name: LibTorch lies behind all.
 struct Wiring {
   driver::TaskThreadFactory task_thread;        // for `daemon`
   std::function<int(const SoloRequest&)> solo;  // returns an Exit
+  std::function<int(const ExportRequest&)> export_job;
 };
 
 // Parses and runs; returns the exit status. Called once, by main.

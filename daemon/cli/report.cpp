@@ -119,6 +119,8 @@ std::string progress_line(const nlohmann::json& summary) {
     line += "  validation " + decimal(validation);
   if (const auto speed = number_in(summary, "tokens_per_s"); speed && *speed > 0)
     line += "  " + amount(*speed) + " tokens/s";
+  if (const auto skipped = number_in(summary, "skipped_updates"); skipped && *skipped > 0)
+    line += format("  %.0f without update", *skipped);
   if (const auto eta = number_in(summary, "eta_s"); eta && !has_ended(summary))
     line += "  ETA " + duration(*eta);
   return line;
@@ -147,7 +149,8 @@ std::string outcome_line(const nlohmann::json& summary) {
   if (state == "done") {
     const double seconds =
         (number_in(summary, "ended_us").value_or(0) - number_in(summary, "started_us").value_or(0)) / 1e6;
-    return line + " after " + duration(seconds) + ": " + progress_line(summary);
+    line += " after " + duration(seconds) + ": " + progress_line(summary);
+    return reason.empty() ? line : line + "; warning: " + reason;
   }
   if (!reason.empty()) line += ": " + reason;
   if (reason.find("last commit") != std::string::npos) return line;

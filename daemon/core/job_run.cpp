@@ -151,20 +151,35 @@ void JobRun::begin_averages(std::int64_t now_us) {
 void JobRun::commit_if_ready(std::int64_t now_us) {
   if (!context_.leads() || !ledger_.ready()) return;
   const Ledger::Page page = ledger_.commit(now_us);
-  const bool last = context_.step == static_cast<std::uint64_t>(context_.spec.final_step());
+  const std::string end = end_of_job(page);
+  const bool last = !end.empty() || context_.step == static_cast<std::uint64_t>(context_.spec.final_step());
+  const bool snapshot = last || std::exchange(snapshot_asked_, false);
   if (page.skip_update)
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "step " + std::to_string(context_.step) + ": no update, " + page.skip_reason);
   log_progress(now_us, page.record, last);
-  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), scheduler::to_json(page.record)});
+  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), scheduler::to_json(page.record), end});
   for (const auto& [node, stages] : context_.plan.stages_of)
-    context_.post(
-        now_us, node,
-        net::Commit{context_.scope(), context_.plan.epoch, context_.view.number, page.skip_update, last});
+    context_.post(now_us, node,
+                  net::Commit{context_.scope(), context_.plan.epoch, context_.view.number, page.skip_update,
+                              last, snapshot});
+}
+
+std::string JobRun::end_of_job(const Ledger::Page& page) {
+  if (!context_.trains()) return {};
+  skipped_in_a_row_ = page.skip_update ? skipped_in_a_row_ + 1 : 0;
+  const auto most = static_cast<std::uint64_t>(context_.spec.optimizer.non_finite_max);
+  if (most == 0 || skipped_in_a_row_ < most) return {};
+  const std::uint64_t good = context_.step - skipped_in_a_row_;
+  return "steps " + std::to_string(good + 1) + " to " + std::to_string(context_.step) +
+         " made no update (optimizer.non_finite_max is " + std::to_string(most) + "); in the last one " +
+         page.skip_reason + "; `sidestep export " + context_.job + " --out DIR` gives the state of commit " +
+         std::to_string(context_.step) + ", which is that of step " + std::to_string(good);
 }
 
 void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net::Commit& commit) {
-  if (peer == context_.lead && phase_ == Phase::updating) return;  // a repeat: its update is under way
+  if (peer == context_.lead && (phase_ == Phase::updating || phase_ == Phase::saving))
+    return;  // a repeat: its update is under way
   if (peer != context_.lead || phase_ != Phase::running) {
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "dropped Commit of step " + std::to_string(commit.scope.step) + " from " +
@@ -177,16 +192,39 @@ void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net:
     const net::Scope* scope = scope_of(message);
     return scope && scope->step <= step && !std::holds_alternative<net::Commit>(message);
   });
-  if (!context_.trains()) return finish_step(now_us, commit.last);
+  const auto updated = [this, last = commit.last, snapshot = commit.snapshot](std::int64_t now) {
+    if (snapshot)
+      save_snapshots(now, 0, last);
+    else
+      finish_step(now, last);
+  };
+  if (!context_.trains()) return updated(now_us);
   phase_ = Phase::updating;
   Update update{step, {}};
   for (const auto& [stage, averager] : averagers_)
     if (!commit.skip_update && !averager.unvisited()) update.updated.push_back(stage);
-  ports_.queue_task(std::move(update), [this, last = commit.last](std::int64_t now, const Completion& done) {
+  ports_.queue_task(std::move(update), [this, updated](std::int64_t now, const Completion& done) {
     if (!done.fault.empty()) return fail(now, "update: " + done.fault);
     resident_bytes_ = done.resident_bytes;
-    finish_step(now, last);
+    updated(now);
   });
+}
+
+void JobRun::save_snapshots(std::int64_t now_us, std::size_t next, bool last) {
+  if (next == context_.my_stages.size()) return finish_step(now_us, last);
+  phase_ = Phase::saving;
+  const std::uint32_t stage = context_.my_stages[next];
+  ports_.queue_task(SaveSnapshot{context_.job, context_.step, stage},
+                    [this, next, last, stage](std::int64_t now, const Completion& done) {
+                      const std::string& problem = done.fault.empty() ? done.problem : done.fault;
+                      if (!problem.empty())
+                        ports_.log(now, net::LogLevel::error, stage,
+                                   "step " + std::to_string(context_.step) + ": stage " +
+                                       std::to_string(stage) + " was not saved: " + problem);
+                      ports_.post_scheduler(now, net::SnapshotTaken{context_.scope(), stage, done.elements,
+                                                                    done.digest, problem});
+                      save_snapshots(now, next + 1, last);
+                    });
 }
 
 void JobRun::finish_step(std::int64_t now_us, bool last) {
@@ -252,6 +290,9 @@ net::JobProgress JobRun::progress() const {
       break;
     case Phase::updating:
       what = "updates weights";
+      break;
+    case Phase::saving:
+      what = "saves a snapshot";
       break;
     case Phase::finished:
       what = "finished";

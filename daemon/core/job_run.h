@@ -37,6 +37,9 @@ class JobRun {
 
   const std::string& job() const { return context_.job; }
   std::uint64_t epoch() const { return context_.plan.epoch; }
+  bool leads() const { return context_.leads(); }
+  // Precondition: leads(). The next commit takes a snapshot.
+  void ask_for_snapshot() { snapshot_asked_ = true; }
   // Takes a data message of this job; false: not now, do not acknowledge it.
   bool on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
   // Does what has become possible: local messages, averages, commit, the next task. After every event.
@@ -47,14 +50,18 @@ class JobRun {
   void check_invariants() const;
 
  private:
-  enum class Phase { initialising, running, updating, finished, failed };
+  enum class Phase { initialising, running, updating, saving, finished, failed };
 
   void on_initialised(std::int64_t now_us, const Completion& completion);
   void dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
   void begin_averages(std::int64_t now_us);
   void commit_if_ready(std::int64_t now_us);
   void on_commit(std::int64_t now_us, const net::NodeKey& peer, const net::Commit& commit);
+  // Saves the stages from this one on, then goes on; `next` counts in my_stages.
+  void save_snapshots(std::int64_t now_us, std::size_t next, bool last);
   void finish_step(std::int64_t now_us, bool last);
+  // Why the job cannot go on after this step; empty: it can. Counts steps without an update.
+  std::string end_of_job(const Ledger::Page& page);
   void log_progress(std::int64_t now_us, const scheduler::RecordStep& record, bool last);
   void fail(std::int64_t now_us, const std::string& reason);
 
@@ -68,6 +75,10 @@ class JobRun {
   Ledger ledger_;                                             // used by the lead origin alone
   std::deque<net::Message> local_;                            // from this node to itself
   std::vector<std::pair<net::NodeKey, net::Message>> early_;  // of the step after this one
+
+  // Used by the lead origin alone.
+  bool snapshot_asked_ = false;
+  std::uint64_t skipped_in_a_row_ = 0;
 
   // For the progress line.
   std::int64_t progress_logged_us_ = 0;

@@ -6,6 +6,7 @@
 #include "daemon/core/job_run.h"
 #include "daemon/core/log_shipper.h"
 #include "daemon/core/membership.h"
+#include "daemon/core/slice_server.h"
 #include "daemon/core/task_desk.h"
 #include "net/clock.h"
 
@@ -20,7 +21,8 @@ struct NodeCore::State {
         control(options.boot, options.control_courier),
         data(options.boot, options.data_courier),
         membership(options),
-        shipper(options.log_lines_max) {}
+        shipper(options.log_lines_max),
+        slices(slice_ports()) {}
 
   NodeOptions options;
   net::Courier control;
@@ -28,12 +30,15 @@ struct NodeCore::State {
   Membership membership;
   LogShipper shipper;
   TaskDesk desk;
+  SliceServer slices;
   std::unique_ptr<JobRun> run;
   std::string probing;               // job that a probe runs for
   std::set<std::string> ended_jobs;  // a late StartJob of these means nothing
   // Envelopes of the scheduler's boot that were taken: repeats mean nothing.
   net::BootId scheduler_boot = 0;
   std::set<std::uint64_t> scheduler_ids;
+  net::Guests guests;  // as listed last by the run of the scheduler below
+  net::BootId guests_boot = 0;
   std::optional<std::int64_t> refused_us;  // first refusal since the last Welcome
   bool stopping = false;
 
@@ -70,13 +75,18 @@ struct NodeCore::State {
   void take(std::int64_t now_us, const net::PrepareJob& m);
   void take(std::int64_t now_us, const net::StartJob& m);
   void take(std::int64_t now_us, const net::EndJob& m);
+  void take(std::int64_t now_us, const net::TakeSnapshot& m);
+  void take(std::int64_t now_us, const net::Guests& m);
 
+  bool is_guest(const NodeKey& peer) const;
+  void set_peers() { out->push_back(SetPeers{membership.view().members, guests.keys}); }
   void on_control(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
   void on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
   void follow(std::int64_t now_us, const Membership::Outcome& outcome);
   void start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec, scheduler::Plan plan);
   void drop_job();
   JobRun::Ports ports();
+  SliceServer::Ports slice_ports();
   bool is_repeat(const net::Envelope& envelope);
 };
 
@@ -104,7 +114,9 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
   // node does not follow yet repeats them.
   const bool order = std::holds_alternative<net::PrepareJob>(envelope.message) ||
                      std::holds_alternative<net::StartJob>(envelope.message) ||
-                     std::holds_alternative<net::EndJob>(envelope.message);
+                     std::holds_alternative<net::EndJob>(envelope.message) ||
+                     std::holds_alternative<net::TakeSnapshot>(envelope.message) ||
+                     std::holds_alternative<net::Guests>(envelope.message);
   if (order && (!membership.is_member() || envelope.boot != membership.scheduler_boot())) return;
   std::vector<net::Send> sends;
   control.acknowledge(peer, Channel::control, envelope, sends);
@@ -125,6 +137,14 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
 void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope) {
   if (const auto* ack = std::get_if<net::Ack>(&envelope.message)) {
     data.on_ack(peer, *ack);
+    return;
+  }
+  if (const auto* request = std::get_if<net::SliceRequest>(&envelope.message))
+    return slices.on_request(peer, envelope.boot, *request);
+  if (is_guest(peer)) {
+    log(now_us, net::LogLevel::warning, std::nullopt,
+        "dropped " + std::string(net::name_of(envelope.message)) + " from guest " + peer.short_name() +
+            ": a guest may ask for slices only");
     return;
   }
   const std::string* job = std::visit(
@@ -152,7 +172,7 @@ void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const ne
 
 void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& outcome) {
   for (const auto& [level, text] : outcome.lines) log(now_us, level, std::nullopt, text);
-  if (outcome.view_changed) out->push_back(SetPeers{membership.view().members});
+  if (outcome.view_changed) set_peers();
   if (outcome.excluded) drop_job();
   if (outcome.joined) {
     std::vector<net::Send> sends;
@@ -185,6 +205,22 @@ void NodeCore::State::take(std::int64_t now_us, const net::Refusal& m) {
   log(now_us, net::LogLevel::error, std::nullopt, "the scheduler refuses this node: " + m.reason);
   stopping = true;
   out->push_back(Stop{1, "the scheduler refuses this node: " + m.reason});
+}
+
+// A list that was overtaken by a newer one of the same run of the scheduler means nothing.
+void NodeCore::State::take(std::int64_t, const net::Guests& m) {
+  const bool same_run = guests_boot == membership.scheduler_boot();
+  if (same_run && m.number < guests.number) return;
+  guests_boot = membership.scheduler_boot();
+  const bool changed = m.keys != guests.keys;
+  guests = m;
+  if (changed) set_peers();
+}
+
+bool NodeCore::State::is_guest(const NodeKey& peer) const {
+  const auto& members = membership.view().members;
+  return std::find(guests.keys.begin(), guests.keys.end(), peer) != guests.keys.end() &&
+         std::none_of(members.begin(), members.end(), [&](const auto& member) { return member.key == peer; });
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {
@@ -258,6 +294,25 @@ JobRun::Ports NodeCore::State::ports() {
   return ports;
 }
 
+SliceServer::Ports NodeCore::State::slice_ports() {
+  SliceServer::Ports ports;
+  ports.queue_task = [this](Task task, TaskDesk::Done done) {
+    desk.queue(std::move(task), std::move(done), *out);
+  };
+  ports.send = [this](const NodeKey& peer, net::BootId boot, net::Message message) {
+    std::vector<net::Send> sends;
+    data.send_once(peer, Channel::data, std::move(message), sends, boot);
+    send_all(std::move(sends));
+  };
+  return ports;
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::TakeSnapshot& m) {
+  if (run && run->job() == m.job && run->leads()) return run->ask_for_snapshot();
+  log(now_us, net::LogLevel::warning, std::nullopt,
+      "dropped TakeSnapshot of job " + m.job + ": this node does not lead it");
+}
+
 void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
   ended_jobs.insert(m.job);
   control.drop_if([&](const NodeKey&, const net::Message& message) {
@@ -273,6 +328,7 @@ void NodeCore::State::drop_job() {
   if (!run) return;
   data.drop_if([](const NodeKey&, const net::Message&) { return true; });
   desk.abandon();
+  slices.forget();
   probing.clear();
   const std::string job = run->job();
   run.reset();

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "net/messages.h"
 #include "net/tensor.h"
 #include "scheduler/job.h"
 
@@ -104,24 +105,41 @@ struct Update {
   std::vector<std::uint32_t> updated;
 };
 
+// Writes the stage's weights as they are now to this node's disk, named by the commit. What the disk does not
+// take is Completion::problem, not a fault: training goes on.
+struct SaveSnapshot {
+  std::string job;
+  std::uint64_t commit = 0;
+  std::uint32_t stage = 0;
+};
+
+// Reads a slice of a snapshot, of any job. What is not there is Completion::problem.
+struct ReadSlice {
+  net::SliceRequest request;
+};
+
 using Task = std::variant<InitJob, ProbeJob, DropJob, Forward, Head, Backward, Forget, ExposeGradient, Reduce,
-                          StoreAverage, MeasureAverage, Update>;
+                          StoreAverage, MeasureAverage, Update, SaveSnapshot, ReadSlice>;
 
 // What came of a task. Only the fields that the task's kind names are set.
 struct Completion {
   TaskId id = 0;
   std::string fault;             // not empty: the task failed, and why; the job cannot go on here
   net::Tensor tensor;            // Forward: output; Head, Backward: gradient by the input (empty after
-                                 // stage 0's Backward); ExposeGradient: accumulator; Reduce: average
+                                 // stage 0's Backward); ExposeGradient: accumulator; Reduce: average;
+                                 // ReadSlice: the slice
   double loss = 0;               // Head: mean over the microbatch's tokens, nats
   double norm = 0;               // MeasureAverage
   bool finite = true;            // MeasureAverage
   std::int64_t duration_us = 0;  // compute time of the task
+  std::string problem;           // ProbeJob, SaveSnapshot, ReadSlice: why not
+  // SaveSnapshot
+  std::uint64_t elements = 0;
+  std::string digest;
   // ProbeJob
   bool has_data = false;
   std::string data_problem;
   std::string data_digest;
-  std::string problem;
   std::int64_t layer_us = 0;
   std::int64_t head_us = 0;
   std::uint64_t memory_bytes = 0;  // that this process may use

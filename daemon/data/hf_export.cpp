@@ -76,23 +76,6 @@ bool belongs_to_export(const std::string& name) {
          std::find(companion_names.begin(), companion_names.end(), name) != companion_names.end();
 }
 
-// Only an export is replaced: a wrong path must not cost anybody a folder.
-Status check_place(const std::string& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (status.type() == fs::file_type::not_found) return {};
-  if (status.type() != fs::file_type::directory) return Status::refused(path + ": is there and is no folder");
-  fs::directory_iterator entries(path, error);
-  if (error) return Status::io(path + ": cannot be read: " + error.message());
-  for (const fs::directory_entry& entry : entries) {
-    const std::string name = entry.path().filename().string();
-    if (!belongs_to_export(name))
-      return Status::refused(path + ": holds \"" + name +
-                             "\", which is no part of an export and would be lost; name another folder");
-  }
-  return {};
-}
-
 Status copy_companions(const std::string& from, const std::string& to) {
   for (const char* name : companion_names) {
     std::error_code error;
@@ -119,13 +102,30 @@ const char* torch_name(ElementType type) {
 
 }  // namespace
 
+// Only an export is replaced: a wrong path must not cost anybody a folder.
+Status check_export_place(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) return {};
+  if (status.type() != fs::file_type::directory) return Status::refused(path + ": is there and is no folder");
+  fs::directory_iterator entries(path, error);
+  if (error) return Status::io(path + ": cannot be read: " + error.message());
+  for (const fs::directory_entry& entry : entries) {
+    const std::string name = entry.path().filename().string();
+    if (!belongs_to_export(name))
+      return Status::refused(path + ": holds \"" + name +
+                             "\", which is no part of an export and would be lost; name another folder");
+  }
+  return {};
+}
+
 Status write_hf_folder(const std::string& path, const scheduler::ModelSpec& model,
                        const std::vector<TensorInfo>& tensors, const TensorSource& source,
                        const HfExportOptions& options) {
   SIDESTEP_ASSERT(!tensors.empty());
   const char* dtype = torch_name(tensors.front().type);
   SIDESTEP_ASSERT(dtype != nullptr);
-  if (Status status = check_place(path); !status.ok()) return status;
+  if (Status status = check_export_place(path); !status.ok()) return status;
   auto created = AtomicFolder::create(path);
   if (!created.ok()) return created.status();
   const fs::path folder = created.value().partial();

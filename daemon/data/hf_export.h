@@ -18,6 +18,10 @@ struct HfExportOptions {
   std::string companions = {};
 };
 
+// Whether an export may be written there: nothing is there, or an export. Errors: refused, with what else is
+// in the folder; io.
+Status check_export_place(const std::string& path);
+
 // Writes `tensors`, all of one type, under `path`. The folder appears, or takes the place of an older export,
 // when it is whole; after a failure what was there is there still. Failures: a folder that holds anything but
 // an export is refused, with the name of what else is in it; the source's; the disk's.

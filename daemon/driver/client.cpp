@@ -26,6 +26,7 @@ struct Client::State {
   std::uint64_t number = 0;
   std::optional<net::Reply> reply;  // of request `number`
   std::string refusal;              // a Refusal that came instead
+  std::function<void(const net::NodeKey&, const net::Message&)> on_data;
 
   void on_message(const net::NodeKey& peer, const net::Envelope& envelope) {
     if (peer != options.scheduler) return;
@@ -52,8 +53,11 @@ Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
   state->bus = std::move(bus).value();
   State* raw = state.get();
   state->bus->set_handlers({
-      [raw](const net::NodeKey& peer, net::Channel, net::Envelope envelope) {
-        raw->on_message(peer, envelope);
+      [raw](const net::NodeKey& peer, net::Channel channel, net::Envelope envelope) {
+        if (channel == net::Channel::control)
+          raw->on_message(peer, envelope);
+        else if (raw->on_data)
+          raw->on_data(peer, envelope.message);
       },
       [](const net::NodeKey&, net::Channel) {},
       [](const std::string&) {},
@@ -96,6 +100,24 @@ Result<nlohmann::json> Client::ask(const std::string& verb, nlohmann::json body,
   if (state.reply->code != Code::ok) return Status(state.reply->code, state.reply->message);
   return std::move(state.reply->body);
 }
+
+void Client::connect_data(const net::NodeKey& node, const std::string& address) {
+  state_->bus->add_peer(node, net::Channel::data, address);
+}
+
+void Client::send_data(const net::NodeKey& node, net::Message message) {
+  state_->bus->send(node, net::Channel::data, {state_->boot, 0, std::move(message)});
+}
+
+void Client::set_data_handler(std::function<void(const net::NodeKey&, const net::Message&)> handler) {
+  state_->on_data = std::move(handler);
+}
+
+net::LinkReport Client::data_link(const net::NodeKey& node) const {
+  return state_->bus->link_report(node, net::Channel::data);
+}
+
+bool Client::interrupted() const { return state_->options.interrupted(); }
 
 void Client::idle(std::int64_t duration_us) {
   const std::int64_t end_us = net::monotonic_us() + duration_us;

@@ -9,7 +9,9 @@
 #include <string>
 
 #include "net/keys.h"
+#include "net/messages.h"
 #include "net/status.h"
+#include "net/zmq_bus.h"
 
 namespace sidestep::driver {
 
@@ -33,6 +35,14 @@ class Client {
   Result<nlohmann::json> ask(const std::string& verb, nlohmann::json body,
                              std::int64_t limit_us = 10'000'000);
 
+  // ---- nodes, reached at their data sockets once the scheduler has made us a guest there
+  void connect_data(const net::NodeKey& node, const std::string& address);
+  void send_data(const net::NodeKey& node, net::Message message);
+  // Called within ask() and idle() with what nodes send; none: it is dropped.
+  void set_data_handler(std::function<void(const net::NodeKey&, const net::Message&)> handler);
+  net::LinkReport data_link(const net::NodeKey& node) const;
+
+  bool interrupted() const;
   // Lets `duration_us` pass, or less when interrupted.
   void idle(std::int64_t duration_us);
 

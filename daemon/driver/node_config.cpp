@@ -29,6 +29,8 @@ scheduler::OptionTable node_config_table(NodeConfig& config) {
   table.add("memory_bytes", config.memory_bytes, "memory that the daemon may use, its own and a job's")
       .range(0, 1e15)
       .default_text("what the machine has");
+  table.add("snapshots_kept", config.snapshots_kept, "jobs whose last states stay in data_dir/snapshots")
+      .range(1, 1'000);
   table.add("message_bytes_max", config.message_bytes_max, "largest tensor taken from another daemon")
       .range(1 << 16, 1LL << 32);
   add_log_options(table, config.log);

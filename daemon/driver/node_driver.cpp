@@ -46,7 +46,8 @@ class NodeDriver {
       return status;
     }
     tasks_ = task_thread(
-        {static_cast<int>(config_.threads), config_.device, static_cast<std::uint64_t>(config_.memory_bytes)},
+        {static_cast<int>(config_.threads), config_.device, static_cast<std::uint64_t>(config_.memory_bytes),
+         config_.data_dir + "/snapshots", config_.snapshots_kept},
         [this](daemon::Completion completion) {
           loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
         });
@@ -119,6 +120,7 @@ class NodeDriver {
   }
   void act(daemon::SetPeers& peers) {
     std::map<net::NodeKey, net::Member> wanted;
+    for (const net::NodeKey& guest : peers.guests) wanted[guest] = {guest, 0, "", ""};  // it connects to us
     for (const net::Member& member : peers.members)
       if (member.key != key_.public_key) wanted[member.key] = member;
     for (const auto& [known, member] : peers_)

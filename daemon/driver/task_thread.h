@@ -25,6 +25,8 @@ struct TaskThreadOptions {
   int threads = 1;
   std::string device = "cpu";
   std::uint64_t memory_bytes = 0;  // 0: what the machine has
+  std::string snapshot_folder;
+  std::int64_t snapshots_kept = 4;  // jobs
 };
 
 using TaskThreadFactory = std::function<std::unique_ptr<TaskThread>(

@@ -42,6 +42,12 @@ struct Describe {
   std::string operator()(const MeasureAverage& task) const {
     return of_stage("measuring the average of", task.stage);
   }
+  std::string operator()(const SaveSnapshot& task) const {
+    return of_stage("saving", task.stage) + " at commit " + std::to_string(task.commit);
+  }
+  std::string operator()(const ReadSlice& task) const {
+    return of_stage("reading a slice of", task.request.stage);
+  }
   std::string operator()(const Update& task) const { return "update of step " + std::to_string(task.step); }
 };
 

@@ -36,7 +36,10 @@ Status no_job() { return Status::invalid("no job is set up here"); }
 
 }  // namespace
 
-TorchRunner::TorchRunner(TorchRunnerOptions options) : options_(std::move(options)) { TensorPool::install(); }
+TorchRunner::TorchRunner(TorchRunnerOptions options)
+    : options_(std::move(options)), snapshots_(options_.snapshot_folder, options_.snapshots_kept) {
+  TensorPool::install();
+}
 
 Completion TorchRunner::run(TaskId id, const Task& task) {
   const c10::InferenceMode no_autograd;
@@ -309,6 +312,29 @@ Status TorchRunner::perform(const Update& task, Completion& done) {
   }
   for (auto& [number, held] : job_->stages) held.stage.gradient().zero_();
   done.resident_bytes = resident_bytes();
+  return {};
+}
+
+Status TorchRunner::perform(const SaveSnapshot& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  const at::Tensor weights = held.value()->stage.weights().to(at::kCPU, at::kFloat);
+  const auto saved = snapshots_.save(task.job, task.commit, task.stage, to_wire(weights));
+  if (saved.ok()) {
+    done.elements = saved.value().elements;
+    done.digest = saved.value().digest;
+  } else {
+    done.problem = saved.status().message();
+  }
+  return {};
+}
+
+Status TorchRunner::perform(const ReadSlice& task, Completion& done) {
+  auto slice = snapshots_.read(task.request);
+  if (slice.ok())
+    done.tensor = std::move(slice).value();
+  else
+    done.problem = slice.status().message();
   return {};
 }
 

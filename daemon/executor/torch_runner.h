@@ -14,6 +14,7 @@
 #include "daemon/core/task_runner.h"
 #include "daemon/data/dataset.h"
 #include "daemon/data/sampler.h"
+#include "daemon/data/snapshot_store.h"
 #include "daemon/model/adamw.h"
 #include "daemon/model/stage.h"
 
@@ -21,8 +22,10 @@ namespace sidestep::daemon {
 
 struct TorchRunnerOptions {
   std::string device = "cpu";
-  int threads = 1;                 // of one task; a deterministic job uses one
-  std::uint64_t memory_bytes = 0;  // what this process may use; 0: what the machine has
+  int threads = 1;                  // of one task; a deterministic job uses one
+  std::uint64_t memory_bytes = 0;   // what this process may use; 0: what the machine has
+  std::string snapshot_folder;      // empty: snapshots are refused
+  std::int64_t snapshots_kept = 4;  // jobs whose snapshots stay on disk
 };
 
 // Owner: an Executor, solo or a test. It holds one job at a time, from InitJob to DropJob.
@@ -66,6 +69,8 @@ class TorchRunner : public TaskRunner {
   Status perform(const StoreAverage& task, Completion& done);
   Status perform(const MeasureAverage& task, Completion& done);
   Status perform(const Update& task, Completion& done);
+  Status perform(const SaveSnapshot& task, Completion& done);
+  Status perform(const ReadSlice& task, Completion& done);
 
   // Whether a job may run here, before anything of it is allocated.
   Status check_device() const;
@@ -86,6 +91,7 @@ class TorchRunner : public TaskRunner {
   Result<at::Tensor> average_slice(std::uint32_t stage, std::uint64_t begin, std::int64_t length);
 
   TorchRunnerOptions options_;
+  SnapshotStore snapshots_;
   std::thread::id thread_;  // that the number of threads was set for
   int threads_set_ = 0;
   std::unique_ptr<Job> job_;

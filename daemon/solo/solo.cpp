@@ -50,12 +50,21 @@ Status run_solo(const JobSpec& job, const TaskRunnerFactory& factory, const Step
   StepFollower follower(job, factory);
   if (Status status = follower.begin({{only_node, stages}}); !status.ok()) return status;
   if (Status status = on_step(script_of(job, 0)); !status.ok()) return status;
+  std::int64_t skipped = 0;  // in a row
   for (std::uint64_t number = 1; number <= static_cast<std::uint64_t>(job.final_step()); ++number) {
     const RecordStep script = script_of(job, number);
     const Result<RecordStep> done = follower.run(script);
     if (!done.ok()) return done.status();
     if (Status status = follower.commit(script, !done.value().skipped_update); !status.ok()) return status;
     if (Status status = on_step(done.value()); !status.ok()) return status;
+    if (done.value().routes.empty()) continue;
+    skipped = done.value().skipped_update ? skipped + 1 : 0;
+    if (const std::int64_t most = job.optimizer.non_finite_max; most > 0 && skipped >= most)
+      return Status::invalid(
+          "steps " + std::to_string(number + 1 - static_cast<std::uint64_t>(skipped)) + " to " +
+          std::to_string(number) +
+          " made no update, their loss or gradient is not finite (optimizer.non_finite_max is " +
+          std::to_string(most) + "); a lower optimizer.learning_rate may help");
   }
   return follower.end();
 }

@@ -18,7 +18,8 @@ using StepObserver = std::function<Status(const scheduler::RecordStep&)>;
 
 // The steps it tells of are complete: written after a header they are a record that replays to the same
 // losses. `duration_us` is compute time. A step whose loss or gradient is not finite makes no update.
-// Errors: the fault of the task that failed, with its step; the observer's Status.
+// Errors: the fault of the task that failed, with its step; the observer's Status; too many steps in a row
+// without an update.
 Status run_solo(const scheduler::JobSpec& job, const TaskRunnerFactory& factory, const StepObserver& on_step);
 
 }  // namespace sidestep::daemon

@@ -3,6 +3,7 @@
 usage: exports_test.py FOLDER   with what tests/python/write_exports.cpp wrote
 """
 
+import json
 import pathlib
 import sys
 
@@ -27,6 +28,20 @@ def check(folder, expected):
     return difference
 
 
+def check_loss(folder, text, status):
+    """The swarm's last validation loss, on the last part of the text, which it never trained on."""
+    model = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    held_out = torch.tensor(list(text[int(0.95 * len(text)):]))
+    rows = held_out[:len(held_out) // 32 * 32].reshape(-1, 32)
+    with torch.no_grad():
+        loss = model(input_ids=rows, labels=rows).loss.item()
+    reported = status["job"]["validation_loss"]
+    # Both are means over samples of the same text, not over the same windows.
+    assert abs(loss - reported) < 0.05 * reported, f"loss {loss}, the swarm reported {reported}"
+    assert reported < 3, "the job has learned nothing"  # a guess among 256 bytes has 5.5
+    return loss, reported
+
+
 def main(folder):
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
@@ -36,6 +51,9 @@ def main(folder):
     for case in cases:
         name = case.name.split(".")[0]
         print(f"{name}: logits differ by {check(folder / name, safetensors.torch.load_file(case)):.1e}")
+    loss, reported = check_loss(folder / "swarm_job", (folder / "text.txt").read_bytes(),
+                                json.loads((folder / "swarm_job.status.json").read_text()))
+    print(f"swarm_job: loss {loss:.4f} on held-out text, the swarm reported {reported:.4f}")
     print(f"{len(cases)} passed, 0 failed")
 
 

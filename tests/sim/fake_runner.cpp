@@ -5,6 +5,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
+
+#include "net/digest.h"
 
 namespace sidestep::sim {
 
@@ -239,7 +242,8 @@ void FakeRunner::perform(const MeasureAverage& task, Completion& done) {
   double squares = 0;
   for (const float value : stage->average) squares += static_cast<double>(value) * value;
   done.norm = std::sqrt(squares);
-  done.finite = step_ != options_.non_finite_step;
+  done.finite = options_.non_finite_step == 0 || step_ < options_.non_finite_step ||
+                step_ > std::max(options_.non_finite_step, options_.non_finite_last);
   if (!done.finite) done.norm = std::numeric_limits<double>::quiet_NaN();
 }
 
@@ -266,6 +270,44 @@ void FakeRunner::perform(const Update& task, Completion& done) {
     job.weights[step_][number] = stage.weights;
   }
   ++step_;
+}
+
+std::vector<float> snapshot_of(std::uint64_t weights, std::uint32_t stage) {
+  net::Random random(weights);
+  std::vector<float> values(gradient_elements(stage));
+  for (float& value : values) value = static_cast<float>(random.uniform());
+  return values;
+}
+
+void FakeRunner::perform(const SaveSnapshot& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  // The state is that of the commit: after its update, or unchanged where a step of validation alone made
+  // none.
+  const bool after_update = task.commit + 1 == step_;
+  const bool validation_alone =
+      task.commit == step_ && task.commit > static_cast<std::uint64_t>(spec_->steps);
+  if (!after_update && !validation_alone)
+    return violation(done, "SaveSnapshot of commit " + std::to_string(task.commit));
+  if (options_.disk_full) {
+    done.problem = "no space left on device";
+    return;
+  }
+  const std::vector<float> values = snapshot_of(stage->weights, task.stage);
+  trace_->disk[{task.job, task.commit, task.stage}] = values;
+  done.elements = values.size();
+  done.digest = net::sha256(std::as_bytes(std::span(values)));
+}
+
+void FakeRunner::perform(const ReadSlice& task, Completion& done) {
+  const net::SliceRequest& wanted = task.request;
+  const auto file = trace_->disk.find({wanted.job, wanted.commit, wanted.stage});
+  if (file == trace_->disk.end() || wanted.begin + wanted.elements > file->second.size()) {
+    done.problem = "no such slice";
+    return;
+  }
+  const auto begin = file->second.begin() + static_cast<std::ptrdiff_t>(wanted.begin);
+  done.tensor = floats({begin, begin + static_cast<std::ptrdiff_t>(wanted.elements)});
 }
 
 net::Tensor FakeRunner::activation(std::uint64_t hash) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "daemon/core/task_runner.h"
@@ -23,6 +24,8 @@ struct FakeOptions {
   bool limit_slots = true;  // a node has the job's slots; a replay holds what it likes
   bool has_data = true;
   std::uint64_t non_finite_step = 0;  // the averages of this step are not finite
+  std::uint64_t non_finite_last = 0;  // nor those of the steps after it, up to this one
+  bool disk_full = false;             // no snapshot is saved
 };
 
 // What one runner did in one job.
@@ -41,7 +44,12 @@ struct FakeTrace {
   std::vector<FakeJob> jobs;  // one for each InitJob
   std::vector<std::string> violations;
   std::int64_t live_tensors = 0;  // given out and not freed
+  std::map<std::tuple<std::string, std::uint64_t, std::uint32_t>, std::vector<float>>
+      disk;  // job, commit, stage
 };
+
+// What a snapshot of a stage with these weights holds.
+std::vector<float> snapshot_of(std::uint64_t weights, std::uint32_t stage);
 
 class FakeRunner : public daemon::TaskRunner {
  public:
@@ -77,6 +85,8 @@ class FakeRunner : public daemon::TaskRunner {
   void perform(const daemon::StoreAverage& task, daemon::Completion& done);
   void perform(const daemon::MeasureAverage& task, daemon::Completion& done);
   void perform(const daemon::Update& task, daemon::Completion& done);
+  void perform(const daemon::SaveSnapshot& task, daemon::Completion& done);
+  void perform(const daemon::ReadSlice& task, daemon::Completion& done);
 
   // Notes a violation and fails the task.
   void violation(daemon::Completion& done, const std::string& what);

@@ -157,6 +157,7 @@ void SimCluster::start_node(std::size_t index) {
   FakeOptions fake = options_.fake;
   fake.seed = random_.next();
   fake.speed = node.speed;
+  fake.disk_full = std::ranges::find(options_.full_disks, index) != options_.full_disks.end();
   fake.has_data = index + options_.nodes_without_data < nodes_.size();
   node.runner = options_.runner ? options_.runner() : std::make_unique<FakeRunner>(fake, node.fake);
 
@@ -259,6 +260,11 @@ void SimCluster::perform(std::size_t index, const daemon::SetPeers& peers) {
     if (member.key == node.key) continue;
     node.peers.push_back(member.key);
     node.bus->add_peer(member.key, Channel::data, member.data_address);
+  }
+  for (const NodeKey& guest : peers.guests) {
+    if (std::ranges::find(node.peers, guest) != node.peers.end()) continue;
+    node.peers.push_back(guest);
+    node.bus->add_peer(guest, Channel::data, "");
   }
   for (const NodeKey& old : before) {
     if (std::ranges::find(node.peers, old) == node.peers.end()) node.bus->remove_peer(old, Channel::data);

@@ -35,6 +35,7 @@ struct SimOptions {
   std::size_t nodes_without_data = 0;  // the last ones
   std::int64_t chunk_bytes = 12;       // of in-stage averaging
   std::int64_t slot_deadline_us = 500'000;
+  std::vector<std::size_t> full_disks;  // nodes that save no snapshot
   FakeOptions fake;
   bool trace = false;
   // Instead of the scheduler's own placement.
@@ -59,6 +60,13 @@ class SimCluster {
   // As the command line asks: repeated until answered. Nothing if no answer came in time.
   std::optional<net::Reply> ask(const std::string& verb, const nlohmann::json& body,
                                 std::int64_t bound_us = 30'000'000);
+  // `sidestep export`, up to the bytes: asks until there is a snapshot, then pulls every stage.
+  struct Export {
+    std::string problem;  // not empty: why there is none
+    std::uint64_t commit = 0;
+    std::vector<std::vector<float>> stages;
+  };
+  Export export_job(const std::string& job, std::int64_t bound_us = 60'000'000);
   // Both ways, between two nodes; or between a node and the scheduler.
   void cut(std::size_t a, std::size_t b);
   void heal(std::size_t a, std::size_t b);
@@ -126,6 +134,9 @@ class SimCluster {
   void tick_scheduler(net::BootId boot);
   void start_scheduler();
   void start_operator();
+  // One stage of an answer to "export"; why it could not be pulled.
+  std::string pull(const nlohmann::json& answer, const nlohmann::json& stage, std::vector<float>& values,
+                   std::int64_t end_us);
   void perform(std::size_t node, daemon::NodeOutbox out);
   void perform(std::size_t node, const net::Send& send);
   void perform(std::size_t node, const daemon::StartTask& start);
@@ -162,6 +173,7 @@ class SimCluster {
   std::unique_ptr<net::SimBus> operator_bus_;
   std::uint64_t next_request_ = 1;
   std::map<std::uint64_t, net::Reply> replies_;
+  std::function<void(const net::NodeKey& peer, const net::Slice&)> on_slice_;
 
   std::vector<Node> nodes_;
   std::vector<std::string> violations_;

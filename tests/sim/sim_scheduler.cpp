@@ -1,7 +1,11 @@
 // The scheduler's and the operator's side of SimCluster.
 #include <algorithm>
+#include <cstring>
+#include <span>
 
+#include "daemon/core/slice_puller.h"
 #include "net/clock.h"
+#include "net/digest.h"
 #include "tests/sim/sim_cluster.h"
 
 namespace sidestep::sim {
@@ -117,7 +121,9 @@ void SimCluster::start_operator() {
   operator_bus_ = network_.create_bus(operator_key_, operator_boot_);
   operator_bus_->add_peer(scheduler_key_, Channel::control, "scheduler:7000");
   operator_bus_->set_handlers({.on_message =
-                                   [this](const NodeKey&, Channel, const net::Envelope& envelope) {
+                                   [this](const NodeKey& peer, Channel, const net::Envelope& envelope) {
+                                     const auto* slice = std::get_if<net::Slice>(&envelope.message);
+                                     if (slice != nullptr && on_slice_) on_slice_(peer, *slice);
                                      if (const auto* reply = std::get_if<net::Reply>(&envelope.message)) {
                                        replies_.emplace(reply->number, *reply);
                                      }
@@ -145,6 +151,77 @@ std::string SimCluster::submit(const nlohmann::json& job, std::int64_t bound_us)
     return {};
   }
   return reply->body.at("job").get<std::string>();
+}
+
+std::string SimCluster::pull(const nlohmann::json& answer, const nlohmann::json& stage,
+                             std::vector<float>& values, std::int64_t end_us) {
+  daemon::PullRequest request;
+  request.job = answer.at("job").get<std::string>();
+  request.commit = answer.at("commit").get<std::uint64_t>();
+  request.stage = stage.at("stage").get<std::uint32_t>();
+  request.elements = stage.at("elements").get<std::uint64_t>();
+  for (const auto& source : stage.at("sources")) {
+    const NodeKey key = NodeKey::from_hex(source.at("node").get<std::string>()).value();
+    request.sources.push_back({key, source.at("nickname"), source.at("digest")});
+    operator_bus_->add_peer(key, Channel::data, source.at("address").get<std::string>());
+  }
+  values.resize(request.elements);
+  // Slices and a window so small that there are many of them.
+  daemon::SlicePuller puller(request, {.slice_elements = 2, .window = 2},
+                             [&](std::uint64_t begin, std::span<const std::byte> bytes) {
+                               std::memcpy(values.data() + begin, bytes.data(), bytes.size());
+                               return Status();
+                             });
+  const auto send = [&](const std::vector<daemon::SlicePuller::Outgoing>& outgoing) {
+    for (const auto& [to, slice] : outgoing)
+      operator_bus_->send(to, Channel::data, {operator_boot_, 0, slice});
+  };
+  on_slice_ = [&](const NodeKey& peer, const net::Slice& slice) {
+    std::vector<daemon::SlicePuller::Outgoing> out;
+    puller.on_slice(now_us(), peer, slice, out);
+    send(out);
+  };
+  std::string problem;
+  while (problem.empty()) {
+    if (puller.failed()) {
+      problem = puller.failure().message();
+    } else if (puller.complete()) {
+      if (net::sha256(std::as_bytes(std::span(values))) == puller.source().digest) break;
+      puller.reject("another digest");
+    } else if (now_us() >= end_us) {
+      problem = "stage " + std::to_string(request.stage) + " was not pulled in time";
+    } else {
+      std::vector<daemon::SlicePuller::Outgoing> out;
+      puller.on_tick(now_us(), out);
+      send(out);
+      run_until([&] { return puller.complete(); }, 100 * net::ms);
+    }
+  }
+  on_slice_ = {};
+  return problem;
+}
+
+SimCluster::Export SimCluster::export_job(const std::string& job, std::int64_t bound_us) {
+  const std::int64_t end_us = now_us() + bound_us;
+  nlohmann::json body = {{"job", job}};
+  Export result;
+  while (true) {
+    const std::optional<net::Reply> reply = ask("export", body, end_us - now_us());
+    if (!reply || reply->code != Code::ok) {
+      result.problem = reply ? reply->message : "no answer";
+      return result;
+    }
+    if (reply->body.at("ready").get<bool>()) {
+      result.commit = reply->body.at("commit").get<std::uint64_t>();
+      for (const auto& stage : reply->body.at("stages")) {
+        result.problem = pull(reply->body, stage, result.stages.emplace_back(), end_us);
+        if (!result.problem.empty()) return result;
+      }
+      return result;
+    }
+    body["at_least"] = reply->body.at("at_least");
+    run_for(100 * net::ms);
+  }
 }
 
 }  // namespace sidestep::sim

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "daemon/executor/torch_runner.h"
@@ -118,4 +119,65 @@ TEST_CASE("Torch swarm: its record replays to the same losses, and solo trains a
   const double tolerance = std::string(chosen.precision) == "float32" ? 1e-4 : 2e-2;
   for (std::size_t i = 0; i < solo.size(); ++i)
     CHECK(solo[i] == Approx(*steps[i + 1].loss).epsilon(tolerance));
+}
+
+TEST_CASE("Torch swarm: what is exported of a running job are solo's weights at that commit") {
+  const TextFile text;
+  char name[] = "/tmp/sidestep-snapshots-XXXXXX";
+  REQUIRE(mkdtemp(name) != nullptr);
+  const std::string folder = name;
+  int runners = 0;
+  SimOptions options;
+  options.link = {.delay_us_max = 5'000, .loss = 0.01, .repetition = 0.02, .overtaking = 0.05};
+  options.chunk_bytes = 4'096;
+  options.runner = [&] {
+    return std::make_unique<daemon::TorchRunner>(
+        daemon::TorchRunnerOptions{.snapshot_folder = folder + "/" + std::to_string(runners++)});
+  };
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  const std::string id = cluster.submit(tiny_job(text.path, {3, false, false, "float32"}));
+  REQUIRE(cluster.run_until_commit(id, 3));
+  const SimCluster::Export got = cluster.export_job(id);
+  INFO(cluster.last_lines());
+  REQUIRE(got.problem == "");
+  CHECK(got.commit > 3);
+  REQUIRE(got.commit <= 10);
+  CHECK(cluster.run_until_ended(id));
+
+  const auto job = std::move(scheduler::parse_job(cluster.job(id)->spec, id)).value();
+  daemon::TaskRunner* solo = nullptr;
+  std::vector<std::vector<float>> expected;
+  const auto factory = [&] {
+    auto runner = std::make_unique<daemon::TorchRunner>(
+        daemon::TorchRunnerOptions{.snapshot_folder = folder + "/solo"});
+    solo = runner.get();
+    return runner;
+  };
+  const Status status = daemon::run_solo(job, factory, [&](const RecordStep& step) {
+    if (step.step != got.commit) return Status();
+    for (std::uint32_t stage = 0; stage < 3; ++stage) {
+      const auto saved = solo->run(1, daemon::SaveSnapshot{"solo", step.step, stage});
+      REQUIRE(saved.problem + saved.fault == "");
+      const net::SliceRequest all{"solo", step.step, stage, net::SnapshotPart::weights, 0, saved.elements};
+      const auto read = solo->run(2, daemon::ReadSlice{all});
+      REQUIRE(read.problem + read.fault == "");
+      const auto* values = reinterpret_cast<const float*>(read.tensor.payload.data());
+      expected.emplace_back(values, values + saved.elements);
+    }
+    return Status::refused("enough");
+  });
+  CHECK(status.message() == "enough");
+  REQUIRE(expected.size() == got.stages.size());
+  for (std::size_t stage = 0; stage < expected.size(); ++stage) {
+    REQUIRE(expected[stage].size() == got.stages[stage].size());
+    double largest = 0;
+    for (std::size_t i = 0; i < expected[stage].size(); ++i)
+      largest = std::max(largest, std::abs(static_cast<double>(expected[stage][i]) - got.stages[stage][i]));
+    // Adam turns rounding of a small gradient into a part of a step of 0.01; the weights moved by many of
+    // them.
+    CHECK(largest < 2e-3);
+  }
+  std::filesystem::remove_all(folder);
 }

@@ -49,6 +49,8 @@ TEST_CASE("Command line: a value out of range is named with its bound") {
   check_usage({"record", "j", "--step", "-1"}, "--step: value -1 is too small, at least 0 allowed");
   check_usage({"logs", "--level", "warn"}, "--level: unknown value \"warn\"; did you mean \"warning\"?");
   check_usage({"logs", "--level", "x"}, "--level: unknown value \"x\"; one of debug, info, warning, error");
+  check_usage({"export", "j", "--out", "m", "--precision", "bfloat"},
+              "--precision: unknown value \"bfloat\"; did you mean \"bfloat16\"?");
 }
 
 TEST_CASE("Command line: what is missing is named") {
@@ -56,6 +58,7 @@ TEST_CASE("Command line: what is missing is named") {
   CHECK(run_line({"submit"}).error.find("job is required") != std::string::npos);
   CHECK(run_line({"solo"}).error.find("JOB.json or --replay RECORD") != std::string::npos);
   CHECK(run_line({"daemon"}).error.find("--config") != std::string::npos);
+  CHECK(run_line({"export", "job-1"}).error.find("--out") != std::string::npos);
 }
 
 TEST_CASE("Command line: no operator config says how to get one") {
@@ -83,6 +86,23 @@ TEST_CASE("Command line: solo gets its flags, and its status is the program's") 
   CHECK(seen.job == "job.json");
   CHECK(seen.replay == "a.record");
   CHECK(seen.threads == 2);
+  CHECK(seen.json);
+}
+
+TEST_CASE("Command line: export gets its flags, and its status is the program's") {
+  ExportRequest seen;
+  Wiring wiring;
+  wiring.export_job = [&](const ExportRequest& request) {
+    seen = request;
+    return 7;
+  };
+  CHECK(run_line({"export", "job-1", "--out", "m", "--precision", "bfloat16", "--config", "c.json", "--json"},
+                 wiring)
+            .status == 7);
+  CHECK(seen.job == "job-1");
+  CHECK(seen.out == "m");
+  CHECK(seen.precision == "bfloat16");
+  CHECK(seen.config == "c.json");
   CHECK(seen.json);
 }
 

@@ -30,6 +30,9 @@ TEST_CASE("Progress line: what is known, in order") {
   summary["tokens_per_s"] = 18312.0;
   summary["eta_s"] = 100;
   CHECK(progress_line(summary) == "step 120/400  loss 2.3144  validation 2.4010  18.3k tokens/s  ETA 1m40s");
+  summary["skipped_updates"] = 3;
+  CHECK(progress_line(summary) ==
+        "step 120/400  loss 2.3144  validation 2.4010  18.3k tokens/s  3 without update  ETA 1m40s");
 }
 
 TEST_CASE("Progress line: nothing committed, nulls, and the step after the last update") {
@@ -48,6 +51,14 @@ TEST_CASE("Outcome line: a failure has its reason and the last commit") {
   CHECK(outcome_line(
             {{"id", "a-1"}, {"state", "cancelled"}, {"reason", ""}, {"commit", nullptr}, {"steps", 40}}) ==
         "job a-1 cancelled (nothing was committed)");
+  CHECK(outcome_line({{"id", "a-1"},
+                      {"state", "done"},
+                      {"reason", "its last state is not saved whole: stage 1: disk full"},
+                      {"commit", 40},
+                      {"steps", 40},
+                      {"started_us", 0},
+                      {"ended_us", 5'000'000}}) ==
+        "job a-1 done after 5s: step 40/40; warning: its last state is not saved whole: stage 1: disk full");
 }
 
 TEST_CASE("Log line: time, level, node and stage, text") {

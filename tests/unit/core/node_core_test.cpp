@@ -138,6 +138,127 @@ TEST_CASE("NodeCore: control messages of others than the scheduler are dropped a
   CHECK(messages<net::Ack>(out).empty());
 }
 
+TEST_CASE(
+    "NodeCore: guests are let in as listed, an overtaken list or another scheduler's counts for nothing") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  const net::NodeKey guest = JobFixture::node(210);
+  const auto guests_set = [&] {
+    std::vector<net::NodeKey> last;
+    for (const auto& action : out)
+      if (const auto* peers = std::get_if<daemon::SetPeers>(&action)) last = peers->guests;
+    return last;
+  };
+  out.clear();
+  deliver(core, 0, net::Guests{1, {guest}}, out, 2);
+  CHECK(out.empty());  // no member yet: the scheduler repeats it
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  deliver(core, 1, net::Guests{3, {guest}}, out, 3);
+  CHECK(messages<net::Ack>(out).size() == 1);
+  CHECK(guests_set() == std::vector{guest});
+  out.clear();
+  deliver(core, 2, net::Guests{2, {}}, out, 4);
+  CHECK(messages<net::Ack>(out).size() == 1);
+  for (const auto& action : out) CHECK_FALSE(std::holds_alternative<daemon::SetPeers>(action));
+  // A new view keeps them.
+  deliver(core, 3, net::ViewUpdate{1, welcome(1, 7, 2).view}, out, 5);
+  CHECK(guests_set() == std::vector{guest});
+  out.clear();
+  core.on_message(4, guest, net::Channel::data, {9, 1, net::Commit{{"job-1", 1, 1, 1}, 1, 1, false, false}},
+                  out);
+  CHECK(logs(out, "dropped Commit from guest " + guest.short_name() + ": a guest may ask for slices only"));
+  CHECK(messages<net::Ack>(out).empty());
+  out.clear();
+  deliver(core, 5, net::Guests{4, {}}, out, 6);
+  REQUIRE_FALSE(out.empty());
+  CHECK(guests_set().empty());
+}
+
+TEST_CASE("NodeCore: a guest's request for a slice is answered to its run, and a repeat waits its turn") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  const net::NodeKey guest = JobFixture::node(210);
+  deliver(core, 0, net::Guests{1, {guest}}, out, 2);
+  out.clear();
+  const net::SliceRequest request{"old-1", 40, 2, net::SnapshotPart::weights, 8, 2};
+  core.on_message(1, guest, net::Channel::data, {9, 0, request}, out);
+  core.on_message(1, guest, net::Channel::data, {9, 0, request}, out);
+  REQUIRE(out.size() == 1);
+  const auto* start = std::get_if<daemon::StartTask>(&out[0]);
+  REQUIRE(start);
+  REQUIRE(std::get_if<daemon::ReadSlice>(&start->task));
+  CHECK(std::get<daemon::ReadSlice>(start->task).request == request);
+  daemon::Completion done;
+  done.id = start->id;
+  SECTION("a slice that is there") { done.tensor = JobFixture::floats({1, 2}); }
+  SECTION("one that is not") { done.problem = "not here"; }
+  out.clear();
+  core.on_completion(2, done, out);
+  REQUIRE(out.size() == 1);
+  const auto* send = std::get_if<net::Send>(&out[0]);
+  REQUIRE(send);
+  CHECK(send->peer == guest);
+  CHECK(send->channel == net::Channel::data);
+  CHECK(send->only_boot == net::BootId{9});
+  CHECK(send->envelope.id == 0);
+  const net::Slice& slice = std::get<net::Slice>(send->envelope.message);
+  CHECK(slice.begin == 8);
+  CHECK(slice.commit == 40);
+  CHECK(slice.problem == done.problem);
+  CHECK(slice.tensor.shape == std::vector<std::int64_t>{done.problem.empty() ? 2 : 0});
+  // Asked again, it is read again.
+  out.clear();
+  core.on_message(3, guest, net::Channel::data, {9, 0, request}, out);
+  CHECK(out.size() == 1);
+}
+
+TEST_CASE("NodeCore: too large a slice is refused, and too many requests at once are left to their repeats") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  const net::NodeKey peer = JobFixture::node(2);
+  net::SliceRequest request{"old-1", 40, 2, net::SnapshotPart::weights, 0, std::uint64_t{1} << 40};
+  core.on_message(1, peer, net::Channel::data, {9, 0, request}, out);
+  const auto refused = messages<net::Slice>(out);
+  REQUIRE(refused.size() == 1);
+  CHECK_THAT(refused[0].problem, Catch::Contains("too large"));
+  out.clear();
+  std::size_t answered = 0;
+  for (request.begin = 0, request.elements = 1; request.begin < 1'000; ++request.begin)
+    core.on_message(1, peer, net::Channel::data, {9, 0, request}, out);
+  while (!out.empty()) {
+    const auto* start = std::get_if<daemon::StartTask>(&out.front());
+    daemon::Completion done;
+    if (start) done.id = start->id;
+    const bool task = start != nullptr;
+    out.erase(out.begin());
+    if (!task) continue;
+    ++answered;
+    done.problem = "not here";
+    core.on_completion(2, done, out);
+  }
+  CHECK(answered == 64);
+}
+
+TEST_CASE("NodeCore: TakeSnapshot of a job that this node does not lead is dropped and named") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, net::TakeSnapshot{"job-1"}, out, 3);
+  CHECK(messages<net::Ack>(out).empty());  // no member yet
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  deliver(core, 0, net::TakeSnapshot{"job-1"}, out, 3);
+  CHECK(messages<net::Ack>(out).size() == 1);
+  CHECK(logs(out, "dropped TakeSnapshot of job job-1"));
+}
+
 TEST_CASE("NodeCore: a plan that cannot be read is a fault that names the problem") {
   NodeCore core(options());
   NodeOutbox out;

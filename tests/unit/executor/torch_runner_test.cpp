@@ -8,6 +8,7 @@
 
 #include "daemon/executor/machine.h"
 #include "daemon/executor/tensors.h"
+#include "net/digest.h"
 #include "tests/unit/model/small_job.h"
 #include "tests/unit/torch/catch.h"
 
@@ -298,6 +299,38 @@ TEST_CASE("Tensors that do not fit their bytes are refused, misaligned ones copi
 TEST_CASE("Machine has a device class and a memory limit") {
   CHECK_THAT(device_class(), Catch::StartsWith("cpu-"));
   CHECK(memory_limit_bytes() > 0);
+}
+
+TEST_CASE("Runner: a snapshot holds the weights after the update, and ended jobs' are read too") {
+  const TextJob job(2);
+  const std::string folder =
+      (std::filesystem::temp_directory_path() / ("sidestep-saved-" + std::to_string(::getpid()))).string();
+  TorchRunner runner({.snapshot_folder = folder});
+  must(runner, InitJob{job.spec, job.all_stages(), true});
+  train_step(runner, job, 1);
+  const Completion saved = must(runner, SaveSnapshot{"job-1", 1, 1});
+  CHECK(saved.problem == "");
+  CHECK(saved.elements == static_cast<std::uint64_t>(ParameterLayout::of_stage(job.spec, 1).elements));
+  const auto read = [&] {
+    return must(runner, ReadSlice{{"job-1", 1, 1, net::SnapshotPart::weights, 0, saved.elements}});
+  };
+  const Completion first = read();
+  CHECK(first.problem == "");
+  CHECK(net::sha256({first.tensor.payload.data(), first.tensor.payload.size()}) == saved.digest);
+  const at::Tensor before = from_wire(first.tensor, false).value().clone();
+  // Training goes on and changes nothing of it.
+  train_step(runner, job, 2);
+  CHECK(must(runner, SaveSnapshot{"job-1", 2, 1}).digest != saved.digest);
+  must(runner, DropJob{});
+  CHECK(at::equal(from_wire(read().tensor, false).value(), before));
+  CHECK_THAT(must(runner, ReadSlice{{"job-1", 3, 1, net::SnapshotPart::weights, 0, 1}}).problem,
+             Contains("is not here"));
+  // A stage that is not held is a bug of the caller's; a disk that refuses is not.
+  CHECK_THAT(fault(runner, SaveSnapshot{"job-1", 2, 1}), Contains("no job is set up here"));
+  std::filesystem::remove_all(folder);
+  TorchRunner without({});
+  must(without, InitJob{job.spec, job.all_stages(), true});
+  CHECK_THAT(must(without, SaveSnapshot{"job-1", 0, 1}).problem, Contains("no data folder"));
 }
 
 }  // namespace sidestep::daemon

@@ -108,6 +108,11 @@ inline bool same(const AverageChunk& a, const AverageChunk& b) {
          a.chunk == b.chunk && a.visits == b.visits && same(a.tensor, b.tensor);
 }
 
+inline bool same(const Slice& a, const Slice& b) {
+  return a.job == b.job && a.commit == b.commit && a.stage == b.stage && a.part == b.part &&
+         a.begin == b.begin && a.problem == b.problem && same(a.tensor, b.tensor);
+}
+
 template <std::equality_comparable T>
 bool same(const T& a, const T& b) {
   return a == b;

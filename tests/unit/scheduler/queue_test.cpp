@@ -303,31 +303,69 @@ TEST_CASE("Job: whose nodes never make their weights ends with what each of them
                                    Catch::Contains("n2, 10.0.0.2:7001): has not begun"));
 }
 
-TEST_CASE("Job: is done when every node has applied the last commit") {
+TEST_CASE("Job: is done when every node has applied and saved the last commit") {
   Swarm s;
   const std::string id = s.start_job({1, 2}, 2, 3);
   for (const std::uint64_t step : {1u, 2u, 3u}) s.commit(step);
   s.applied(1, 3);
+  s.saved(1, 3);
   CHECK(s.state(id) == "running");
-  SECTION("the other one applies it") {
+  SECTION("the other one applies and saves it") {
+    s.applied(2, 3);
+    CHECK(s.state(id) == "running");
+    s.saved(2, 3);
+    CHECK(s.state(id) == "done");
+    CHECK(s.job(id).reason.empty());
+  }
+  SECTION("the other one cannot save it") {
+    s.saved(2, 3, "no space left on device");
     s.applied(2, 3);
     CHECK(s.state(id) == "done");
+    CHECK_THAT(s.job(id).reason, Catch::Contains("its last state is not saved whole: stage 1: n2 (") &&
+                                     Catch::Contains("no space left on device"));
   }
   SECTION("the other one never says so") {
-    s.run_for_ms(60'100);
+    s.run_for_ms(600'100);
     CHECK(s.state(id) == "done");
+    CHECK_THAT(s.job(id).reason, Catch::Contains("stage 1: no node has said that it saved it"));
   }
-  SECTION("the other one is lost: nothing is missing for it") {
+  SECTION("the other one is lost: its updates are not missing, its state is") {
     s.close(2);
     s.run_for_ms(600);
     CHECK(s.state(id) == "done");
+    CHECK_THAT(s.job(id).reason, Catch::Contains("its last state is not saved whole"));
   }
   SECTION("the scheduler restarts in between") {
     s.restart();
     for (const int number : {1, 2}) s.hello(number, net::JobProgress{id, 1, 3, ""});
+    s.saved(2, 3);
     s.run_for_ms(200);
     CHECK(s.state(id) == "done");
+    CHECK(s.job(id).snapshot->commit == 3);
   }
+}
+
+TEST_CASE(
+    "Job: ends early as failed once its last state is saved, with the reason that the lead origin gave") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2}, 2, 30);
+  const Plan plan = parse_plan(s.job(id).plan).value();
+  s.commit(1);
+  RecordStep step = record_step(2, plan);
+  step.skipped_update = true;
+  s.say(1, net::CommitReport{{id, 1, plan.epoch, 2}, to_json(step), "steps 2 to 2 made no update"});
+  CHECK(s.state(id) == "running");
+  CHECK(s.ask("status").body.at("job").at("skipped_updates") == 1);
+  SECTION("the scheduler restarts in between") {
+    s.restart();
+    for (const int number : {1, 2}) s.hello(number, net::JobProgress{id, 1, 2, ""});
+  }
+  SECTION("nothing happens in between") {}
+  for (const int number : {1, 2}) s.saved(number, 2);
+  for (const int number : {1, 2}) s.applied(number, 2);
+  CHECK(s.state(id) == "failed");
+  CHECK(s.job(id).reason == "steps 2 to 2 made no update");
+  CHECK(s.job(id).snapshot->commit == 2);
 }
 
 TEST_CASE("Commit: an early report is not acknowledged before its turn") {

@@ -42,7 +42,7 @@ TEST_CASE("Request: an unknown verb names the known ones") {
   const net::Reply reply = s.ask("frobnicate");
   CHECK(reply.code == Code::invalid);
   CHECK(reply.message ==
-        "unknown request \"frobnicate\"; known: submit, jobs, status, cancel, nodes, logs, record");
+        "unknown request \"frobnicate\"; known: submit, jobs, status, cancel, nodes, logs, record, export");
 }
 
 TEST_CASE("Submit: a bad job is refused with every problem and the file's name") {

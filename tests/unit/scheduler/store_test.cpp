@@ -113,6 +113,10 @@ TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   changed.reason = "node b3f1: gone \xff";
   changed.commit = 41;
   changed.validation_loss = 2.5;
+  changed.skipped_updates = 3;
+  changed.end_reason = "steps 39 to 41 made no update";
+  changed.snapshot = Snapshot{40, {{0, net::NodeKey{}, 18446744073709551615u, "sha256:ab", ""}}};
+  changed.snapshot_coming = Snapshot{41, {{1, net::NodeKey{}, 0, "", "disk full"}}};
   c.apply(PutJob{changed});
   c.apply(PutView{view});
   c.reopen();
@@ -123,6 +127,11 @@ TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   CHECK(saved.jobs[0].state == JobState::failed);
   CHECK(saved.jobs[0].commit == 41u);
   CHECK(saved.jobs[0].validation_loss == 2.5);
+  CHECK(saved.jobs[0].skipped_updates == 3);
+  CHECK(saved.jobs[0].end_reason == changed.end_reason);
+  CHECK(saved.jobs[0].snapshot == changed.snapshot);
+  CHECK(saved.jobs[0].snapshot_coming == changed.snapshot_coming);
+  CHECK_FALSE(saved.jobs[1].snapshot.has_value());
   CHECK(std::isnan(saved.jobs[0].loss));
   CHECK(saved.jobs[0].spec == changed.spec);
   CHECK(saved.jobs[0].view == changed.view);

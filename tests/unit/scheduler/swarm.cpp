@@ -191,7 +191,19 @@ void Swarm::finish() {
   const Plan plan = parse_plan(job(id).plan).value();
   const auto last = static_cast<std::uint64_t>(parse_job(job(id).spec, id).value().final_step());
   for (std::uint64_t step = job(id).commit.value_or(0) + 1; step <= last; ++step) commit(step);
+  for (const auto& [node, stages] : plan.stages_of) saved(node.bytes[0], last);
   for (const auto& [node, stages] : plan.stages_of) applied(node.bytes[0], last);
+}
+
+void Swarm::saved(int number, std::uint64_t step, const std::string& problem) {
+  const std::string id = ask("status").body.at("job").at("id");
+  const Plan plan = parse_plan(job(id).plan).value();
+  for (const std::uint32_t stage : plan.stages_of.at(key(number)))
+    say(number, net::SnapshotTaken{{id, 1, plan.epoch, step},
+                                   stage,
+                                   problem.empty() ? 100u : 0u,
+                                   problem.empty() ? "sha256:" + std::to_string(number) : "",
+                                   problem});
 }
 
 std::string Swarm::start_job(std::vector<int> numbers, int stages, int steps) {

@@ -50,7 +50,9 @@ class Swarm {
   void commit(std::uint64_t step);
   // The daemon says by a heartbeat that it has applied this commit.
   void applied(int number, std::uint64_t step);
-  // Reports every step that is left, and all daemons of the job apply them.
+  // The daemon says that it has saved its stages at this commit, or why it has not.
+  void saved(int number, std::uint64_t step, const std::string& problem = "");
+  // Reports every step that is left, and all daemons of the job apply them and save the last one.
   void finish();
   // Job `id` up to its first commit on daemons that joined.
   std::string start_job(std::vector<int> numbers, int stages = 2, int steps = 100);

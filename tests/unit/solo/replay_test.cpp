@@ -234,3 +234,27 @@ TEST_CASE("Record file: malformed ones are refused with the line") {
   }
   CHECK(RecordFile::open("/nonexistent/record").status().code() == Code::io);
 }
+
+TEST_CASE(
+    "Solo: ends after as many steps in a row without an update as the job allows, and its record replays") {
+  JobShape shape;
+  shape.steps = 20;
+  FakeOptions options = solo_options(true);
+  options.non_finite_step = 4;
+  options.non_finite_last = 20;
+  scheduler::JobSpec job = job_spec(shape);
+  job.optimizer.non_finite_max = 3;
+  auto trace = std::make_shared<FakeTrace>();
+  std::vector<RecordStep> steps;
+  const Status status = run_solo(job, fake_factory(options, trace), [&](const RecordStep& step) {
+    steps.push_back(step);
+    return Status();
+  });
+  CHECK_FALSE(status.ok());
+  CHECK_THAT(status.message(), Catch::Contains("steps 4 to 6 made no update"));
+  REQUIRE(steps.size() == 7);
+  CHECK(steps.back().skipped_update);
+  const auto replayed = replay_of(shape, steps, options);
+  REQUIRE(replayed.ok());
+  CHECK(replayed.value().identical);
+}

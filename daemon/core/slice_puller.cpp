@@ -1,0 +1,92 @@
+#include "daemon/core/slice_puller.h"
+
+#include <algorithm>
+
+#include "net/assert.h"
+
+namespace sidestep::daemon {
+
+SlicePuller::SlicePuller(PullRequest request, PullOptions options, Write write)
+    : request_(std::move(request)), options_(options), write_(std::move(write)) {
+  SIDESTEP_ASSERT(options_.slice_elements > 0 && options_.window > 0);
+}
+
+std::uint64_t SlicePuller::length_at(std::uint64_t begin) const {
+  return std::min(options_.slice_elements, request_.elements - begin);
+}
+
+void SlicePuller::ask(std::int64_t now_us, std::uint64_t begin, std::vector<Outgoing>& out) {
+  wanted_[begin] = {now_us, false};
+  out.push_back({source().node,
+                 {request_.job, request_.commit, request_.stage, request_.part, begin, length_at(begin)}});
+}
+
+void SlicePuller::fill_window(std::int64_t now_us, std::vector<Outgoing>& out) {
+  while (!failed() && wanted_.size() < options_.window && next_ < request_.elements) {
+    ask(now_us, next_, out);
+    next_ += length_at(next_);
+  }
+}
+
+void SlicePuller::on_tick(std::int64_t now_us, std::vector<Outgoing>& out) {
+  if (failed() || complete()) return;
+  if (heard_us_ < 0) heard_us_ = now_us;
+  if (now_us - heard_us_ >= options_.patience_us) {
+    reject("sent nothing for " + std::to_string(options_.patience_us / 1'000'000) + " s");
+    if (failed()) return;
+    heard_us_ = now_us;
+  }
+  // On a slow line slices are on their way for long: only silence, or a later one that came, means a loss.
+  const bool silent = now_us - heard_us_ >= options_.repeat_us;
+  std::vector<std::uint64_t> late;
+  for (const auto& [begin, slice] : wanted_)
+    if ((silent || slice.overtaken) && now_us - slice.sent_us >= options_.repeat_us) late.push_back(begin);
+  for (const std::uint64_t begin : late) ask(now_us, begin, out);
+  fill_window(now_us, out);
+}
+
+void SlicePuller::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice,
+                           std::vector<Outgoing>& out) {
+  if (failed() || peer != source().node || slice.job != request_.job || slice.commit != request_.commit ||
+      slice.stage != request_.stage || slice.part != request_.part)
+    return;
+  const auto found = wanted_.find(slice.begin);
+  if (found == wanted_.end()) return;  // a repeat
+  heard_us_ = now_us;
+  const std::uint64_t length = length_at(slice.begin);
+  if (!slice.problem.empty()) {
+    reject(slice.problem);
+  } else if (slice.tensor.dtype != net::DType::float32 ||
+             slice.tensor.shape != std::vector<std::int64_t>{static_cast<std::int64_t>(length)}) {
+    reject("sent a slice of another size or type than it was asked for");
+  } else {
+    const std::int64_t sent_us = found->second.sent_us;
+    wanted_.erase(found);
+    for (auto& [begin, other] : wanted_)
+      if (other.sent_us < sent_us || (other.sent_us == sent_us && begin < slice.begin))
+        other.overtaken = true;
+    received_ += length;
+    failure_ = write_(slice.begin, {slice.tensor.payload.data(), slice.tensor.payload.size()});
+  }
+  fill_window(now_us, out);
+}
+
+void SlicePuller::reject(const std::string& why) {
+  SIDESTEP_ASSERT(!failed());
+  reasons_ += (reasons_.empty() ? "" : "; ") + source().name + ": " + why;
+  ++source_;
+  wanted_.clear();
+  next_ = received_ = 0;
+  heard_us_ = -1;
+}
+
+Status SlicePuller::failure() const {
+  SIDESTEP_ASSERT(failed());
+  const std::string what = "stage " + std::to_string(request_.stage) + " at commit " +
+                           std::to_string(request_.commit) + " of job " + request_.job;
+  if (!failure_.ok()) return failure_.with_context(what);
+  return Status::io(what +
+                    " cannot be had: " + (reasons_.empty() ? "no node that is here holds it" : reasons_));
+}
+
+}  // namespace sidestep::daemon

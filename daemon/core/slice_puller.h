@@ -1,0 +1,91 @@
+// The receiving half of the bulk transfer: pulls one part of one stage of a snapshot, slice by slice, from
+// one source at a time, and goes on to the next source when one fails. Pure: messages and time come in,
+// requests go out. Used by whoever wants a snapshot: an operator's export, a node that joins.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "net/messages.h"
+#include "net/status.h"
+
+namespace sidestep::daemon {
+
+struct SliceSource {
+  net::NodeKey node;
+  std::string name;    // for messages
+  std::string digest;  // of the whole part there
+};
+
+struct PullRequest {
+  std::string job;
+  std::uint64_t commit = 0;
+  std::uint32_t stage = 0;
+  net::SnapshotPart part = net::SnapshotPart::weights;
+  std::uint64_t elements = 0;
+  std::vector<SliceSource> sources;  // in the order in which they are tried
+};
+
+struct PullOptions {
+  std::uint64_t slice_elements = 1 << 18;  // 1 MiB
+  std::size_t window = 8;                  // slices asked for and not there yet
+  std::int64_t repeat_us = 2'000'000;      // a request is repeated when it is this late
+  std::int64_t patience_us = 30'000'000;   // a source that gives nothing for so long is left
+};
+
+class SlicePuller {
+ public:
+  struct Outgoing {
+    net::NodeKey to;
+    net::SliceRequest request;
+  };
+  // Takes the bytes of elements [begin, …); each element comes once from a source, in any order, and again
+  // from the start when the source changes. An error ends the pull.
+  using Write = std::function<Status(std::uint64_t begin, std::span<const std::byte> bytes)>;
+
+  SlicePuller(PullRequest request, PullOptions options, Write write);
+
+  // At least every 100 ms; the first one begins.
+  void on_tick(std::int64_t now_us, std::vector<Outgoing>& out);
+  void on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice,
+                std::vector<Outgoing>& out);
+
+  // Everything is written; whoever holds the bytes compares them with source().digest.
+  bool complete() const { return !failed() && received_ == request_.elements; }
+  // Precondition: not failed().
+  const SliceSource& source() const { return request_.sources[source_]; }
+  // The source's bytes are wrong: the next one is asked for all of them.
+  void reject(const std::string& why);
+
+  bool failed() const { return !failure_.ok() || source_ >= request_.sources.size(); }
+  // Why: each source with its reason. Precondition: failed().
+  Status failure() const;
+  std::uint64_t received() const { return received_; }
+
+ private:
+  struct Wanted {
+    std::int64_t sent_us = 0;
+    bool overtaken = false;  // a slice that was asked for later is here
+  };
+
+  void fill_window(std::int64_t now_us, std::vector<Outgoing>& out);
+  void ask(std::int64_t now_us, std::uint64_t begin, std::vector<Outgoing>& out);
+  std::uint64_t length_at(std::uint64_t begin) const;
+
+  PullRequest request_;
+  PullOptions options_;
+  Write write_;
+  std::size_t source_ = 0;
+  std::map<std::uint64_t, Wanted> wanted_;  // by first element
+  std::uint64_t next_ = 0;                  // first element not asked for yet
+  std::uint64_t received_ = 0;
+  std::int64_t heard_us_ = -1;  // from this source, last; -1: it has not been asked
+  std::string reasons_;         // of the sources before
+  Status failure_;              // of the writer
+};
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,17 @@
+// Pulling a stage of a snapshot into a file, by an operator's connection.
+#pragma once
+
+#include <string>
+
+#include "daemon/core/slice_puller.h"
+#include "daemon/driver/client.h"
+#include "net/status.h"
+
+namespace sidestep::driver {
+
+// Writes the part's bytes, and nothing else, to `path`, from the first source whose bytes have the digest
+// that it promised. Precondition: the sources were connected (Client::connect_data). Memory: the window.
+// Errors: every source with what was wrong with it, its link included; the disk's; interrupted.
+Status pull_stage(Client& client, const daemon::PullRequest& request, const std::string& path);
+
+}  // namespace sidestep::driver

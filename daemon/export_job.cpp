@@ -1,0 +1,200 @@
+#include "daemon/export_job.h"
+
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include "daemon/data/hf_export.h"
+#include "daemon/driver/snapshot_pull.h"
+#include "daemon/model/parameters.h"
+#include "daemon/model/stage_files.h"
+#include "daemon/model/weights.h"
+#include "net/clock.h"
+#include "net/digest.h"
+#include "scheduler/job.h"
+
+namespace sidestep {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t poll_us = 300 * net::ms;
+constexpr std::int64_t snapshot_limit_us = 1'800 * net::second;
+
+// A folder beside the export, with the stages on their way into it. Removed with all that is in it.
+class WorkFolder {
+ public:
+  static Result<WorkFolder> beside(const std::string& out) {
+    std::error_code error;
+    fs::path place = fs::absolute(out, error);
+    if (place.filename().empty()) place = place.parent_path();
+    fs::create_directories(place.parent_path(), error);
+    if (error) return Status::io(place.parent_path().string() + ": cannot be made: " + error.message());
+    std::string name = (place.parent_path() / ("." + place.filename().string() + ".stages-XXXXXX")).string();
+    if (::mkdtemp(name.data()) == nullptr)
+      return Status::io(name + ": cannot be made: " + std::strerror(errno));
+    return WorkFolder(name);
+  }
+  WorkFolder(WorkFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  WorkFolder& operator=(WorkFolder&&) = delete;
+  ~WorkFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+
+  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  explicit WorkFolder(fs::path path) : path_(std::move(path)) {}
+  fs::path path_;
+};
+
+// Asks until the snapshot is there; its answer.
+Result<nlohmann::json> wait_for_snapshot(driver::Client& client, const std::string& job,
+                                         const std::function<void(const std::string&)>& tell) {
+  nlohmann::json body = {{"job", job}};
+  const std::int64_t end_us = net::monotonic_us() + snapshot_limit_us;
+  std::string told;
+  while (true) {
+    auto reply = client.ask("export", body);
+    if (!reply.ok() || reply.value().at("ready").get<bool>()) return reply;
+    const auto waiting = reply.value().at("waiting").get<std::string>();
+    if (waiting != told) tell("waits for " + waiting);
+    told = waiting;
+    if (net::monotonic_us() >= end_us)
+      return Status::refused("job " + job + ": no snapshot in " +
+                             std::to_string(snapshot_limit_us / net::second) + " s, still waits for " +
+                             waiting);
+    body["at_least"] = reply.value().at("at_least");
+    client.idle(poll_us);
+    if (client.interrupted()) return Status::refused("interrupted");
+  }
+}
+
+Result<daemon::PullRequest> pull_request(driver::Client& client, const nlohmann::json& answer,
+                                         const nlohmann::json& stage) {
+  daemon::PullRequest request;
+  request.job = answer.at("job").get<std::string>();
+  request.commit = answer.at("commit").get<std::uint64_t>();
+  request.stage = stage.at("stage").get<std::uint32_t>();
+  request.elements = stage.at("elements").get<std::uint64_t>();
+  for (const auto& source : stage.at("sources")) {
+    const auto key = net::NodeKey::from_hex(source.at("node").get<std::string>());
+    if (!key.ok()) return key.status();
+    const auto address = source.at("address").get<std::string>();
+    request.sources.push_back({key.value(),
+                               "node " + key.value().short_name() + " (" +
+                                   source.at("nickname").get<std::string>() + ", " + address + ")",
+                               source.at("digest").get<std::string>()});
+    client.connect_data(key.value(), address);
+  }
+  return request;
+}
+
+Status pull_stages(driver::Client& client, const nlohmann::json& answer, const scheduler::JobSpec& spec,
+                   const std::vector<std::string>& files,
+                   const std::function<void(const std::string&)>& tell) {
+  const auto& stages = answer.at("stages");
+  if (stages.size() != files.size())
+    return Status::internal("the scheduler names " + std::to_string(stages.size()) + " stages, the job has " +
+                            std::to_string(files.size()));
+  for (std::size_t stage = 0; stage < files.size(); ++stage) {
+    const auto request = pull_request(client, answer, stages[stage]);
+    if (!request.ok()) return request.status();
+    const auto elements = static_cast<std::uint64_t>(
+        daemon::ParameterLayout::of_stage(spec, static_cast<std::int64_t>(stage)).elements);
+    if (request.value().stage != stage || request.value().elements != elements)
+      return Status::invalid("stage " + std::to_string(stage) + " was saved with " +
+                             std::to_string(request.value().elements) + " parameters, the job's has " +
+                             std::to_string(elements));
+    tell("stage " + std::to_string(stage) + " from " + request.value().sources.front().name + ", " +
+         std::to_string(elements) + " parameters");
+    if (Status status = driver::pull_stage(client, request.value(), files[stage]); !status.ok())
+      return status;
+  }
+  return {};
+}
+
+// Puts the job's tokenizer into `folder`, under the name that transformers looks for. Gives a note where it
+// cannot.
+Result<std::string> bring_tokenizer(const scheduler::DataSpec& data, const std::string& folder) {
+  if (data.format == "tokens")
+    return std::string("the job was trained on tokens; put their tokenizer beside it");
+  if (data.tokenizer != "sentencepiece") return std::string();
+  const std::string missing = "tokenizer.model is not in it: ";
+  // The digest that all nodes have agreed on: the last of the job's.
+  const std::string wanted =
+      !data.tokenizer_digest.empty() ? data.tokenizer_digest : data.digest.substr(data.digest.rfind(' ') + 1);
+  const auto digest = net::sha256_file(data.tokenizer_path);
+  if (!digest.ok())
+    return missing + data.tokenizer_path + " cannot be read here; copy it from a node with the data";
+  if (digest.value() != wanted)
+    return missing + data.tokenizer_path + " is another file here than the job's: it has " + digest.value() +
+           ", the job's has " + wanted;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error || !fs::copy_file(data.tokenizer_path, fs::path(folder) / "tokenizer.model", error))
+    return Status::io(data.tokenizer_path + ": cannot be copied: " + error.message());
+  return std::string();
+}
+
+std::uint64_t folder_bytes(const std::string& folder) {
+  std::uint64_t bytes = 0;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error))
+    bytes += entry.file_size(error);
+  return bytes;
+}
+
+}  // namespace
+
+Result<ExportReport> export_job(driver::Client& client, const ExportTarget& target,
+                                const std::function<void(const std::string&)>& tell) {
+  const std::int64_t begin_us = net::monotonic_us();
+  // Before anything is asked of anybody.
+  if (Status status = daemon::check_export_place(target.out); !status.ok()) return status;
+  const auto answer = wait_for_snapshot(client, target.job, tell);
+  if (!answer.ok()) return answer.status();
+  const auto parsed = scheduler::parse_job(answer.value().at("spec"), target.job);
+  if (!parsed.ok()) return parsed.status();
+  const scheduler::JobSpec& spec = parsed.value();
+
+  auto work = WorkFolder::beside(target.out);
+  if (!work.ok()) return work.status();
+  std::vector<std::string> files;
+  for (std::int64_t stage = 0; stage < spec.pipeline.stages; ++stage)
+    files.push_back(work.value() / ("stage-" + std::to_string(stage)));
+  if (Status status = pull_stages(client, answer.value(), spec, files, tell); !status.ok()) return status;
+
+  ExportReport report;
+  daemon::HfExportOptions options;
+  const std::string companions = work.value() / "companions";
+  auto note = bring_tokenizer(spec.data, companions);
+  if (!note.ok()) return note.status();
+  report.tokenizer_note = std::move(note).value();
+  if (fs::exists(companions)) options.companions = companions;
+
+  const auto type = target.precision == "bfloat16" ? daemon::ElementType::bf16 : daemon::ElementType::f32;
+  const auto tensors = daemon::model_tensors(spec.model, type);
+  const auto source = daemon::stage_file_source(spec, files);
+  if (!source.ok()) return source.status();
+  if (Status status = daemon::write_hf_folder(target.out, spec.model, tensors, source.value(), options);
+      !status.ok())
+    return status;
+
+  report.job = answer.value().at("job").get<std::string>();
+  report.state = answer.value().at("state").get<std::string>();
+  report.commit = answer.value().at("commit").get<std::uint64_t>();
+  report.steps = spec.steps;
+  report.step = std::min(static_cast<std::int64_t>(report.commit), spec.steps);
+  for (const daemon::TensorInfo& tensor : tensors) report.parameters += tensor.elements();
+  report.bytes = folder_bytes(target.out);
+  report.seconds = static_cast<double>(net::monotonic_us() - begin_us) / 1e6;
+  return report;
+}
+
+}  // namespace sidestep

@@ -1,0 +1,177 @@
+// Where the stages of a job's snapshot are, and who may come and read them.
+#include "tests/unit/scheduler/swarm.h"
+
+using namespace sidestep;
+using namespace sidestep::scheduler;
+using namespace sidestep::scheduler::testing;
+
+namespace {
+
+std::size_t guests_of(Swarm& s, int number) {
+  const auto lists = s.sent<net::Guests>(number);
+  REQUIRE_FALSE(lists.empty());
+  return lists.back().keys.size();
+}
+
+}  // namespace
+
+TEST_CASE("Export: a running job is asked for a snapshot once, and its stages are named when all are saved") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2, 3}, 2);  // node 3 is a replica
+  s.commit(1);
+  const net::Reply first = s.ask("export", {{"job", id}});
+  REQUIRE(first.code == Code::ok);
+  CHECK(first.body.at("ready") == false);
+  CHECK(first.body.at("at_least") == 2);
+  CHECK(first.body.at("waiting") == "the commit after step 1");
+  const nlohmann::json again{{"job", id}, {"at_least", 2}};
+  CHECK(s.ask("export", again).body.at("ready") == false);
+  CHECK(s.sent<net::TakeSnapshot>(1).size() == 1);
+  s.commit(2);
+  s.saved(1, 2);
+  CHECK(s.ask("export", again).body.at("waiting") == "nodes to save the state of commit 2");
+  s.saved(2, 2);
+  const nlohmann::json ready = s.ask("export", again).body;
+  CHECK(ready.at("ready") == true);
+  CHECK(ready.at("commit") == 2);
+  CHECK(ready.at("state") == "running");
+  CHECK(ready.at("spec") == s.job(id).spec);
+  REQUIRE(ready.at("stages").size() == 2);
+  std::size_t copies = 0;
+  for (const auto& stage : ready.at("stages")) {
+    CHECK(stage.at("elements") == 100);
+    copies += stage.at("sources").size();
+    CHECK(stage.at("sources")[0].at("address").get<std::string>().starts_with("10.0.0."));
+  }
+  CHECK(copies == 2);
+  // A replica that was slower is one more source.
+  s.saved(3, 2);
+  copies = 0;
+  const nlohmann::json more = s.ask("export", again).body;
+  for (const auto& stage : more.at("stages")) copies += stage.at("sources").size();
+  CHECK(copies == 3);
+  // The next export wants a newer one.
+  CHECK(s.ask("export", {{"job", id}}).body.at("at_least") == 3);
+  CHECK(s.sent<net::TakeSnapshot>(1).size() == 1);
+}
+
+TEST_CASE("Export: an ended job's last snapshot outlives the scheduler and its daemons") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2}, 2, 3);
+  s.finish();
+  REQUIRE(s.state(id) == "done");
+  s.restart();
+  for (const int number : {1, 2}) s.hello(number);
+  CHECK(s.ask("export", {{"job", id}}).body.at("commit") == 3);
+  s.close(2);
+  s.run_for_ms(600);
+  const net::Reply away = s.ask("export", {{"job", id}});
+  CHECK(away.code == Code::not_found);
+  CHECK_THAT(away.message, Catch::Contains("commit 3: stage 1 was saved by n2 (0200") &&
+                               Catch::Contains("nobody of them is here"));
+  s.reboot(2);
+  s.hello(2);
+  CHECK(s.ask("export", {{"job", id}}).code == Code::ok);
+}
+
+TEST_CASE("Export: what cannot be exported is named") {
+  Swarm s;
+  CHECK(s.ask("export", {{"job", "x"}}).code == Code::not_found);
+  CHECK_THAT(s.ask("export").message, Catch::Contains("job"));
+  s.join(1);
+  s.join(2);
+  const std::string id = s.submit();
+  CHECK_THAT(s.ask("export", {{"job", id}}).message, Catch::Contains("has no weights yet, it is preparing"));
+  for (const int number : {1, 2}) s.prepared(number);
+  s.commit(0);
+  s.ask("cancel", {{"job", id}});
+  const net::Reply reply = s.ask("export", {{"job", id}});
+  CHECK(reply.code == Code::not_found);
+  CHECK_THAT(reply.message, Catch::Contains("has ended without a saved state (cancelled)"));
+}
+
+TEST_CASE("Export: a stage that no node could save is named with their reasons") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.ask("export", {{"job", id}});
+  s.commit(1);
+  s.saved(1, 1);
+  s.saved(2, 1, "disk full");
+  const net::Reply reply = s.ask("export", {{"job", id}, {"at_least", 1}});
+  CHECK(reply.code == Code::io);
+  CHECK_THAT(reply.message, Catch::Contains("stage 1: n2 (0200") && Catch::Contains("disk full"));
+  // Not for ever: a later one may be saved.
+  s.ask("export", {{"job", id}, {"at_least", 2}});
+  s.commit(2);
+  for (const int number : {1, 2}) s.saved(number, 2);
+  CHECK(s.ask("export", {{"job", id}, {"at_least", 2}}).body.at("ready") == true);
+}
+
+TEST_CASE("Export: a restarted scheduler asks again for the snapshot that it waits for") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.ask("export", {{"job", id}});
+  s.restart();
+  for (const int number : {1, 2}) s.hello(number, net::JobProgress{id, 1, 0, ""});
+  s.ask("export", {{"job", id}, {"at_least", 1}});
+  CHECK(s.sent<net::TakeSnapshot>(1).size() == 1);
+}
+
+TEST_CASE("SnapshotTaken: repeats, older ones and stages of others count for nothing") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  const auto taken = [&](std::uint64_t step, std::uint32_t stage) {
+    return net::SnapshotTaken{{id, 1, 1, step}, stage, 7, "sha256:x", ""};
+  };
+  s.commit(1);
+  s.commit(2);
+  const net::Envelope once = s.envelope(1, taken(2, 0));
+  s.deliver(key(1), once);
+  s.deliver(key(1), once);
+  CHECK(s.acked(1).size() >= 2);
+  REQUIRE(s.job(id).snapshot_coming);
+  CHECK(s.job(id).snapshot_coming->copies.size() == 1);
+  s.say(1, taken(2, 1));  // node 2 holds it
+  s.say(1, taken(1, 0));
+  net::SnapshotTaken of_another_plan = taken(2, 0);
+  of_another_plan.scope.epoch = 9;
+  s.say(1, of_another_plan);
+  net::SnapshotTaken of_no_job = taken(2, 0);
+  of_no_job.scope.job = "x";
+  s.say(1, of_no_job);
+  CHECK(s.job(id).snapshot_coming->copies.size() == 1);
+  CHECK(s.job(id).snapshot_coming->commit == 2);
+  CHECK_FALSE(s.job(id).snapshot);
+}
+
+TEST_CASE("Guests: an operator that exports is one on all nodes, for a while, on new ones too") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  CHECK(guests_of(s, 1) == 0);
+  s.ask("export", {{"job", id}});
+  const auto lists = s.sent<net::Guests>(2);
+  REQUIRE_FALSE(lists.empty());
+  CHECK(lists.back().keys == std::vector{operator_key});
+  s.join(3);
+  CHECK(guests_of(s, 3) == 1);
+  // Each request renews it, and nothing is sent for that.
+  s.forget_sent();
+  s.now_us += 400'000'000;
+  for (const int number : {1, 2, 3}) s.hello(number);
+  s.forget_sent();
+  s.ask("export", {{"job", id}});
+  CHECK(s.sent<net::Guests>(1).empty());
+  s.run_for_ms(300'000);
+  CHECK(guests_of(s, 1) == 1);
+  s.forget_sent();
+  s.run_for_ms(301'000);
+  CHECK(guests_of(s, 1) == 0);
+}
+
+TEST_CASE("Guests: a key that is no operator's gets nowhere") {
+  Swarm s;
+  s.join(1);
+  s.sent<net::Guests>(1);
+  s.deliver(key(9), {5, 0, net::Request{1, "export", {{"job", "x"}}}});
+  CHECK(s.sent<net::Guests>(1).empty());
+}
