@@ -11,7 +11,8 @@
 //                                                           and no line follows `next`
 //   record   {job, step?, after?, limit?}                  {header, steps: [RecordStep], next, ended}
 //
-//   Summary {id, name, state, reason, commit | null, steps, loss, validation_loss | null, tokens_per_s,
+//   Summary {id, name, state, reason, precision, commit | null, steps, loss, validation_loss | null,
+//   tokens_per_s,
 //            eta_s | null, submitted_us, started_us, ended_us, epoch, stages: [[node key, …], …]}
 //   Node    {key, nickname, address, device, threads, memory_bytes, state: "alive" | "silent",
 //            silent_ms, job | null, stages: […], activity}
