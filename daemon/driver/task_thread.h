@@ -7,6 +7,7 @@
 #include <string>
 
 #include "daemon/core/tasks.h"
+#include "net/status.h"
 
 namespace sidestep::driver {
 
@@ -24,10 +25,12 @@ class TaskThread {
 struct TaskThreadOptions {
   int threads = 1;
   std::string device = "cpu";
-  std::uint64_t memory_bytes = 0;  // 0: what the machine has
+  std::uint64_t memory_bytes = 0;  // 0: what the device has
 };
 
-using TaskThreadFactory = std::function<std::unique_ptr<TaskThread>(
+using TaskThreadResult = Result<std::unique_ptr<TaskThread>>;
+// Errors: the device cannot be used, and why.
+using TaskThreadFactory = std::function<TaskThreadResult(
     const TaskThreadOptions& options, std::function<void(daemon::Completion)> on_completion)>;
 
 }  // namespace sidestep::driver
