@@ -37,19 +37,21 @@ std::string losses(const scheduler::RecordStep& step) {
   return line;
 }
 
-daemon::TaskRunnerFactory runner_factory(std::int64_t threads) {
+daemon::TaskRunnerFactory runner_factory(const std::string& device, std::int64_t threads) {
   daemon::TorchRunnerOptions options;
+  options.device = device;
   options.threads =
       static_cast<int>(threads > 0 ? threads : std::max(1u, std::thread::hardware_concurrency()));
   return [options] { return std::make_unique<daemon::TorchRunner>(options); };
 }
 
 int run_job(const SoloRequest& request) {
-  const auto job = scheduler::load_job(request.job);
+  auto job = scheduler::load_job(request.job);
   if (!job.ok()) {
     std::fprintf(stderr, "%s\n", job.status().message().c_str());
     return cli::exit_failed;
   }
+  job.value().resolve_precision(request.device != "cpu");
   std::ofstream record;
   if (!request.out.empty()) {
     record.open(request.out, std::ios::trunc);
@@ -59,8 +61,8 @@ int run_job(const SoloRequest& request) {
            << "\n";
   }
   const auto steps = job.value().steps;
-  const Status status =
-      daemon::run_solo(job.value(), runner_factory(request.threads), [&](const scheduler::RecordStep& step) {
+  const Status status = daemon::run_solo(
+      job.value(), runner_factory(request.device, request.threads), [&](const scheduler::RecordStep& step) {
         if (record.is_open()) record << scheduler::to_json(step).dump() << "\n" << std::flush;
         if (request.json)
           std::printf("%s\n", scheduler::to_json(step).dump().c_str());
@@ -88,6 +90,8 @@ Status check_same_job(const SoloRequest& request, const scheduler::RecordHeader&
     given["data"].erase("digest");
     if (recorded.contains("data")) recorded["data"].erase("digest");
   }
+  // Settled when it was known where the job runs.
+  if (job.value().precision == "auto") given["precision"] = recorded.value("precision", "auto");
   if (given == recorded) return {};
   return Status::invalid(request.replay + ": is the record of another job than " + request.job + ": " +
                          nlohmann::json::diff(given, recorded).dump());
@@ -111,7 +115,7 @@ int replay_record(const SoloRequest& request) {
   if (const Status same = check_same_job(request, file.value().header()); !same.ok()) return cli::fail(same);
   const std::int64_t threads = request.threads > 0 ? request.threads : recorded_threads(request.replay);
   const auto report = daemon::replay(
-      file.value().header(), [&] { return file.value().next(); }, runner_factory(threads),
+      file.value().header(), [&] { return file.value().next(); }, runner_factory(request.device, threads),
       [&](const scheduler::RecordStep& recorded, const scheduler::RecordStep& replayed) {
         if (request.json)
           std::printf("%s\n",

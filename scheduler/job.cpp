@@ -28,8 +28,12 @@ OptionTable job_table(JobSpec& job) {
   OptionTable table;
   table.add("name", job.name, "what the job is called; its id is this and a number").required();
   table.add("steps", job.steps, "optimizer updates of the whole model").required().range(1, 100'000'000);
-  table.add("precision", job.precision, "of compute and activations; weights are kept in float32")
-      .one_of({"float32", "bfloat16"});
+  table
+      .add(
+          "precision", job.precision,
+          "of compute and activations, weights are kept in float32; auto: bfloat16 where every node that can "
+          "take part computes on a GPU, else float32")
+      .one_of({"auto", "float32", "bfloat16"});
   table.add("seed", job.seed, "of weights and data order");
   table.add("deterministic", job.deterministic,
             "strictly plan order, so that a replay is the same bit for bit");
@@ -313,6 +317,10 @@ std::int64_t JobSpec::layer_count(std::int64_t stage) const {
   SIDESTEP_ASSERT(stage >= 0 && stage < pipeline.stages);
   if (pipeline.stage_0_layers) return model.num_hidden_layers / pipeline.stages;
   return stage == 0 ? 0 : model.num_hidden_layers / (pipeline.stages - 1);
+}
+
+void JobSpec::resolve_precision(bool on_gpus) {
+  if (precision == "auto") precision = on_gpus ? "bfloat16" : "float32";
 }
 
 net::DType JobSpec::activation_dtype() const {

@@ -91,7 +91,8 @@ struct JobSpec {
   OptimizerSpec optimizer;
   ValidationSpec validation;
   std::int64_t steps = 0;
-  std::string precision = "float32";  // "float32", "bfloat16": of compute and activations
+  // Of compute and activations: "float32", "bfloat16", or "auto" until it is known where the job runs.
+  std::string precision = "auto";
   std::uint64_t seed = 0;
   bool deterministic = false;
   std::string gradient_scale = "visited";  // "visited", "step"
@@ -99,7 +100,9 @@ struct JobSpec {
   // Layers held by a stage: [first, first + count).
   std::int64_t first_layer(std::int64_t stage) const;
   std::int64_t layer_count(std::int64_t stage) const;
-  // Wire type of activations.
+  // "auto" becomes bfloat16 where all nodes of the job compute on GPUs, else float32.
+  void resolve_precision(bool on_gpus);
+  // Wire type of activations; of an unresolved "auto" the larger one.
   net::DType activation_dtype() const;
   std::int64_t tokens_per_step() const;
   // Learning rate of a step (1 is the first).

@@ -119,6 +119,7 @@ void SchedulerCore::State::plan_when_prepared() {
                                [](const auto& answer) { return answer.second.has_value(); });
   if (!all && now_us < active->deadline_us) return;
   settle_digest();
+  settle_precision();
   active->planning = next_id++;
   out->push_back(StartPlanning{*active->planning, placement_request(active->plan.epoch + 1)});
 }
@@ -138,6 +139,21 @@ void SchedulerCore::State::settle_digest() {
     save(job);
     return;
   }
+}
+
+// Both ends of every hop have to agree on the type of what travels, so the scheduler decides.
+void SchedulerCore::State::settle_precision() {
+  if (active->spec.precision != "auto") return;
+  bool on_gpus = false, on_cpus = false;
+  for (const auto& [key, answer] : active->answers) {
+    if (!answer || !answer->problem.empty()) continue;
+    (nodes.at(key).resources.device.starts_with("cuda:") ? on_gpus : on_cpus) = true;
+  }
+  active->spec.resolve_precision(on_gpus && !on_cpus);
+  JobRow& job = row(active->id);
+  job.spec = to_json(active->spec);
+  save(job);
+  log(net::LogLevel::info, job.id, "precision " + active->spec.precision);
 }
 
 PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {

@@ -259,9 +259,10 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
       for (const net::NodeKey& key : plan.value().replicas(stage)) holders.push_back(key.hex());
     }
   }
-  nlohmann::json eta, steps;
+  nlohmann::json eta, steps, precision;
   if (const Result<JobSpec> spec = parse_job(job.spec, job.id); spec.ok()) {
     steps = spec.value().steps;
+    precision = spec.value().precision;
     const double left = static_cast<double>(spec.value().steps) - static_cast<double>(job.commit.value_or(0));
     if (!ended(job.state) && job.tokens_per_s > 0)
       eta = std::max(0.0, left) * static_cast<double>(spec.value().tokens_per_step()) / job.tokens_per_s;
@@ -270,6 +271,7 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
           {"name", job.spec.value("name", job.id)},
           {"state", to_string(job.state)},
           {"reason", job.reason},
+          {"precision", precision},
           {"commit", job.commit ? nlohmann::json(*job.commit) : nlohmann::json()},
           {"steps", steps},
           {"loss", job.commit.value_or(0) > 0 ? number_json(job.loss) : nlohmann::json()},

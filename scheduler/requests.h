@@ -17,11 +17,11 @@
 //                                                           sources: [{node, nickname, address, digest}]}]}
 //                                                           The asker is a guest of all nodes from then on.
 //
-//   Summary {id, name, state, reason, commit | null, steps, loss, validation_loss | null, tokens_per_s,
-//            eta_s | null, skipped_updates, snapshot: newest saved commit | null, submitted_us, started_us,
+//   Summary {id, name, state, reason, precision, commit | null, steps, loss, validation_loss | null,
+//            tokens_per_s, eta_s | null, skipped_updates, snapshot: newest saved commit | null, submitted_us, started_us,
 //            ended_us, epoch, stages: [[node key, …], …]}
-//   Node    {key, nickname, address, device, threads, memory_bytes, state: "alive" | "silent",
-//            silent_ms, job | null, stages: […], activity}
+//   Node    {key, nickname, address, device, threads, memory_bytes, memory_planned_bytes,
+//            memory_used_bytes, state: "alive" | "silent", silent_ms, job | null, stages: […], activity}
 //   Line    {id, time_us, level, node, nickname, job, stage | null, text}
 //
 // Errors: invalid (a bad spec: every problem, one a line), not_found (no such job: the known ones are

@@ -105,6 +105,7 @@ struct SchedulerCore::State {
   void plan_when_prepared();
   PlacementRequest placement_request(std::uint64_t epoch);
   void settle_digest();
+  void settle_precision();
   void adopt(Plan plan);
   void send_start(const Node& node);
   void end_active(JobState state, const std::string& reason);

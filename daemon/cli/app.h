@@ -13,10 +13,11 @@ namespace sidestep::cli {
 enum Exit : int { exit_ok = 0, exit_failed = 1, exit_usage = 2, exit_unreachable = 3 };
 
 struct SoloRequest {
-  std::string job;           // path of a job file; empty when the record says it all
-  std::string replay;        // path of a record file; empty: run the job as planned
-  std::string out;           // path for the record of this run; empty: none
-  std::int64_t threads = 0;  // 0: what the record or the machine says
+  std::string job;             // path of a job file; empty when the record says it all
+  std::string replay;          // path of a record file; empty: run the job as planned
+  std::string out;             // path for the record of this run; empty: none
+  std::int64_t threads = 0;    // 0: what the record or the machine says
+  std::string device = "cpu";  // what computes
   bool json = false;
 };
 

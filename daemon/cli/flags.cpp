@@ -5,8 +5,17 @@
 
 #include "daemon/cli/app.h"
 #include "daemon/cli/nearest.h"
+#include "daemon/core/device_name.h"
 
 namespace sidestep::cli {
+
+CLI::Validator device_name() {
+  const auto check = [](std::string& text) -> std::string {
+    const auto name = daemon::parse_device_name(text);
+    return name.ok() ? "" : name.status().message();
+  };
+  return CLI::Validator(check, "DEVICE");
+}
 
 CLI::Validator whole_number(std::int64_t low, std::int64_t high) {
   const auto check = [low, high](std::string& text) -> std::string {

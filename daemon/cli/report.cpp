@@ -205,6 +205,8 @@ std::string status_page(const nlohmann::json& status) {
   if (job.is_object()) {
     page += "job " + text_in(job, "id") + ": " + text_in(job, "state") + "  " + progress_line(job) + "\n";
     if (has_ended(job)) page += outcome_line(job) + "\n";
+    if (const std::string precision = text_in(job, "precision"); !precision.empty())
+      page += "precision: " + precision + "\n";
   } else {
     page += "no job yet\n";
   }

@@ -21,6 +21,9 @@ void add_solo(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
       ->excludes(replay);
   command->add_option("--threads", request->threads, "Compute threads; default: one per core, or as recorded")
       ->check(whole_number(1, 4096));
+  command->add_option("--device", request->device, "What computes: cpu, or cuda:0 and on for an NVIDIA GPU")
+      ->check(device_name())
+      ->capture_default_str();
   command->add_flag("--json", request->json, "Report as JSON lines");
   const auto run_solo = wiring.solo;
   command->callback([request, job, replay, run_solo, &chosen] {

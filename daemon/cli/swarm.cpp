@@ -117,16 +117,17 @@ Status SwarmFolder::write_node_configs(const std::string& scheduler_address) con
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
     const std::int64_t port =
         options_.port_base == 0 ? 0 : options_.port_base + 1 + static_cast<std::int64_t>(i);
-    const Status status = write_json(
-        node_config(i), {{"nickname", nickname(i)},
-                         {"bind", "127.0.0.1:" + std::to_string(port)},
-                         {"scheduler", {{"address", scheduler_address}, {"public_key", scheduler_.hex()}}},
-                         {"key_file", "node.key"},
-                         {"data_dir", "data"},
-                         {"threads", threads()},
-                         {"memory_bytes", memory / options_.nodes},  // they share this machine
-                         {"log", {{"file", log_file(nickname(i))}, {"standard_error", false}}}});
-    if (!status.ok()) return status;
+    nlohmann::json config{{"nickname", nickname(i)},
+                          {"bind", "127.0.0.1:" + std::to_string(port)},
+                          {"scheduler", {{"address", scheduler_address}, {"public_key", scheduler_.hex()}}},
+                          {"key_file", "node.key"},
+                          {"data_dir", "data"},
+                          {"threads", threads()},
+                          {"device", options_.device},
+                          {"log", {{"file", log_file(nickname(i))}, {"standard_error", false}}}};
+    // They share this machine's memory. What a GPU has, each daemon finds out itself.
+    if (options_.device == "cpu") config["memory_bytes"] = memory / options_.nodes;
+    if (Status status = write_json(node_config(i), config); !status.ok()) return status;
   }
   return {};
 }

@@ -21,6 +21,7 @@ struct SwarmOptions {
   std::int64_t nodes = 6;
   std::string dir = "run/swarm";
   std::int64_t threads = 0;    // compute threads of each daemon; 0: the machine's cores shared out
+  std::string device = "cpu";  // of every daemon
   std::int64_t port_base = 0;  // scheduler here, node i at port_base + i; 0: any free ports
 };
 

@@ -248,6 +248,9 @@ void add_up(CLI::App& app, Chosen& chosen) {
       ->add_option("--threads", flags->threads,
                    "Compute threads of each daemon; default: the cores, shared out")
       ->check(whole_number(1, 4096));
+  command->add_option("--device", flags->device, "What every daemon computes on: cpu, or cuda:0 and on")
+      ->check(device_name())
+      ->capture_default_str();
   command
       ->add_option("--port-base", flags->port_base,
                    "The scheduler's port; daemons take those after it; default: any free ports")

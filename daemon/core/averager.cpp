@@ -10,7 +10,8 @@ Averager::Averager(JobContext& context, std::uint32_t stage, std::uint64_t eleme
   const std::uint64_t share = (elements + replicas_.size() - 1) / replicas_.size();
   const auto chunk_max =
       std::max<std::uint64_t>(1, static_cast<std::uint64_t>(context.options->chunk_bytes) / 4);
-  chunk_elements_ = std::max<std::uint64_t>(1, std::min(chunk_max, share));
+  // Alone, nothing travels: one chunk.
+  chunk_elements_ = std::max<std::uint64_t>(1, alone() ? share : std::min(chunk_max, share));
 }
 
 std::uint32_t Averager::chunk_count() const {
@@ -51,6 +52,7 @@ void Averager::on_gradient_complete(std::int64_t now_us, const std::vector<net::
   begun_ = true;
   added_ = added;
   if (elements_ == 0) return report(now_us, Completion{});
+  if (alone()) return contribute_own();
   context_.queue_task(ExposeGradient{stage_}, [this](std::int64_t now, const Completion& done) {
     if (!failed(now, done)) on_exposed(now, done.tensor);
   });
@@ -83,12 +85,14 @@ void Averager::on_exposed(std::int64_t now_us, const net::Tensor& gradient) {
                               {static_cast<std::int64_t>(length)},
                               gradient.payload.slice(chunk_begin(chunk) * 4, length * 4)}));
   }
+  contribute_own();
+}
+
+// As empty tensors: the accumulator stays where the executor has it.
+void Averager::contribute_own() {
   for (std::uint32_t chunk = 0; chunk < chunk_count(); ++chunk) {
-    if (owner_of(chunk) != self) continue;
-    const std::uint64_t length = chunk_length(chunk);
-    contributions_[chunk][self] = {net::DType::float32,
-                                   {static_cast<std::int64_t>(length)},
-                                   gradient.payload.slice(chunk_begin(chunk) * 4, length * 4)};
+    if (owner_of(chunk) != context_.options->key) continue;
+    contributions_[chunk][context_.options->key] = {};
     reduce_if_ready(chunk);
   }
 }
@@ -132,7 +136,7 @@ void Averager::on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net
 void Averager::reduce_if_ready(std::uint32_t chunk) {
   const auto it = contributions_.find(chunk);
   if (it->second.size() < replicas_.size()) return;
-  Reduce reduce{stage_, chunk_begin(chunk), {}, scale()};
+  Reduce reduce{stage_, chunk_begin(chunk), chunk_length(chunk), {}, scale(), !alone()};
   for (auto& [node, tensor] : it->second) reduce.contributions.push_back(std::move(tensor));
   contributions_.erase(it);
   gathered_.insert(chunk);

@@ -30,6 +30,7 @@ class Averager {
   std::string describe() const;
 
  private:
+  bool alone() const { return replicas_.size() == 1; }
   std::uint32_t chunk_count() const;
   std::uint64_t chunk_begin(std::uint32_t chunk) const { return chunk * chunk_elements_; }
   std::uint64_t chunk_length(std::uint32_t chunk) const;
@@ -37,6 +38,7 @@ class Averager {
   std::string objection(const net::NodeKey& peer, const net::AverageChunk& chunk) const;
   net::AverageChunk make_chunk(std::uint32_t chunk, net::AveragePhase phase, net::Tensor tensor) const;
   void on_exposed(std::int64_t now_us, const net::Tensor& gradient);
+  void contribute_own();
   void reduce_if_ready(std::uint32_t chunk);
   void on_reduced(std::int64_t now_us, std::uint32_t chunk, const net::Tensor& average);
   void on_chunk_done();
@@ -54,7 +56,8 @@ class Averager {
   std::uint32_t visits_ = 0;  // microbatches that visit the stage, over all replicas
   bool begun_ = false;
   std::vector<net::Added> added_;
-  std::map<std::uint32_t, std::map<net::NodeKey, net::Tensor>> contributions_;  // by chunk owned here
+  std::map<std::uint32_t, std::map<net::NodeKey, net::Tensor>>
+      contributions_;                 // by chunk owned here; ours are empty
   std::set<std::uint32_t> gathered_;  // chunks whose average has arrived from their owner
   std::uint32_t chunks_done_ = 0;     // in the second buffer
 };

@@ -72,18 +72,22 @@ struct Forget {
   std::uint32_t microbatch = 0;
 };
 
-// Hands out the stage's accumulator: one flat float32 tensor that stays unchanged until Update.
+// Hands out the stage's accumulator, for other replicas: one flat float32 tensor that stays unchanged until
+// Update.
 struct ExposeGradient {
   std::uint32_t stage = 0;
 };
 
-// Sums the contributions (same length, float32) in the order given, times `scale`, into the stage's
-// second buffer at element `begin`; gives the result.
+// Sums the contributions in the order given, times `scale`, into elements [begin, begin + length) of the
+// stage's second buffer. An empty contribution is that part of the accumulator held here, which is complete
+// by now; the others are flat float32 tensors of that length. Gives the result if it is to be passed on.
 struct Reduce {
   std::uint32_t stage = 0;
   std::uint64_t begin = 0;
+  std::uint64_t length = 0;
   std::vector<net::Tensor> contributions;
   double scale = 1;
+  bool give = true;
 };
 
 // Stores an average that another replica reduced.
@@ -126,8 +130,8 @@ struct Completion {
   TaskId id = 0;
   std::string fault;             // not empty: the task failed, and why; the job cannot go on here
   net::Tensor tensor;            // Forward: output; Head, Backward: gradient by the input (empty after
-                                 // stage 0's Backward); ExposeGradient: accumulator; Reduce: average;
-                                 // ReadSlice: the slice
+                                 // stage 0's Backward); ExposeGradient: accumulator; Reduce: average
+                                 // (if asked for); ReadSlice: the slice
   double loss = 0;               // Head: mean over the microbatch's tokens, nats
   double norm = 0;               // MeasureAverage
   bool finite = true;            // MeasureAverage

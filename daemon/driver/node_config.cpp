@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "daemon/core/device_name.h"
 #include "net/address.h"
 
 namespace sidestep::driver {
@@ -25,10 +26,10 @@ scheduler::OptionTable node_config_table(NodeConfig& config) {
   table.add("key_file", config.key_file, "this node's key, made by `sidestep keygen`").required();
   table.add("data_dir", config.data_dir, "folder for logs and whatever else the daemon keeps").required();
   table.add("threads", config.threads, "compute threads").range(0, 4096).default_text("one per core");
-  table.add("device", config.device, "what computes").one_of({"cpu"});
+  table.add("device", config.device, "what computes: \"cpu\", or \"cuda:0\" and on for an NVIDIA GPU");
   table.add("memory_bytes", config.memory_bytes, "memory that the daemon may use, its own and a job's")
       .range(0, 1e15)
-      .default_text("what the machine has");
+      .default_text("what the machine has, or what is free on the GPU");
   table.add("snapshots_kept", config.snapshots_kept, "jobs whose last states stay in data_dir/snapshots")
       .range(1, 1'000);
   table.add("message_bytes_max", config.message_bytes_max, "largest tensor taken from another daemon")
@@ -51,6 +52,8 @@ Result<NodeConfig> load_node_config(const std::string& path) {
   if (!config.scheduler_public_key.empty())
     if (const auto key = net::NodeKey::from_hex(config.scheduler_public_key); !key.ok())
       problems.add_key("scheduler.public_key", key.status().message());
+  if (const auto device = daemon::parse_device_name(config.device); !device.ok())
+    problems.add_key("device", device.status().message());
   const auto anywhere = [](const std::string& address) {
     return address.starts_with("0.0.0.0:") || address.starts_with("[::]:") || address.starts_with("*:");
   };

@@ -21,7 +21,7 @@ struct NodeConfig {
   std::string data_dir;
   std::int64_t threads = 0;  // compute threads; 0: one per core
   std::string device = "cpu";
-  std::int64_t memory_bytes = 0;    // 0: what the machine has
+  std::int64_t memory_bytes = 0;    // 0: what the device has
   std::int64_t snapshots_kept = 4;  // jobs
   std::int64_t message_bytes_max = std::int64_t{1} << 30;
   LogOptions log;

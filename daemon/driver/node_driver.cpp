@@ -40,19 +40,15 @@ class NodeDriver {
     if (!log.ok()) return log.status();
     log_ = std::move(log).value();
     const net::BootId boot = net::random_boot_id();
-    if (Status status = open_bus(); !status.ok()) {
+    Status status = open_bus();
+    if (status.ok()) status = start_tasks(task_thread);
+    if (!status.ok()) {
       // The caller says it on standard error.
       if (!config_.log.standard_error) log_->write(net::LogLevel::error, status.message());
       return status;
     }
-    tasks_ = task_thread(
-        {static_cast<int>(config_.threads), config_.device, static_cast<std::uint64_t>(config_.memory_bytes),
-         config_.data_dir + "/snapshots", config_.snapshots_kept},
-        [this](daemon::Completion completion) {
-          loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
-        });
     core_ = std::make_unique<daemon::NodeCore>(node_options(boot));
-    if (Status status = health_.open(config_.data_dir); !status.ok())
+    if (status = health_.open(config_.data_dir); !status.ok())
       log_->write(net::LogLevel::warning, status.message());
     bus_->add_peer(scheduler_, net::Channel::control, config_.scheduler_address);
     loop_.handle([this] { event([&](auto now, auto& out) { core_->on_start(now, out); }); });
@@ -82,6 +78,18 @@ class NodeDriver {
         [](const net::NodeKey&, net::Channel) {},  // the scheduler alone judges who is gone
         [this](const std::string& what) { note(net::LogLevel::warning, what); },
     });
+    return {};
+  }
+
+  Status start_tasks(const TaskThreadFactory& task_thread) {
+    auto tasks = task_thread(
+        {static_cast<int>(config_.threads), config_.device, static_cast<std::uint64_t>(config_.memory_bytes),
+         config_.data_dir + "/snapshots", config_.snapshots_kept},
+        [this](daemon::Completion completion) {
+          loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
+        });
+    if (!tasks.ok()) return tasks.status();
+    tasks_ = std::move(tasks).value();
     return {};
   }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "daemon/core/tasks.h"
+#include "net/status.h"
 
 namespace sidestep::driver {
 
@@ -24,12 +25,14 @@ class TaskThread {
 struct TaskThreadOptions {
   int threads = 1;
   std::string device = "cpu";
-  std::uint64_t memory_bytes = 0;  // 0: what the machine has
+  std::uint64_t memory_bytes = 0;  // 0: what the device has
   std::string snapshot_folder;
   std::int64_t snapshots_kept = 4;  // jobs
 };
 
-using TaskThreadFactory = std::function<std::unique_ptr<TaskThread>(
+using TaskThreadResult = Result<std::unique_ptr<TaskThread>>;
+// Errors: the device cannot be used, and why.
+using TaskThreadFactory = std::function<TaskThreadResult(
     const TaskThreadOptions& options, std::function<void(daemon::Completion)> on_completion)>;
 
 }  // namespace sidestep::driver

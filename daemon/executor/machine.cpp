@@ -47,7 +47,7 @@ std::string plain(const std::string& text) {
 
 }  // namespace
 
-std::string device_class() {
+std::string cpu_class() {
   const std::string maker = cpu_maker();
   return "cpu-" + plain(at::get_cpu_capability()) + (maker.empty() ? "" : "-" + plain(maker));
 }

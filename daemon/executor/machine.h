@@ -1,4 +1,4 @@
-// What this machine offers to a runner.
+// What this machine offers to a runner that computes on its CPU.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +6,9 @@
 
 namespace sidestep::daemon {
 
-// Nodes of one class compute the same bits: "cpu-avx512-authenticamd". The libraries behind LibTorch pick
-// their kernels by instruction set and by maker.
-std::string device_class();
+// "cpu-avx512-authenticamd". The libraries behind LibTorch pick their kernels by instruction set and by
+// maker.
+std::string cpu_class();
 
 // Bytes of memory that this process may use: the machine's, or its control group's limit if that is lower.
 // 0 if neither can be read.

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "daemon/executor/machine.h"
+#include "daemon/executor/device.h"
 #include "daemon/executor/tensor_pool.h"
 #include "daemon/executor/torch_runner.h"
 #include "net/clock.h"
@@ -16,12 +16,14 @@ namespace {
 
 // Median of three runs after one that warms up, in microseconds.
 template <class Run>
-std::int64_t median_us(const Run& run) {
+std::int64_t median_us(const HostLink& link, const Run& run) {
   run();
+  link.wait();
   std::array<std::int64_t, 3> times{};
   for (std::int64_t& time : times) {
     const std::int64_t start_us = net::monotonic_us();
     run();
+    link.wait();
     time = net::monotonic_us() - start_us;
   }
   std::sort(times.begin(), times.end());
@@ -39,11 +41,11 @@ scheduler::JobSpec one_layer_of(scheduler::JobSpec spec) {
 }  // namespace
 
 Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
-  done.memory_bytes = memory_bytes();
-  if (const Status status = check_device(); !status.ok()) {
+  if (const Status status = open(); !status.ok()) {
     done.problem = status.message();
     return {};
   }
+  done.memory_bytes = memory_bytes();
   const auto data = open_data(task.spec);
   done.has_data = data.ok();
   if (data.ok())
@@ -52,7 +54,8 @@ Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
     done.data_problem = data.status().message();
 
   use_threads(task.spec);
-  const scheduler::JobSpec spec = one_layer_of(task.spec);
+  scheduler::JobSpec spec = one_layer_of(task.spec);
+  spec.resolve_precision(link_->device().is_cuda());
   const std::uint64_t needed =
       scheduler::memory_need(spec, 0, 1).state() + scheduler::memory_need(spec, 1, 1).state();
   if (done.memory_bytes != 0 && needed > done.memory_bytes) {
@@ -64,26 +67,28 @@ Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
   measure_speed(spec, done);
   TensorPool::install().trim();
   ::malloc_trim(0);
-  done.resident_bytes = resident_bytes();
+  release_cached_memory(link_->device());
+  done.resident_bytes = held_bytes(link_->device());
   return {};
 }
 
 void TorchRunner::measure_speed(const scheduler::JobSpec& spec, Completion& done) const {
   const std::int64_t batch = spec.pipeline.microbatch_size;
   const std::int64_t positions = spec.data.sequence_length;
-  const at::Tensor tokens = at::arange(batch * positions, at::TensorOptions().dtype(at::kLong))
-                                .remainder(spec.model.vocab_size)
-                                .view({batch, positions})
-                                .to(at::Device(options_.device));
+  const at::Tensor tokens =
+      link_->to_device(at::arange(batch * positions, at::TensorOptions().dtype(at::kLong))
+                           .remainder(spec.model.vocab_size)
+                           .view({batch, positions}));
   Stage edge(spec, 0, stage_options(spec));
   Stage layer(spec, 1, stage_options(spec));
   const at::Tensor input = edge.forward(tokens, nullptr, false);
-  done.layer_us = median_us([&] {
+  done.layer_us = median_us(*link_, [&] {
     StageActivations kept;
     const at::Tensor output = layer.forward(input, &kept, false);
     layer.backward(kept, output, /*accumulate=*/true);
   });
-  done.head_us = median_us([&] { edge.head(input, tokens, /*with_gradient=*/true, /*accumulate=*/true); });
+  done.head_us =
+      median_us(*link_, [&] { edge.head(input, tokens, /*with_gradient=*/true, /*accumulate=*/true); });
 }
 
 }  // namespace sidestep::daemon

@@ -63,7 +63,8 @@ at::ScalarType scalar_type(net::DType type) {
 }
 
 net::Tensor to_wire(const at::Tensor& tensor) {
-  auto owner = std::make_shared<at::Tensor>(tensor.to(at::kCPU).contiguous());
+  SIDESTEP_ASSERT(tensor.is_cpu());
+  auto owner = std::make_shared<at::Tensor>(tensor.contiguous());
   const auto* data = static_cast<const std::byte*>(owner->const_data_ptr());
   const auto bytes = static_cast<std::size_t>(owner->nbytes());
   return {wire_type(tensor.scalar_type()), tensor.sizes().vec(), net::Payload(std::move(owner), data, bytes)};

@@ -11,8 +11,9 @@ namespace sidestep::daemon {
 net::DType wire_type(at::ScalarType type);
 at::ScalarType scalar_type(net::DType type);
 
-// Shares the tensor's memory with the result, which keeps it alive. A tensor that is not contiguous or lies
-// on another device is copied first. What the tensor's owner writes later shows in the payload.
+// Shares the tensor's memory with the result, which keeps it alive. A tensor that is not contiguous is copied
+// first. What the tensor's owner writes later shows in the payload. Precondition: it lies in the host's
+// memory.
 net::Tensor to_wire(const at::Tensor& tensor);
 
 // A CPU tensor that reads the payload's memory and keeps its owner alive. Nobody may write into it: the

@@ -4,16 +4,16 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mul.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
 #include <cmath>
 #include <new>
 
-#include "daemon/executor/machine.h"
+#include "daemon/executor/device.h"
 #include "daemon/executor/task_text.h"
 #include "daemon/executor/tensor_pool.h"
-#include "daemon/executor/tensors.h"
 #include "net/clock.h"
 #include "scheduler/memory.h"
 
@@ -48,6 +48,7 @@ Completion TorchRunner::run(TaskId id, const Task& task) {
   Status status;
   try {
     status = std::visit([&](const auto& kind) { return perform(kind, done); }, task);
+    if (link_ != nullptr) link_->wait();
   } catch (const c10::Error& error) {
     status = Status::internal(memory_text(error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
@@ -64,10 +65,12 @@ Completion TorchRunner::run(TaskId id, const Task& task) {
   return done;
 }
 
-Status TorchRunner::check_device() const {
-  if (options_.device == "cpu") return {};
-  return Status::invalid("device \"" + options_.device +
-                         "\" is not available in this build of the daemon; known: cpu");
+Status TorchRunner::open() {
+  if (link_ != nullptr) return {};
+  const auto device = open_device(options_.device);
+  if (!device.ok()) return device.status();
+  link_ = std::make_unique<HostLink>(device.value());
+  return {};
 }
 
 // The number of threads belongs to the calling thread, so it is set again when that changes.
@@ -80,11 +83,11 @@ void TorchRunner::use_threads(const scheduler::JobSpec& spec) {
 }
 
 StageOptions TorchRunner::stage_options(const scheduler::JobSpec& spec) const {
-  return {.device = at::Device(options_.device), .compute = compute_type(spec), .master = at::kFloat};
+  return {.device = link_->device(), .compute = compute_type(spec), .master = at::kFloat};
 }
 
 std::uint64_t TorchRunner::memory_bytes() const {
-  return options_.memory_bytes != 0 ? options_.memory_bytes : memory_limit_bytes();
+  return options_.memory_bytes != 0 ? options_.memory_bytes : device_memory_bytes(link_->device());
 }
 
 Result<std::shared_ptr<const Dataset>> TorchRunner::open_data(const scheduler::JobSpec& spec) {
@@ -108,8 +111,7 @@ Result<TorchRunner::HeldStage*> TorchRunner::find_stage(std::uint32_t stage) {
   return &found->second;
 }
 
-Result<at::Tensor> TorchRunner::read_tokens(std::uint64_t step, std::uint32_t microbatch,
-                                            bool evaluation) const {
+Result<at::Tensor> TorchRunner::read_tokens(std::uint64_t step, std::uint32_t microbatch, bool evaluation) {
   if (job_->data == nullptr) return Status::invalid("this node is no origin: it has no data");
   const std::uint64_t count =
       evaluation ? job_->sampler.validation_microbatches : job_->sampler.microbatches_per_step;
@@ -122,29 +124,41 @@ Result<at::Tensor> TorchRunner::read_tokens(std::uint64_t step, std::uint32_t mi
   const at::Tensor rows = at::from_blob(
       values, {job_->spec.pipeline.microbatch_size, job_->spec.data.sequence_length + 1},
       [owner = std::shared_ptr<void>(std::move(tokens))](void*) {}, at::TensorOptions().dtype(at::kLong));
-  return rows.to(at::Device(options_.device));
+  return link_->to_device(rows);
 }
 
-Result<at::Tensor> TorchRunner::read_activation(const net::Tensor& tensor, const char* what) const {
+Result<at::Tensor> TorchRunner::read_activation(const net::Tensor& tensor, const char* what) {
   const scheduler::JobSpec& spec = job_->spec;
   const std::vector<std::int64_t> shape{spec.pipeline.microbatch_size, spec.data.sequence_length,
                                         spec.model.hidden_size};
   if (tensor.dtype != spec.activation_dtype() || tensor.shape != shape)
     return Status::invalid(std::string(what) + " has not the shape and type of this job's activations");
-  auto read = from_wire(tensor, /*aligned=*/true);
+  auto read = from_wire(tensor, /*aligned=*/link_->device().is_cpu());
   if (!read.ok()) return read.status();
-  return read.value().to(at::Device(options_.device));
+  return link_->to_device(read.value());
+}
+
+Result<at::Tensor> TorchRunner::read_flat(const net::Tensor& tensor, std::uint64_t length) {
+  if (tensor.dtype != net::DType::float32 || tensor.shape.size() != 1 ||
+      static_cast<std::uint64_t>(tensor.shape[0]) != length)
+    return Status::invalid("a part of a gradient or an average is a flat float32 tensor, here of " +
+                           std::to_string(length) + " elements");
+  auto read = from_wire(tensor, /*aligned=*/false);
+  if (!read.ok()) return read.status();
+  return link_->to_device(read.value());
 }
 
 Status TorchRunner::perform(const InitJob& task, Completion& done) {
   job_.reset();
-  if (Status status = check_device(); !status.ok()) return status;
+  if (Status status = open(); !status.ok()) return status;
   use_threads(task.spec);
+  scheduler::JobSpec spec = task.spec;
+  spec.resolve_precision(link_->device().is_cuda());
   std::uint64_t needed = 0;
   for (const std::uint32_t stage : task.stages) {
-    if (stage >= task.spec.pipeline.stages)
+    if (stage >= spec.pipeline.stages)
       return Status::invalid("the job has no stage " + std::to_string(stage));
-    needed += scheduler::memory_need(task.spec, stage, 1).state();
+    needed += scheduler::memory_need(spec, stage, 1).state();
   }
   if (const std::uint64_t limit = memory_bytes(); limit != 0 && needed > limit)
     return Status::refused("weights, gradients, optimizer and averaging need " +
@@ -152,16 +166,16 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
                            scheduler::mebibytes(limit));
 
   auto job = std::make_unique<Job>();
-  job->spec = task.spec;
+  job->spec = spec;
   if (task.origin) {
-    auto data = open_data(task.spec);
+    auto data = open_data(spec);
     if (!data.ok()) return data.status();
     job->data = data.value();
-    job->sampler = Sampler(task.spec, *job->data);
+    job->sampler = Sampler(spec, *job->data);
   }
   for (const std::uint32_t stage : task.stages) {
-    Stage created(task.spec, stage, stage_options(task.spec));
-    AdamW optimizer(task.spec.optimizer, created.layout(), created.weights());
+    Stage created(spec, stage, stage_options(spec));
+    AdamW optimizer(spec.optimizer, created.layout(), created.weights());
     done.gradient_elements.push_back(static_cast<std::uint64_t>(created.layout().elements));
     job->stages.insert_or_assign(stage, HeldStage{std::move(created), std::move(optimizer)});
   }
@@ -173,6 +187,7 @@ Status TorchRunner::perform(const DropJob&, Completion&) {
   job_.reset();
   data_.reset();
   TensorPool::install().trim();
+  if (link_ != nullptr) release_cached_memory(link_->device());
   return {};
 }
 
@@ -192,11 +207,11 @@ Status TorchRunner::perform(const Forward& task, Completion& done) {
   }
   Stage& stage = held.value()->stage;
   if (task.evaluation) {
-    done.tensor = to_wire(stage.forward(input, nullptr, false));
+    done.tensor = send(stage.forward(input, nullptr, false));
     return {};
   }
   StageActivations& kept = job_->kept[{task.stage, task.step, task.microbatch}];
-  done.tensor = to_wire(stage.forward(input, &kept, /*recompute=*/!task.save));
+  done.tensor = send(stage.forward(input, &kept, /*recompute=*/!task.save));
   return {};
 }
 
@@ -212,7 +227,7 @@ Status TorchRunner::perform(const Head& task, Completion& done) {
   const HeadResult result =
       held.value()->stage.head(input.value(), targets, /*with_gradient=*/!task.evaluation, task.accumulate);
   done.loss = result.loss;
-  if (result.gradient.defined()) done.tensor = to_wire(result.gradient);
+  if (result.gradient.defined()) done.tensor = send(result.gradient);
   return {};
 }
 
@@ -225,7 +240,7 @@ Status TorchRunner::perform(const Backward& task, Completion& done) {
   auto kept = job_->kept.extract({task.stage, task.step, task.microbatch});
   if (kept.empty()) return Status::invalid("its forward did not run here, or its backward already did");
   const at::Tensor by_input = held.value()->stage.backward(kept.mapped(), gradient.value(), task.accumulate);
-  if (by_input.defined()) done.tensor = to_wire(by_input);
+  if (by_input.defined()) done.tensor = send(by_input);
   return {};
 }
 
@@ -238,56 +253,54 @@ Status TorchRunner::perform(const Forget& task, Completion&) {
 Status TorchRunner::perform(const ExposeGradient& task, Completion& done) {
   auto held = find_stage(task.stage);
   if (!held.ok()) return held.status();
-  done.tensor = to_wire(held.value()->stage.gradient());
+  done.tensor = send(held.value()->stage.gradient());
   return {};
 }
 
-Result<at::Tensor> TorchRunner::average_slice(std::uint32_t stage, std::uint64_t begin, std::int64_t length) {
-  auto held = find_stage(stage);
-  if (!held.ok()) return held.status();
-  at::Tensor& average = held.value()->optimizer.average();
-  const auto elements = static_cast<std::uint64_t>(average.numel());
-  if (begin > elements || static_cast<std::uint64_t>(length) > elements - begin)
-    return Status::invalid("elements " + std::to_string(begin) + " to " +
-                           std::to_string(begin + static_cast<std::uint64_t>(length)) +
+Result<at::Tensor> TorchRunner::slice(const at::Tensor& flat, std::uint64_t begin,
+                                      std::uint64_t length) const {
+  const auto elements = static_cast<std::uint64_t>(flat.numel());
+  if (begin > elements || length > elements - begin)
+    return Status::invalid("elements " + std::to_string(begin) + " to " + std::to_string(begin + length) +
                            " are not within the stage's " + std::to_string(elements));
-  return average.narrow(0, static_cast<std::int64_t>(begin), length);
+  return flat.narrow(0, static_cast<std::int64_t>(begin), static_cast<std::int64_t>(length));
 }
 
 Status TorchRunner::perform(const Reduce& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  auto average = slice(held.value()->optimizer.average(), task.begin, task.length);
+  if (!average.ok()) return average.status();
   if (task.contributions.empty()) return Status::invalid("there is nothing to sum");
   std::vector<at::Tensor> parts;
   for (const net::Tensor& contribution : task.contributions) {
-    if (contribution.dtype != net::DType::float32 || contribution.shape.size() != 1 ||
-        contribution.shape != task.contributions.front().shape)
-      return Status::invalid("contributions have to be flat float32 tensors of one length");
-    auto part = from_wire(contribution, /*aligned=*/false);
+    auto part = contribution.empty() ? slice(held.value()->stage.gradient(), task.begin, task.length)
+                                     : read_flat(contribution, task.length);
     if (!part.ok()) return part.status();
-    parts.push_back(part.value().to(at::Device(options_.device)));
+    parts.push_back(std::move(part).value());
   }
-  auto slice = average_slice(task.stage, task.begin, parts.front().numel());
-  if (!slice.ok()) return slice.status();
   use_threads(job_->spec);
-  at::Tensor& sum = slice.value();
+  at::Tensor& sum = average.value();
   if (parts.size() == 1) {
-    sum.copy_(parts[0]);
+    at::mul_out(sum, parts[0], at::scalar_tensor(task.scale));
   } else {
     at::add_out(sum, parts[0], parts[1]);
     for (std::size_t i = 2; i < parts.size(); ++i) sum.add_(parts[i]);
+    if (task.scale != 1) sum.mul_(task.scale);
   }
-  if (task.scale != 1) sum.mul_(task.scale);
-  done.tensor = to_wire(sum);
+  if (task.give) done.tensor = send(sum);
   return {};
 }
 
 Status TorchRunner::perform(const StoreAverage& task, Completion&) {
-  if (task.values.dtype != net::DType::float32 || task.values.shape.size() != 1)
-    return Status::invalid("an average is a flat float32 tensor");
-  auto values = from_wire(task.values, /*aligned=*/false);
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  const std::uint64_t length = task.values.payload.size() / net::size_of(net::DType::float32);
+  auto average = slice(held.value()->optimizer.average(), task.begin, length);
+  if (!average.ok()) return average.status();
+  auto values = read_flat(task.values, length);
   if (!values.ok()) return values.status();
-  auto slice = average_slice(task.stage, task.begin, values.value().numel());
-  if (!slice.ok()) return slice.status();
-  slice.value().copy_(values.value());
+  average.value().copy_(values.value());
   return {};
 }
 
@@ -311,7 +324,7 @@ Status TorchRunner::perform(const Update& task, Completion& done) {
     held.value()->stage.weights_changed();
   }
   for (auto& [number, held] : job_->stages) held.stage.gradient().zero_();
-  done.resident_bytes = resident_bytes();
+  done.resident_bytes = held_bytes(link_->device());
   return {};
 }
 

@@ -15,6 +15,8 @@
 #include "daemon/data/dataset.h"
 #include "daemon/data/sampler.h"
 #include "daemon/data/snapshot_store.h"
+#include "daemon/executor/host_link.h"
+#include "daemon/executor/tensors.h"
 #include "daemon/model/adamw.h"
 #include "daemon/model/stage.h"
 
@@ -22,8 +24,8 @@ namespace sidestep::daemon {
 
 struct TorchRunnerOptions {
   std::string device = "cpu";
-  int threads = 1;                  // of one task; a deterministic job uses one
-  std::uint64_t memory_bytes = 0;   // what this process may use; 0: what the machine has
+  int threads = 1;                  // of one task on a CPU; a deterministic job uses one
+  std::uint64_t memory_bytes = 0;   // what this process may use; 0: what the device has
   std::string snapshot_folder;      // empty: snapshots are refused
   std::int64_t snapshots_kept = 4;  // jobs whose snapshots stay on disk
 };
@@ -32,8 +34,11 @@ struct TorchRunnerOptions {
 // Failure: whatever goes wrong in a task is Completion::fault; the job's state is then undefined until
 // DropJob or another InitJob. Tasks for stages, microbatches or tensors that do not exist are faults too.
 //
-// Tensors in completions share the runner's memory: an accumulator stays as it is until Update, an average
-// until the next step's Reduce or StoreAverage of the same elements; the rest is never written again.
+// On a CPU, tensors in completions share the runner's memory: an accumulator stays as it is until Update, an
+// average until the next step's Reduce or StoreAverage of the same elements; the rest is never written again.
+// On a GPU they are copies in the host's pinned memory, there when the task completes; all of a task's
+// kernels have ended then, so that its duration is theirs too. Weights, accumulators and averages stay on the
+// GPU.
 class TorchRunner : public TaskRunner {
  public:
   explicit TorchRunner(TorchRunnerOptions options);
@@ -72,8 +77,8 @@ class TorchRunner : public TaskRunner {
   Status perform(const SaveSnapshot& task, Completion& done);
   Status perform(const ReadSlice& task, Completion& done);
 
-  // Whether a job may run here, before anything of it is allocated.
-  Status check_device() const;
+  // Makes the device usable; before anything of a job is allocated.
+  Status open();
   void use_threads(const scheduler::JobSpec& spec);
   StageOptions stage_options(const scheduler::JobSpec& spec) const;
   // Fills in layer_us and head_us. `spec` has one layer, at stage 1.
@@ -84,15 +89,19 @@ class TorchRunner : public TaskRunner {
 
   Result<HeldStage*> find_stage(std::uint32_t stage);
   // [microbatch_size, sequence_length + 1] int64 on the device.
-  Result<at::Tensor> read_tokens(std::uint64_t step, std::uint32_t microbatch, bool evaluation) const;
+  Result<at::Tensor> read_tokens(std::uint64_t step, std::uint32_t microbatch, bool evaluation);
   // An activation or its gradient, of the job's precision and shape, on the device.
-  Result<at::Tensor> read_activation(const net::Tensor& tensor, const char* what) const;
-  // Elements [begin, begin + values) of the stage's average.
-  Result<at::Tensor> average_slice(std::uint32_t stage, std::uint64_t begin, std::int64_t length);
+  Result<at::Tensor> read_activation(const net::Tensor& tensor, const char* what);
+  // A flat float32 tensor of `length` elements, on the device.
+  Result<at::Tensor> read_flat(const net::Tensor& tensor, std::uint64_t length);
+  net::Tensor send(const at::Tensor& tensor) { return to_wire(link_->to_host(tensor)); }
+  // Elements [begin, begin + length) of a flat buffer of the stage's.
+  Result<at::Tensor> slice(const at::Tensor& flat, std::uint64_t begin, std::uint64_t length) const;
 
   TorchRunnerOptions options_;
   SnapshotStore snapshots_;
-  std::thread::id thread_;  // that the number of threads was set for
+  std::unique_ptr<HostLink> link_;  // there from the first job on
+  std::thread::id thread_;          // that the number of threads was set for
   int threads_set_ = 0;
   std::unique_ptr<Job> job_;
   std::string data_key_;  // what data_ was opened for

@@ -18,13 +18,16 @@ AdamW::AdamW(const scheduler::OptimizerSpec& spec, const ParameterLayout& layout
       first_moment_(at::zeros_like(weights)),
       second_moment_(at::zeros_like(weights)) {}
 
-double AdamW::norm() const { return std::sqrt(kernels::sum_of_squares(average_)); }
+double AdamW::norm() {
+  if (!norm_) norm_ = std::sqrt(kernels::sum_of_squares(average_));
+  return *norm_;
+}
 
 void AdamW::update(at::Tensor& weights, double learning_rate) {
   ++updates_;
   if (spec_.clip_norm > 0) {
     const double coefficient = spec_.clip_norm / (norm() + 1e-6);
-    if (coefficient < 1) average_.mul_(coefficient);
+    if (coefficient < 1) average().mul_(coefficient);
   }
   const at::Tensor count =
       at::scalar_tensor(static_cast<double>(updates_), weights.options().dtype(at::kFloat));

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "daemon/model/parameters.h"
 #include "scheduler/job.h"
@@ -17,10 +18,14 @@ class AdamW {
   // Buffers like `weights`, all zero.
   AdamW(const scheduler::OptimizerSpec& spec, const ParameterLayout& layout, const at::Tensor& weights);
 
-  // The averaged gradient: flat, [elements]; update() reads it and leaves it clipped.
-  at::Tensor& average() { return average_; }
-  // L2 norm of the average, before clipping. Not finite if any element is not.
-  double norm() const;
+  // The averaged gradient: flat, [elements], for writing before update() reads and clips it.
+  at::Tensor& average() {
+    norm_.reset();
+    return average_;
+  }
+  // L2 norm of the average as it is. Not finite if any element is not. Reads the average only if it may have
+  // changed since.
+  double norm();
   // Clips the average to spec.clip_norm (times min(1, clip / (norm + 1e-6)), as
   // torch.nn.utils.clip_grad_norm_) and makes one update of the weights. Matrices decay, norms do not.
   void update(at::Tensor& weights, double learning_rate);
@@ -32,6 +37,7 @@ class AdamW {
   std::int64_t matrix_elements_ = 0;
   std::int64_t updates_ = 0;
   at::Tensor average_;
+  std::optional<double> norm_;
   at::Tensor first_moment_;
   at::Tensor second_moment_;
 };

@@ -1,4 +1,5 @@
-// Causal attention, softmax(q kᵀ / sqrt(head_dim)) v, through ATen's flash attention: nothing of the size
+// Causal attention, softmax(q kᵀ / sqrt(head_dim)) v, through ATen's flash attention on the CPU and, in
+// bfloat16, on a GPU, composed of ATen's operators otherwise (attention_composed.h): nothing of the size
 // positions x positions is kept. Called without autograd.
 #pragma once
 
@@ -8,7 +9,9 @@ namespace sidestep::daemon {
 
 struct AttentionOutput {
   at::Tensor output;     // [batch, heads, positions, head_dim]; its transpose(1, 2) is contiguous
-  at::Tensor logsumexp;  // kept for the gradient
+  at::Tensor logsumexp;  // [batch, heads, positions], kept for the gradient
+  // What the GPU's kernel draws dropout from, which there is none of; its gradient wants them back.
+  at::Tensor random_seed, random_offset;
 };
 
 struct AttentionGradient {

@@ -1,18 +1,17 @@
 #include "daemon/model/kernels.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/_fused_rms_norm.h>
+#include <ATen/ops/_fused_rms_norm_backward.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
-#include <ATen/ops/rsqrt.h>
-#include <ATen/ops/sigmoid.h>
-#include <ATen/ops/silu.h>
+#include <ATen/ops/scalar_tensor.h>
 
+#include "daemon/model/kernels_composed.h"
 #include "daemon/model/kernels_cpu.h"
 
 namespace sidestep::daemon::kernels {
@@ -49,13 +48,13 @@ const float* floats(const at::Tensor& tensor) { return tensor.const_data_ptr<flo
 }  // namespace
 
 Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const auto type = accumulation_type(x.scalar_type());
-  if (!runs_on_cpu(x)) {
-    const at::Tensor wide = x.to(type);
-    const at::Tensor inverse = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);
-    return {(weight * (wide * inverse)).to(x.scalar_type()), inverse};
+  if (x.is_cuda()) {
+    // Takes the weight in x's type only.
+    auto [output, inverse_rms] = at::_fused_rms_norm(x, {x.size(1)}, weight.to(x.scalar_type()), eps);
+    return {std::move(output), std::move(inverse_rms)};
   }
-  Normed normed{at::empty_like(x), at::empty({x.size(0), 1}, x.options().dtype(type))};
+  if (!runs_on_cpu(x)) return kernels_composed::rms_norm(x, weight, eps);
+  Normed normed{at::empty_like(x), at::empty({x.size(0), 1}, x.options().dtype(at::kFloat))};
   with_element(x, [&](auto* element) {
     kernels_cpu::rms_norm(x.size(0), x.size(1), input(x, element), floats(weight), static_cast<float>(eps),
                           output(normed.output, element), normed.inverse_rms.mutable_data_ptr<float>());
@@ -66,16 +65,15 @@ Normed rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 at::Tensor rms_norm_backward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& inverse_rms,
                              const at::Tensor& weight, const at::Tensor& residual,
                              at::Tensor weight_gradient) {
-  if (!runs_on_cpu(x)) {
-    const auto type = accumulation_type(x.scalar_type());
-    const at::Tensor normed = x.to(type) * inverse_rms;
-    const at::Tensor wide = gradient.to(type);
-    const at::Tensor weighted = wide * weight;
-    at::Tensor by_x = inverse_rms * (weighted - normed * (weighted * normed).mean(-1, /*keepdim=*/true));
-    if (residual.defined()) by_x += residual;
-    if (weight_gradient.defined()) weight_gradient += (wide * normed).sum(0);
-    return by_x.to(x.scalar_type());
+  if (x.is_cuda()) {
+    auto [by_x, by_weight] = at::_fused_rms_norm_backward(
+        gradient, x, {x.size(1)}, inverse_rms, weight.to(x.scalar_type()), {true, weight_gradient.defined()});
+    if (residual.defined()) by_x.add_(residual);
+    if (weight_gradient.defined()) weight_gradient.add_(by_weight);
+    return by_x;
   }
+  if (!runs_on_cpu(x))
+    return kernels_composed::rms_norm_backward(gradient, x, inverse_rms, weight, residual, weight_gradient);
   at::Tensor by_x = at::empty_like(x);
   with_element(x, [&](auto* element) {
     kernels_cpu::rms_norm_backward(
@@ -96,15 +94,7 @@ Rotation make_rotation(std::int64_t positions, std::int64_t head_dim, double the
 }
 
 void rotate_(at::Tensor heads, const Rotation& rotation, bool inverse) {
-  const std::int64_t half = heads.size(3) / 2;
-  if (!runs_on_cpu(heads)) {
-    const at::Tensor cosine = rotation.cosine.unsqueeze(1);
-    const at::Tensor sine = inverse ? -rotation.sine.unsqueeze(1) : rotation.sine.unsqueeze(1);
-    const at::Tensor first = heads.narrow(3, 0, half);
-    const at::Tensor second = heads.narrow(3, half, half);
-    heads.copy_(at::cat({first * cosine - second * sine, second * cosine + first * sine}, 3));
-    return;
-  }
+  if (!runs_on_cpu(heads)) return kernels_composed::rotate_(heads, rotation, inverse);
   const kernels_cpu::Heads shape{.batch = heads.size(0),
                                  .positions = heads.size(1),
                                  .count = heads.size(2),
@@ -118,11 +108,8 @@ void rotate_(at::Tensor heads, const Rotation& rotation, bool inverse) {
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up) {
+  if (!runs_on_cpu(gate_up)) return kernels_composed::swiglu(gate_up);
   const std::int64_t width = gate_up.size(1) / 2;
-  if (!runs_on_cpu(gate_up)) {
-    const at::Tensor wide = gate_up.to(accumulation_type(gate_up.scalar_type()));
-    return (at::silu(wide.narrow(1, 0, width)) * wide.narrow(1, width, width)).to(gate_up.scalar_type());
-  }
   at::Tensor activation = at::empty({gate_up.size(0), width}, gate_up.options());
   with_element(gate_up, [&](auto* element) {
     kernels_cpu::swiglu(gate_up.size(0), width, input(gate_up, element), output(activation, element));
@@ -131,17 +118,8 @@ at::Tensor swiglu(const at::Tensor& gate_up) {
 }
 
 SwigluGradient swiglu_backward(const at::Tensor& gradient, const at::Tensor& gate_up) {
+  if (!runs_on_cpu(gate_up)) return kernels_composed::swiglu_backward(gradient, gate_up);
   const std::int64_t width = gate_up.size(1) / 2;
-  if (!runs_on_cpu(gate_up)) {
-    const auto type = gate_up.scalar_type();
-    const at::Tensor wide = gate_up.to(accumulation_type(type));
-    const at::Tensor gate = wide.narrow(1, 0, width);
-    const at::Tensor up = wide.narrow(1, width, width);
-    const at::Tensor sigmoid = at::sigmoid(gate);
-    const at::Tensor silu = gate * sigmoid;
-    const at::Tensor by_gate = gradient * up * sigmoid * (1 + gate * (1 - sigmoid));
-    return {(silu * up).to(type), at::cat({by_gate, gradient * silu}, 1).to(type)};
-  }
   SwigluGradient result{at::empty_like(gradient), at::empty_like(gate_up)};
   with_element(gate_up, [&](auto* element) {
     kernels_cpu::swiglu_backward(gate_up.size(0), width, input(gradient, element), input(gate_up, element),
@@ -150,26 +128,22 @@ SwigluGradient swiglu_backward(const at::Tensor& gradient, const at::Tensor& gat
   return result;
 }
 
-double cross_entropy_(at::Tensor logits, const at::Tensor& targets, double gradient_scale) {
-  if (!(logits.is_cpu() && logits.scalar_type() == at::kFloat)) {
-    const at::Tensor total = at::logsumexp(logits, 1, /*keepdim=*/true);
-    const at::Tensor picked = targets.unsqueeze(1);
-    const double loss = (total - logits.gather(1, picked)).sum().to(at::kDouble).item<double>();
-    if (gradient_scale != 0) {
-      logits.sub_(total).exp_().mul_(gradient_scale);
-      logits.scatter_add_(1, picked, at::empty_like(picked, logits.options()).fill_(-gradient_scale));
-    }
-    return loss;
-  }
-  return kernels_cpu::cross_entropy(logits.size(0), logits.size(1), logits.mutable_data_ptr<float>(),
-                                    targets.const_data_ptr<std::int64_t>(),
-                                    static_cast<float>(gradient_scale));
+CrossEntropy cross_entropy_(at::Tensor logits, const at::Tensor& targets, double gradient_scale,
+                            at::ScalarType type) {
+  if (!(logits.is_cpu() && logits.scalar_type() == at::kFloat))
+    return kernels_composed::cross_entropy_(logits, targets, gradient_scale, type);
+  const double loss =
+      kernels_cpu::cross_entropy(logits.size(0), logits.size(1), logits.mutable_data_ptr<float>(),
+                                 targets.const_data_ptr<std::int64_t>(), static_cast<float>(gradient_scale));
+  return {at::scalar_tensor(loss, at::TensorOptions().dtype(at::kDouble)),
+          gradient_scale == 0 ? at::Tensor() : logits.to(type)};
 }
 
 double sum_of_squares(const at::Tensor& values) {
   if (values.is_cpu() && values.scalar_type() == at::kFloat)
     return kernels_cpu::sum_of_squares(values.numel(), floats(values));
-  const double norm = at::linalg_vector_norm(values, 2, {}, false, at::kDouble).item<double>();
+  // A GPU sums in a tree, exact enough in float32; asked for float64 it would first widen all values.
+  const double norm = at::linalg_vector_norm(values).item().toDouble();
   return norm * norm;
 }
 

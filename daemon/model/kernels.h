@@ -1,8 +1,10 @@
 // The arithmetic of a decoder layer between its matrix products, each with its gradient. Inputs and
 // outputs are float32 or bfloat16 (float64 in tests), reductions and norms are computed in float32 (or
-// float64). On the CPU float32 and bfloat16 run in one pass over memory; elsewhere the same formulas are
-// composed of ATen's operators. Every function is called without autograd; it never writes into an input
-// unless its name ends in an underscore. Results do not depend on the number of threads.
+// float64). On the CPU float32 and bfloat16 run in one pass over memory (kernels_cpu.h); on a GPU norms are
+// ATen's fused ones and the rest is composed of ATen's operators, as is everything in float64
+// (kernels_composed.h). Every function is called without autograd; it never writes into an input unless its
+// name ends in an underscore. Nothing waits for a GPU but sum_of_squares. Results do not depend on the number
+// of threads.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -46,11 +48,17 @@ struct SwigluGradient {
 };
 SwigluGradient swiglu_backward(const at::Tensor& gradient, const at::Tensor& gate_up);
 
-// Sum over rows of -log softmax(logits)[target], in nats; logits: [n, vocab], targets: [n] int64.
-// With `gradient_scale` not 0 the logits become (softmax - onehot(target)) * gradient_scale.
-double cross_entropy_(at::Tensor logits, const at::Tensor& targets, double gradient_scale);
+struct CrossEntropy {
+  at::Tensor loss;      // sum over rows of -log softmax(logits)[target], nats: float64, no dimension
+  at::Tensor gradient;  // [n, vocab]: (softmax - onehot(target)) * gradient_scale; undefined if that is 0
+};
 
-// Sum of squares of a flat float32 tensor, in float64.
+// logits: [n, vocab], on the device of the results; their memory may become the gradient's. targets: [n]
+// int64. The gradient is of type `type`.
+CrossEntropy cross_entropy_(at::Tensor logits, const at::Tensor& targets, double gradient_scale,
+                            at::ScalarType type);
+
+// Sum of squares of a flat float32 tensor: summed in float64 on the CPU, to about 1e-6 on a GPU.
 double sum_of_squares(const at::Tensor& values);
 
 }  // namespace sidestep::daemon::kernels

@@ -1,6 +1,7 @@
 #include "daemon/model/matmul.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
 #include <optional>
@@ -31,8 +32,18 @@ at::Tensor multiply(const at::Tensor& a, const at::Tensor& b) {
   return at::mm(a, b.t());
 }
 
+at::Tensor multiply_to(at::ScalarType type, const at::Tensor& a, const at::Tensor& b) {
+  if (a.is_cuda() && a.scalar_type() != type) return at::mm(a, b.t(), type);
+  return multiply(a, b).to(type);
+}
+
 void add_weight_gradient(at::Tensor& sum, const at::Tensor& gradient, const at::Tensor& input) {
-  sum.add_(multiply(gradient.t(), input.t()));
+  if (!sum.is_cuda())
+    sum.add_(multiply(gradient.t(), input.t()));
+  else if (sum.scalar_type() == input.scalar_type())
+    sum.addmm_(gradient.t(), input);
+  else
+    at::addmm_out(sum, sum, gradient.t(), input, sum.scalar_type());
 }
 
 }  // namespace sidestep::daemon

@@ -13,8 +13,9 @@
 namespace sidestep::daemon {
 namespace {
 
-// Logits of one piece of a microbatch take at most this many elements, 64 MiB in float32.
-constexpr std::int64_t logits_elements_max = 1 << 24;
+// Logits of one piece of a microbatch take at most this many elements: 64 MiB in float32, on a GPU, which
+// wants large products, 256 MiB.
+std::int64_t logits_elements_max(at::Device device) { return device.is_cuda() ? 1 << 26 : 1 << 24; }
 
 }  // namespace
 
@@ -114,26 +115,32 @@ HeadResult Stage::head(const at::Tensor& input, const at::Tensor& targets, bool 
   const kernels::Normed normed = kernels::rms_norm(rows, edge_weights_.norm, model_.rms_norm_eps);
 
   std::vector<at::Tensor> by_parts;
-  double loss = 0;
-  const std::int64_t piece = std::max<std::int64_t>(1, logits_elements_max / model_.vocab_size);
+  at::Tensor loss;  // read once, at the end: reading waits for a GPU
+  const std::int64_t piece =
+      std::max<std::int64_t>(1, logits_elements_max(options_.device) / model_.vocab_size);
   for (std::int64_t first = 0; first < count; first += piece) {
     const std::int64_t length = std::min(piece, count - first);
     const at::Tensor part = normed.output.narrow(0, first, length);
-    at::Tensor logits = multiply(part, edge_weights_.head).to(options_.master);
-    loss += kernels::cross_entropy_(logits, wanted.narrow(0, first, length), scale);
+    at::Tensor logits = multiply_to(options_.master, part, edge_weights_.head);
+    const auto [sum, by_logits] =
+        kernels::cross_entropy_(logits, wanted.narrow(0, first, length), scale, options_.compute);
+    loss = loss.defined() ? loss.add(sum) : sum;
     if (!with_gradient) continue;
-    const at::Tensor by_logits = logits.to(options_.compute);
     by_parts.push_back(multiply(by_logits, edge_weights_.head.t()));
     if (adds) add_weight_gradient(edge_gradients_.head, by_logits, part);
   }
 
   HeadResult result;
-  result.loss = loss / static_cast<double>(count);
-  if (!with_gradient) return result;
+  const auto read_loss = [&] { return loss.item().toDouble() / static_cast<double>(count); };
+  if (!with_gradient) {
+    result.loss = read_loss();
+    return result;
+  }
   const at::Tensor by_normed = by_parts.size() == 1 ? by_parts.front() : at::cat(by_parts);
   result.gradient = kernels::rms_norm_backward(by_normed, rows, normed.inverse_rms, edge_weights_.norm, {},
                                                adds ? edge_gradients_.norm : at::Tensor())
                         .view(input.sizes());
+  result.loss = read_loss();
   return result;
 }
 
@@ -141,8 +148,7 @@ at::Tensor Stage::logits(const at::Tensor& input) const {
   SIDESTEP_ASSERT(first_);
   const kernels::Normed normed =
       kernels::rms_norm(input.reshape({-1, model_.hidden_size}), edge_weights_.norm, model_.rms_norm_eps);
-  return multiply(normed.output, edge_weights_.head)
-      .to(options_.master)
+  return multiply_to(options_.master, normed.output, edge_weights_.head)
       .view({input.size(0), input.size(1), model_.vocab_size});
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "daemon/solo/training_order.h"
 
@@ -53,7 +54,10 @@ Status StepFollower::begin(const std::map<NodeKey, std::vector<std::uint32_t>>& 
     const bool origin = std::ranges::find(stages, 0u) != stages.end();
     const Result<Completion> ready = call(node, InitJob{job_, stages, origin});
     if (!ready.ok()) return ready.status();
+    for (std::size_t i = 0; i < stages.size(); ++i)
+      elements_[stages[i]] = ready.value().gradient_elements.at(i);
   }
+  compute_us_ = 0;
   return {};
 }
 
@@ -62,11 +66,10 @@ Result<RecordStep> StepFollower::run(const RecordStep& script) {
   done.loss.reset();
   done.validation_loss.reset();
   done.tokens = 0;
-  compute_us_ = 0;
   for (auto part : {&StepFollower::evaluate, &StepFollower::train, &StepFollower::average}) {
     if (Status status = (this->*part)(done); !status.ok()) return status;
   }
-  done.duration_us = compute_us_;
+  done.duration_us = std::exchange(compute_us_, 0);  // with the update of the step before
 
   const auto closed = closed_routes(done.routes);
   if (!closed.empty()) {
@@ -195,16 +198,20 @@ Status StepFollower::average(RecordStep& done) {
 // The swarm cuts the sum into chunks; each element is the same sum in key order, so one chunk does here.
 Status StepFollower::average_stage(RecordStage& stage) {
   const bool by_step = job_.gradient_scale == "step";
+  const NodeKey& first = stage.replicas.front().node;
   Reduce reduce{stage.stage,
                 0,
+                elements_.at(stage.stage),
                 {},
-                1.0 / static_cast<double>(by_step ? job_.pipeline.microbatches_per_step : visits(stage))};
+                1.0 / static_cast<double>(by_step ? job_.pipeline.microbatches_per_step : visits(stage)),
+                stage.replicas.size() > 1};
   for (const RecordReplica& replica : stage.replicas) {
+    net::Tensor& contribution = reduce.contributions.emplace_back();
+    if (replica.node == first) continue;  // the accumulator where the sum is made
     Result<Completion> exposed = call(replica.node, ExposeGradient{stage.stage});
     if (!exposed.ok()) return exposed.status();
-    reduce.contributions.push_back(std::move(exposed.value().tensor));
+    contribution = std::move(exposed.value().tensor);
   }
-  const NodeKey& first = stage.replicas.front().node;
   const Result<Completion> reduced = call(first, reduce);
   if (!reduced.ok()) return reduced.status();
   for (const RecordReplica& replica : stage.replicas) {

@@ -45,8 +45,9 @@ class StepFollower {
   TaskRunnerFactory factory_;
   std::map<net::NodeKey, std::unique_ptr<TaskRunner>> runners_;
   std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of_;
+  std::map<std::uint32_t, std::uint64_t> elements_;  // of each stage's gradient
   TaskId next_task_ = 1;
-  std::int64_t compute_us_ = 0;  // of the current step
+  std::int64_t compute_us_ = 0;  // since the last step was run
 };
 
 }  // namespace sidestep::daemon

@@ -180,6 +180,15 @@ TEST_CASE("Services: a port in use ends scheduler and daemon with its name") {
   CHECK(says(scheduler, "port " + port + " is already in use"));
 }
 
+TEST_CASE("Services: a device that is not there ends the daemon with the reason and a cure") {
+  Installation installation(1);
+  const auto node = installation.start_node(1, {{"device", "cuda:63"}});
+  CHECK(node->wait_exit(Seconds(60)) == 1);
+  INFO(node->error());
+  CHECK(node->error().find("device \"cuda:63\": ") != std::string::npos);
+  CHECK(node->error().find(", or set \"device\" to \"cpu\"") != std::string::npos);
+}
+
 TEST_CASE("Services: a key file that others may read is refused with the cure") {
   Installation installation(1);
   const std::string key = installation.folder() / "keys/node-1/node.key";

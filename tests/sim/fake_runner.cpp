@@ -181,7 +181,7 @@ void FakeRunner::perform(const Forget& task, Completion& done) {
 void FakeRunner::accumulate(Completion& done, Stage& stage, std::uint32_t microbatch, bool head,
                             std::uint64_t cause) {
   if (stage.exposed)
-    violation(done, "microbatch " + std::to_string(microbatch) + " added after ExposeGradient");
+    violation(done, "microbatch " + std::to_string(microbatch) + " added after its gradient was complete");
   if (!stage.added.insert({microbatch, head}).second) {
     violation(done, "microbatch " + std::to_string(microbatch) + " added twice");
   }
@@ -202,18 +202,27 @@ void FakeRunner::perform(const ExposeGradient& task, Completion& done) {
 void FakeRunner::perform(const Reduce& task, Completion& done) {
   Stage* stage = find(done, task.stage, {});
   if (stage == nullptr) return;
-  if (!stage->exposed) violation(done, "Reduce before ExposeGradient");
   if (task.contributions.empty()) return violation(done, "Reduce of nothing");
-  std::vector<float> sum = floats_of(task.contributions.front());
-  for (std::size_t i = 1; i < task.contributions.size(); ++i) {
-    const std::vector<float> other = floats_of(task.contributions[i]);
-    if (other.size() != sum.size()) return violation(done, "Reduce of different lengths");
-    for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += other[k];
+  if (task.begin + task.length > stage->accumulator.size())
+    return violation(done, "a Reduce beyond the stage's end");
+  std::vector<float> sum(task.length, -0.0f);  // adds nothing, not even a sign
+  std::size_t own = 0;
+  for (const net::Tensor& contribution : task.contributions) {
+    std::vector<float> part = floats_of(contribution);
+    if (part.empty()) {
+      ++own;
+      const auto begin = stage->accumulator.begin() + static_cast<std::ptrdiff_t>(task.begin);
+      part.assign(begin, begin + static_cast<std::ptrdiff_t>(task.length));
+    }
+    if (part.size() != sum.size()) return violation(done, "Reduce of different lengths");
+    for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += part[k];
   }
+  if (own != 1) violation(done, "Reduce with the own accumulator " + std::to_string(own) + " times");
+  stage->exposed = true;
   for (float& value : sum) value *= static_cast<float>(task.scale);
   trace_->jobs[job_].scales[step_][task.stage] = task.scale;
   cover(done, *stage, task.begin, sum);
-  done.tensor = floats(sum);
+  if (task.give) done.tensor = floats(sum);
 }
 
 void FakeRunner::perform(const StoreAverage& task, Completion& done) {

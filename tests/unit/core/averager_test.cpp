@@ -44,10 +44,12 @@ TEST_CASE("Averager: a lone replica scales its own gradient and reports it") {
   averager.begin_step();
   const std::vector<net::Added> added{{0, 1, false}, {1, 1, false}, {2, 1, false}, {3, 1, false}};
   averager.on_gradient_complete(0, added);
-  complete<daemon::ExposeGradient>(job, with(JobFixture::floats({4, 8, 12})));
-  const auto reduce = complete<daemon::Reduce>(job, with(JobFixture::floats({1, 2, 3})));
-  CHECK(reduce.contributions.size() == 1);
+  const auto reduce = complete<daemon::Reduce>(job);
+  REQUIRE(reduce.contributions.size() == 1);
+  CHECK(reduce.contributions[0].empty());  // the accumulator stays where it is
+  CHECK(reduce.length == 3);
   CHECK(reduce.scale == 0.25);
+  CHECK_FALSE(reduce.give);
   Completion measured;
   measured.norm = 7;
   complete<daemon::MeasureAverage>(job, measured);
@@ -72,7 +74,10 @@ TEST_CASE("Averager: replicas sum in key order, whoever arrives first") {
 
   const auto reduce = complete<daemon::Reduce>(job, with(JobFixture::floats({1, 2, 3, 4})));
   REQUIRE(reduce.contributions.size() == 2);
-  CHECK(*reinterpret_cast<const float*>(reduce.contributions[0].payload.data() + 12) == 4.0f);
+  CHECK(reduce.contributions[0].empty());  // node 2's own
+  CHECK(reduce.begin == 0);
+  CHECK(reduce.length == 4);
+  CHECK(reduce.give);
   CHECK(*reinterpret_cast<const float*>(reduce.contributions[1].payload.data()) == 1.0f);
   CHECK(reduce.scale == 0.5);
   REQUIRE(job.posts<net::AverageChunk>().size() == 2);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "daemon/executor/device.h"
 #include "daemon/executor/machine.h"
 #include "daemon/executor/tensors.h"
 #include "net/digest.h"
@@ -78,14 +79,14 @@ double train_microbatch(TaskRunner& runner, const TextJob& job, std::uint64_t st
   return head.loss;
 }
 
-double train_step(TaskRunner& runner, const TextJob& job, std::uint64_t step) {
+double train_step(TaskRunner& runner, const TextJob& job, const std::vector<std::uint64_t>& elements,
+                  std::uint64_t step) {
   const auto microbatches = static_cast<std::uint32_t>(job.spec.pipeline.microbatches_per_step);
   double loss = 0;
   for (std::uint32_t microbatch = 0; microbatch < microbatches; ++microbatch)
     loss += train_microbatch(runner, job, step, microbatch) / microbatches;
   for (const std::uint32_t stage : job.all_stages()) {
-    const net::Tensor gradient = must(runner, ExposeGradient{stage}).tensor;
-    must(runner, Reduce{stage, 0, {gradient}, 1.0 / microbatches});
+    must(runner, Reduce{stage, 0, elements.at(stage), {net::Tensor()}, 1.0 / microbatches, false});
     CHECK(must(runner, MeasureAverage{stage}).finite);
   }
   must(runner, Update{step, job.all_stages()});
@@ -116,10 +117,11 @@ TEST_CASE("TorchRunner memorises a short text") {
   const Completion init = must(runner, InitJob{job.spec, {0, 1}, true});
   REQUIRE(init.gradient_elements.size() == 2);
   CHECK(init.gradient_elements[0] == init.gradient_elements[1] + 2 * 256 * 32 + 32);
-  const double first = train_step(runner, job, 1);
+  const double first = train_step(runner, job, init.gradient_elements, 1);
   CHECK(first == Approx(std::log(256.0)).epsilon(0.05));
   double last = 0;
-  for (std::uint64_t step = 2; step <= 60; ++step) last = train_step(runner, job, step);
+  for (std::uint64_t step = 2; step <= 60; ++step)
+    last = train_step(runner, job, init.gradient_elements, step);
   CHECK(last < 1.5);
 }
 
@@ -173,9 +175,9 @@ TEST_CASE("TorchRunner: Reduce sums in the order given, scales, and stores at it
   TorchRunner runner({});
   must(runner, InitJob{job.spec, {1}, false});
   const std::vector<net::Tensor> parts{floats({1e8f, 1}), floats({1, 2}), floats({-1e8f, 3})};
-  CHECK((values_of(must(runner, Reduce{1, 10, parts, 0.5}).tensor) == std::vector<float>{0, 3}));
+  CHECK((values_of(must(runner, Reduce{1, 10, 2, parts, 0.5}).tensor) == std::vector<float>{0, 3}));
   const std::vector<net::Tensor> turned{parts[0], parts[2], parts[1]};
-  CHECK((values_of(must(runner, Reduce{1, 10, turned, 0.5}).tensor) == std::vector<float>{0.5f, 3}));
+  CHECK((values_of(must(runner, Reduce{1, 10, 2, turned, 0.5}).tensor) == std::vector<float>{0.5f, 3}));
   CHECK(must(runner, MeasureAverage{1}).norm == Approx(std::sqrt(9.25)));
   must(runner, StoreAverage{1, 0, floats({4})});
   CHECK(must(runner, MeasureAverage{1}).norm == Approx(std::sqrt(25.25)));
@@ -188,8 +190,8 @@ TEST_CASE("TorchRunner: Update clears accumulators, also of stages that it does 
   TorchRunner runner({});
   must(runner, InitJob{job.spec, {0, 1}, true});
   train_microbatch(runner, job, 1, 0);
-  const net::Tensor gradient = must(runner, ExposeGradient{1}).tensor;
-  must(runner, Reduce{1, 0, {gradient}, 1});
+  const std::vector<float> gradient = values_of(must(runner, ExposeGradient{1}).tensor);
+  CHECK(values_of(must(runner, Reduce{1, 0, gradient.size(), {net::Tensor()}, 1}).tensor) == gradient);
   must(runner, Update{1, {1}});
   for (std::uint32_t stage = 0; stage < 2; ++stage)
     for (const float value : values_of(must(runner, ExposeGradient{stage}).tensor)) REQUIRE(value == 0);
@@ -209,8 +211,9 @@ TEST_CASE("TorchRunner: tasks that cannot be are faults that say which") {
   CHECK_THAT(fault(runner, Forward{0, 0, 0, false, true, {}}), Contains("steps begin at 1"));
   CHECK_THAT(fault(runner, Forward{2, 1, 0, false, true, floats({1, 2})}), Contains("has not the shape"));
   CHECK_THAT(fault(runner, Backward{2, 1, 0, true, x}), Contains("its forward did not run here"));
-  CHECK_THAT(fault(runner, Reduce{2, 0, {}, 1}), Contains("nothing to sum"));
-  CHECK_THAT(fault(runner, Reduce{2, 0, {floats({1}), floats({1, 2})}, 1}), Contains("of one length"));
+  CHECK_THAT(fault(runner, Reduce{2, 0, 1, {}, 1}), Contains("nothing to sum"));
+  CHECK_THAT(fault(runner, Reduce{2, 0, 1, {floats({1}), floats({1, 2})}, 1}),
+             Contains("a flat float32 tensor, here of 1 elements"));
   CHECK_THAT(fault(runner, StoreAverage{2, ~std::uint64_t{0}, floats({1})}),
              Contains("are not within the stage's"));
   must(runner, Forget{2, 1, 0});
@@ -223,14 +226,13 @@ TEST_CASE("TorchRunner: tasks that cannot be are faults that say which") {
 TEST_CASE("TorchRunner: what a node cannot do is said at once") {
   TextJob job(2);
   SECTION("another device") {
-    TorchRunner runner({.device = "cuda:0"});
-    CHECK_THAT(fault(runner, InitJob{job.spec, {0}, true}),
-               Contains("device \"cuda:0\" is not available in this build of the daemon"));
-    CHECK_THAT(must(runner, ProbeJob{job.spec}).problem, Contains("cuda:0"));
+    TorchRunner runner({.device = "cuda:63"});
+    CHECK_THAT(fault(runner, InitJob{job.spec, {0}, true}), Contains("device \"cuda:63\": "));
+    CHECK_THAT(must(runner, ProbeJob{job.spec}).problem, Contains("device \"cuda:63\": "));
   }
   SECTION("too little memory") {
     TorchRunner runner({.memory_bytes = 1000});
-    CHECK_THAT(fault(runner, InitJob{job.spec, {1}, false}), Contains("this node may use 1000"));
+    CHECK_THAT(fault(runner, InitJob{job.spec, {1}, false}), Contains("this node may use 1 MiB"));
   }
   SECTION("an allocation that fails") {
     job.spec.model.intermediate_size = std::int64_t{1} << 40;
@@ -297,7 +299,7 @@ TEST_CASE("Tensors that do not fit their bytes are refused, misaligned ones copi
 }
 
 TEST_CASE("Machine has a device class and a memory limit") {
-  CHECK_THAT(device_class(), Catch::StartsWith("cpu-"));
+  CHECK_THAT(cpu_class(), Catch::StartsWith("cpu-"));
   CHECK(memory_limit_bytes() > 0);
 }
 

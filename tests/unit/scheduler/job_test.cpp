@@ -56,7 +56,7 @@ TEST_CASE("Job: what is left out gets its default, also where it depends on othe
   CHECK(job.model.head_dim == 8);
   CHECK(job.model.max_position_embeddings == 16);
   CHECK(job.optimizer.schedule == "cosine");
-  CHECK(job.precision == "float32");
+  CHECK(job.precision == "auto");
 }
 
 TEST_CASE("Job: the complete form reads back as the same job") {
@@ -102,7 +102,8 @@ TEST_CASE("Job: every wrong value gets its own line") {
       {changed("/optimizer/beta1", 1),
        "job.json: key \"optimizer.beta1\": value 1 is too large, less than 1 needed"},
       {changed("/precision", "float16"),
-       "job.json: key \"precision\": value \"float16\" is not known; allowed: \"float32\" and \"bfloat16\""},
+       "job.json: key \"precision\": value \"float16\" is not known; allowed: \"auto\", \"float32\" and "
+       "\"bfloat16\""},
       {changed("/data/digest", "sha256:12"),
        "job.json: key \"data.digest\": \"sha256:12\" is not a digest: \"sha256:\" and 64 hexadecimal digits "
        "(0-9, "

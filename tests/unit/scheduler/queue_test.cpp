@@ -48,6 +48,39 @@ TEST_CASE("Queue: a job that no placement of the live nodes could hold is refuse
   CHECK(s.ask("jobs").body.at("jobs").size() == 1);
 }
 
+TEST_CASE("Job: auto precision is bfloat16 where all that can take part compute on GPUs, else float32") {
+  struct Case {
+    std::vector<std::string> devices;  // of nodes 1, 2, ...
+    bool last_has_problem;
+    const char* expected;
+  };
+  const Case c =
+      GENERATE(Case{{"cpu", "cpu"}, false, "float32"}, Case{{"cuda:0", "cuda:1"}, false, "bfloat16"},
+               Case{{"cuda:0", "cuda:1", "cpu"}, false, "float32"},
+               Case{{"cuda:0", "cuda:1", "cpu"}, true, "bfloat16"});
+  Swarm s;
+  const int count = static_cast<int>(c.devices.size());
+  for (int i = 1; i <= count; ++i) s.join(i, c.devices[static_cast<std::size_t>(i - 1)]);
+  const std::string id = s.submit();
+  for (int i = 1; i <= count; ++i) {
+    net::Prepared answer;
+    if (i == count && c.last_has_problem) answer.problem = "no room";
+    s.prepared(i, answer);
+  }
+  const auto start = s.sent<net::StartJob>(1);
+  REQUIRE(start.size() == 1);
+  CHECK(parse_job(start[0].spec, "job").value().precision == c.expected);
+  CHECK(s.ask("status", {{"job", id}}).body.at("job").at("precision") == c.expected);
+}
+
+TEST_CASE("Job: a precision that the job names is kept, on GPUs too") {
+  JobSpec spec;
+  spec.precision = "float32";
+  spec.resolve_precision(true);
+  CHECK(spec.precision == "float32");
+  CHECK(spec.activation_dtype() == net::DType::float32);
+}
+
 TEST_CASE("Job: too few nodes end it at once, with the numbers") {
   Swarm s;
   s.join(1);

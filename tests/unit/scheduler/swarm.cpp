@@ -121,13 +121,13 @@ void Swarm::say(int number, net::Message message) {
   deliver(key(number), envelope(number, std::move(message)));
 }
 
-void Swarm::hello(int number, std::optional<net::JobProgress> progress) {
+void Swarm::hello(int number, std::optional<net::JobProgress> progress, const std::string& device) {
   boots_.try_emplace(number, 1);
   alive_.insert(number);
   progress_[number] = progress;
   say(number, net::Hello{"n" + std::to_string(number),
                          "10.0.0." + std::to_string(number) + ":7001",
-                         {1u << 30, 2, "cpu", "cpu-avx2"},
+                         {1u << 30, 2, device, device == "cpu" ? "cpu-avx2" : "cuda-sm90-132"},
                          progress});
 }
 

@@ -38,8 +38,8 @@ class Swarm {
   std::int64_t now_us = 1'000'000;
 
   // ---- daemons
-  void hello(int number, std::optional<net::JobProgress> progress = {});
-  void join(int number) { hello(number); }
+  void hello(int number, std::optional<net::JobProgress> progress = {}, const std::string& device = "cpu");
+  void join(int number, const std::string& device = "cpu") { hello(number, {}, device); }
   void kill(int number);    // its machine is gone: silence
   void close(int number);   // its process is gone: the connection closes too
   void reboot(int number);  // a new boot under the same key; says nothing yet
