@@ -5,10 +5,10 @@
 
 namespace sidestep::daemon {
 
-AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
-  auto [output, logsumexp] =
-      at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, /*dropout_p=*/0.0,
-                                                      /*is_causal=*/true);
+AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                          Mask mask) {
+  auto [output, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
+      query, key, value, /*dropout_p=*/0.0, /*is_causal=*/mask == Mask::causal);
   return {std::move(output), std::move(logsumexp)};
 }
 
