@@ -74,8 +74,8 @@ struct LogLine {
 struct JobProgress {
   std::string job;
   std::uint64_t epoch = 0;
-  std::uint64_t step = 0;  // last commit applied here
-  std::string activity;    // for people: "step 12: waits for stage 2 of microbatch 5 from b3f1"
+  std::uint64_t step = 0;          // last commit applied here
+  std::string activity;            // for people: "step 12: waits for stage 2 of microbatch 5 from b3f1"
   std::uint64_t memory_bytes = 0;  // resident in the daemon after the last update; 0: not known
   bool operator==(const JobProgress&) const = default;
 };
@@ -161,6 +161,7 @@ struct Prepared {
   std::int64_t head_us = 0;        // head of one microbatch, measured
   std::uint64_t memory_bytes = 0;  // what this daemon may use
   std::uint64_t daemon_bytes = 0;  // what it takes without a job
+  std::string init_digest;  // "sha256:…" of the folder that init_from names; empty where none is named
   bool operator==(const Prepared&) const = default;
 };
 

@@ -92,6 +92,8 @@ struct JobSpec {
   std::int64_t steps = 0;
   std::string precision = "float32";  // "float32", "bfloat16": of compute and activations
   std::uint64_t seed = 0;
+  std::string init_from;         // Hugging Face folder whose weights the job begins with; empty: the seed's
+  std::string init_from_digest;  // "sha256:…" of it; empty: whatever it holds (filled in at submit)
   bool deterministic = false;
   std::string gradient_scale = "visited";  // "visited", "step"
 

@@ -114,6 +114,23 @@ Status HfFolder::read_indexed() {
   return {};
 }
 
+Result<std::string> HfFolder::content_digest() const {
+  std::string content = digest_;
+  for (const auto& [name, place] : places_) {
+    if (Status status = place.file->verify(*place.tensor); !status.ok()) return status;
+    if (!place.file->content().metadata.contains(digest_key(name)))
+      content += "\n" + name + " " + net::sha256(place.tensor->bytes);
+  }
+  return content == digest_ ? digest_ : net::sha256(std::as_bytes(std::span(content)));
+}
+
+std::vector<std::string> HfFolder::files() const {
+  std::vector<std::string> paths{in_folder(path_, config_file_name)};
+  if (!files_.contains(weights_file_name)) paths.push_back(in_folder(path_, index_file_name));
+  for (const auto& [name, file] : files_) paths.push_back(file->path());
+  return paths;
+}
+
 std::vector<std::string> HfFolder::names() const {
   std::vector<std::string> all;
   for (const auto& [name, place] : places_) all.push_back(name);

@@ -39,6 +39,12 @@ class HfFolder {
   // digests of the tensors in the headers, so that it stands for the weights too; of others it stands for
   // their layout.
   const std::string& digest() const { return digest_; }
+  // Reads every tensor once; those with a digest are compared with it. Two folders of one content digest hold
+  // the same model to the last bit, whoever wrote them; where every tensor has a digest it is digest().
+  // Failures: damaged tensors, by name.
+  Result<std::string> content_digest() const;
+  // Paths of all that the model is read from.
+  std::vector<std::string> files() const;
 
  private:
   HfFolder() = default;

@@ -9,11 +9,13 @@
 
 #include <cmath>
 #include <new>
+#include <optional>
 
 #include "daemon/executor/machine.h"
 #include "daemon/executor/task_text.h"
 #include "daemon/executor/tensor_pool.h"
 #include "daemon/executor/tensors.h"
+#include "daemon/model/weights.h"
 #include "net/clock.h"
 #include "scheduler/memory.h"
 
@@ -156,8 +158,18 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
     job->data = data.value();
     job->sampler = Sampler(task.spec, *job->data);
   }
+  std::optional<HfFolder> weights;
+  if (!task.spec.init_from.empty()) {
+    auto folder = init_folder_.open(task.spec);
+    if (!folder.ok()) return folder.status();
+    weights = std::move(folder).value();
+  }
   for (const std::uint32_t stage : task.stages) {
-    Stage created(task.spec, stage, stage_options(task.spec));
+    StageOptions options = stage_options(task.spec);
+    if (weights) options.first_weights = FirstWeights::caller;
+    Stage created(task.spec, stage, options);
+    if (weights)
+      if (Status status = load_stage(*weights, created); !status.ok()) return status;
     AdamW optimizer(task.spec.optimizer, created.layout(), created.weights());
     done.gradient_elements.push_back(static_cast<std::uint64_t>(created.layout().elements));
     job->stages.insert_or_assign(stage, HeldStage{std::move(created), std::move(optimizer)});

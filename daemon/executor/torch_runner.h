@@ -14,6 +14,7 @@
 #include "daemon/core/task_runner.h"
 #include "daemon/data/dataset.h"
 #include "daemon/data/sampler.h"
+#include "daemon/executor/init_folder.h"
 #include "daemon/model/adamw.h"
 #include "daemon/model/stage.h"
 
@@ -91,6 +92,7 @@ class TorchRunner : public TaskRunner {
   std::unique_ptr<Job> job_;
   std::string data_key_;  // what data_ was opened for
   std::shared_ptr<const Dataset> data_;
+  InitFolder init_folder_;
 };
 
 }  // namespace sidestep::daemon
