@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "daemon/data/hf_config.h"
 #include "net/digest.h"
 #include "scheduler/options.h"
 
@@ -52,6 +51,10 @@ Status HfFolder::read_config() {
   auto model = parse_hf_config(json.value(), path);
   if (!model.ok()) return model.status();
   model_ = std::move(model.value());
+  auto notes = parse_export_notes(json.value(), path);
+  if (!notes.ok()) return notes.status();
+  notes_ = std::move(notes.value());
+  special_tokens_ = parse_special_tokens(json.value());
   digest_ = json.value().dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   return {};
 }

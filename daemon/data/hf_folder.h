@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/data/hf_config.h"
 #include "daemon/data/safetensors.h"
 #include "net/status.h"
 #include "scheduler/job.h"
@@ -28,6 +29,8 @@ class HfFolder {
 
   const std::string& path() const { return path_; }
   const scheduler::ModelSpec& model() const { return model_; }
+  const ExportNotes& notes() const { return notes_; }
+  const SpecialTokens& special_tokens() const { return special_tokens_; }
 
   std::vector<std::string> names() const;
   // Null where there is none of that name. Its bytes are not looked at.
@@ -60,6 +63,8 @@ class HfFolder {
 
   std::string path_;
   scheduler::ModelSpec model_;
+  ExportNotes notes_;
+  SpecialTokens special_tokens_;
   std::map<std::string, std::shared_ptr<const SafetensorsFile>> files_;
   std::map<std::string, Place> places_;
   std::string digest_;

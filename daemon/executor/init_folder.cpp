@@ -1,6 +1,5 @@
 #include "daemon/executor/init_folder.h"
 
-#include "daemon/data/hf_config.h"
 #include "daemon/model/weights.h"
 
 namespace sidestep::daemon {
@@ -15,8 +14,9 @@ Status problem(const Status& status, const std::string& what_to_do) {
 Result<HfFolder> InitFolder::open(const scheduler::JobSpec& spec) {
   auto folder = HfFolder::open(spec.init_from);
   if (!folder.ok())
-    return problem(folder.status(), "; every node of the job needs this folder: copy it here, or leave "
-                                    "\"init_from\" out");
+    return problem(folder.status(),
+                   "; every node of the job needs this folder: copy it here, or leave "
+                   "\"init_from\" out");
   const std::string config = spec.init_from + "/" + config_file_name;
   if (const Status same = compare_models(spec.model, folder.value().model(), config); !same.ok())
     return problem(same, "; give the job the model of the folder, or name another folder");
