@@ -3,6 +3,7 @@
 #include "daemon/executor/executor.h"
 #include "daemon/executor/machine.h"
 #include "daemon/executor/torch_runner.h"
+#include "daemon/generate_command.h"
 #include "daemon/solo_command.h"
 
 namespace {
@@ -43,5 +44,6 @@ int main(int argc, char** argv) {
     return std::make_unique<ExecutorThread>(options, std::move(on_completion));
   };
   wiring.solo = run_solo_command;
+  wiring.generate = generate_from_folder;
   return cli::run(argc, argv, wiring);
 }

@@ -52,6 +52,12 @@ std::string device_class() {
   return "cpu-" + plain(at::get_cpu_capability()) + (maker.empty() ? "" : "-" + plain(maker));
 }
 
+Status check_device(const std::string& device) {
+  if (device == "cpu") return {};
+  return Status::invalid("device \"" + device +
+                         "\" is not available in this build of the daemon; known: cpu");
+}
+
 std::uint64_t memory_limit_bytes() {
   std::uint64_t limit = total_memory_bytes();
   for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {

@@ -40,7 +40,7 @@ scheduler::JobSpec one_layer_of(scheduler::JobSpec spec) {
 
 Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
   done.memory_bytes = memory_bytes();
-  if (const Status status = check_device(); !status.ok()) {
+  if (const Status status = check_device(options_.device); !status.ok()) {
     done.problem = status.message();
     return {};
   }

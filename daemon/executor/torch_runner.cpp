@@ -22,10 +22,6 @@
 namespace sidestep::daemon {
 namespace {
 
-at::ScalarType compute_type(const scheduler::JobSpec& spec) {
-  return spec.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
-}
-
 // All that a job's data depends on besides its digest, which only fills in at submission.
 std::string data_key(const scheduler::JobSpec& spec) {
   nlohmann::json data = scheduler::to_json(spec).at("data");
@@ -61,12 +57,6 @@ Completion TorchRunner::run(TaskId id, const Task& task) {
   done.id = id;
   done.duration_us = net::monotonic_us() - start_us;
   return done;
-}
-
-Status TorchRunner::check_device() const {
-  if (options_.device == "cpu") return {};
-  return Status::invalid("device \"" + options_.device +
-                         "\" is not available in this build of the daemon; known: cpu");
 }
 
 // The number of threads belongs to the calling thread, so it is set again when that changes.
@@ -137,7 +127,7 @@ Result<at::Tensor> TorchRunner::read_activation(const net::Tensor& tensor, const
 
 Status TorchRunner::perform(const InitJob& task, Completion& done) {
   job_.reset();
-  if (Status status = check_device(); !status.ok()) return status;
+  if (Status status = check_device(options_.device); !status.ok()) return status;
   use_threads(task.spec);
   std::uint64_t needed = 0;
   for (const std::uint32_t stage : task.stages) {

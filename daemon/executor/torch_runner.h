@@ -68,8 +68,6 @@ class TorchRunner : public TaskRunner {
   Status perform(const MeasureAverage& task, Completion& done);
   Status perform(const Update& task, Completion& done);
 
-  // Whether a job may run here, before anything of it is allocated.
-  Status check_device() const;
   void use_threads(const scheduler::JobSpec& spec);
   StageOptions stage_options(const scheduler::JobSpec& spec) const;
   // Fills in layer_us and head_us. `spec` has one layer, at stage 1.

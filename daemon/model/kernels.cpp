@@ -98,8 +98,9 @@ Rotation make_rotation(std::int64_t positions, std::int64_t head_dim, double the
 void rotate_(at::Tensor heads, const Rotation& rotation, bool inverse) {
   const std::int64_t half = heads.size(3) / 2;
   if (!runs_on_cpu(heads)) {
-    const at::Tensor cosine = rotation.cosine.unsqueeze(1);
-    const at::Tensor sine = inverse ? -rotation.sine.unsqueeze(1) : rotation.sine.unsqueeze(1);
+    const at::Tensor cosine = rotation.cosine.narrow(0, 0, heads.size(1)).unsqueeze(1);
+    const at::Tensor angle_sine = rotation.sine.narrow(0, 0, heads.size(1)).unsqueeze(1);
+    const at::Tensor sine = inverse ? -angle_sine : angle_sine;
     const at::Tensor first = heads.narrow(3, 0, half);
     const at::Tensor second = heads.narrow(3, half, half);
     heads.copy_(at::cat({first * cosine - second * sine, second * cosine + first * sine}, 3));

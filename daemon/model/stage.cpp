@@ -19,6 +19,10 @@ constexpr std::int64_t logits_elements_max = 1 << 24;
 
 }  // namespace
 
+at::ScalarType compute_type(const scheduler::JobSpec& spec) {
+  return spec.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
 Stage::Stage(const scheduler::JobSpec& spec, std::int64_t stage, const StageOptions& options)
     : model_(spec.model),
       options_(options),

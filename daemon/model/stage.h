@@ -29,6 +29,9 @@ struct StageOptions {
   bool trains = true;  // false: no backward, no head with a gradient
 };
 
+// Of the job's matrix products and activations.
+at::ScalarType compute_type(const scheduler::JobSpec& spec);
+
 // What a forward leaves for its backward. With recomputation: the input alone.
 struct StageActivations {
   at::Tensor input;  // [batch, positions] tokens at stage 0, else [batch, positions, hidden]

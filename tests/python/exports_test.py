@@ -1,9 +1,11 @@
-"""Exports load in transformers without a word of complaint and compute the logits that we compute.
+"""Exports load in transformers without a word of complaint and compute the logits that we compute; with
+the sidestep program named, its greedy tokens are transformers' too.
 
-usage: exports_test.py FOLDER   with what tests/python/write_exports.cpp wrote
+usage: exports_test.py FOLDER [SIDESTEP]   with what tests/python/write_exports.cpp wrote
 """
 
 import pathlib
+import subprocess
 import sys
 
 import safetensors.torch
@@ -27,7 +29,20 @@ def check(folder, expected):
     return difference
 
 
-def main(folder):
+def check_generate(program, folder, prompt, count):
+    """Greedy tokens of `sidestep generate` are those of transformers' generate."""
+    ours = subprocess.run(
+        [program, "generate", "--model", folder, "--prompt-tokens", ",".join(map(str, prompt)),
+         "--max-tokens", str(count), "--temperature", "0"],
+        check=True, capture_output=True, text=True).stdout
+    model = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokens = torch.tensor([prompt])
+    theirs = model.generate(tokens, attention_mask=torch.ones_like(tokens), do_sample=False,
+                            max_new_tokens=count, eos_token_id=None, pad_token_id=0)[0, len(prompt):]
+    assert [int(token) for token in ours.split(",")] == theirs.tolist(), f"{ours} is not {theirs.tolist()}"
+
+
+def main(folder, program):
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
@@ -35,8 +50,13 @@ def main(folder):
     assert cases, f"{folder} holds no case"
     for case in cases:
         name = case.name.split(".")[0]
-        print(f"{name}: logits differ by {check(folder / name, safetensors.torch.load_file(case)):.1e}")
+        expected = safetensors.torch.load_file(case)
+        print(f"{name}: logits differ by {check(folder / name, expected):.1e}")
+        if program:
+            prompt = expected["tokens"][0][:4].tolist()
+            check_generate(program, folder / name, prompt, 12)
+            print(f"{name}: the 12 tokens that greedily follow {prompt} are the same")
     print(f"{len(cases)} passed, 0 failed")
 
 
-main(pathlib.Path(sys.argv[1]))
+main(pathlib.Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)

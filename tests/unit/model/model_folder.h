@@ -35,11 +35,12 @@ inline void write_folder(const std::string& path, const scheduler::ModelSpec& mo
   for (const auto& [name, tensor] : weights)
     tensors.push_back({.name = name, .type = type, .shape = tensor.sizes().vec()});
   const auto scalar = type == ElementType::bf16 ? at::kBFloat16 : at::kFloat;
-  const Status status = write_hf_folder(path, model, tensors,
-                                        [&](const TensorInfo& tensor) -> Result<net::Payload> {
-                                          return payload_of(weights.at(tensor.name).to(scalar));
-                                        },
-                                        options);
+  const Status status = write_hf_folder(
+      path, model, tensors,
+      [&](const TensorInfo& tensor) -> Result<net::Payload> {
+        return payload_of(weights.at(tensor.name).to(scalar));
+      },
+      options);
   INFO(status.message());
   REQUIRE(status.ok());
 }
