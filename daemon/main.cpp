@@ -4,6 +4,7 @@
 #include "daemon/executor/executor.h"
 #include "daemon/executor/torch_runner.h"
 #include "daemon/export_command.h"
+#include "daemon/generate_command.h"
 #include "daemon/solo_command.h"
 
 namespace {
@@ -52,5 +53,6 @@ int main(int argc, char** argv) {
   };
   wiring.solo = run_solo_command;
   wiring.export_job = run_export_command;
+  wiring.generate = generate_from_folder;
   return cli::run(argc, argv, wiring);
 }

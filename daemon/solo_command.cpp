@@ -92,6 +92,10 @@ Status check_same_job(const SoloRequest& request, const scheduler::RecordHeader&
   }
   // Settled when it was known where the job runs.
   if (job.value().precision == "auto") given["precision"] = recorded.value("precision", "auto");
+  if (job.value().init_from_digest.empty()) {
+    given.erase("init_from_digest");
+    recorded.erase("init_from_digest");
+  }
   if (given == recorded) return {};
   return Status::invalid(request.replay + ": is the record of another job than " + request.job + ": " +
                          nlohmann::json::diff(given, recorded).dump());

@@ -131,6 +131,7 @@ void fields(auto& v, Is<Prepared> auto& m) {
   v("head_us", m.head_us);
   v("memory_bytes", m.memory_bytes);
   v("daemon_bytes", m.daemon_bytes);
+  v("init_digest", m.init_digest);
 }
 
 void fields(auto& v, Is<StartJob> auto& m) {

@@ -161,6 +161,7 @@ struct Prepared {
   std::int64_t head_us = 0;        // head of one microbatch, measured
   std::uint64_t memory_bytes = 0;  // what this daemon may use
   std::uint64_t daemon_bytes = 0;  // what it takes without a job
+  std::string init_digest;  // "sha256:…" of the folder that init_from names; empty where none is named
   bool operator==(const Prepared&) const = default;
 };
 

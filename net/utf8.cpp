@@ -35,18 +35,36 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-std::string repaired_utf8(std::string_view text) {
+std::string repaired_utf8(std::string_view text, std::string_view replacement) {
   std::string repaired;
   repaired.reserve(text.size());
   while (!text.empty()) {
     const std::size_t size = character_size(text);
     if (size == 0)
-      repaired += '?';
+      repaired += replacement;
     else
       repaired.append(text.substr(0, size));
     text.remove_prefix(size == 0 ? 1 : size);
   }
   return repaired;
+}
+
+std::size_t incomplete_utf8(std::string_view text) {
+  for (std::size_t bytes = 1; bytes <= 3 && bytes <= text.size(); ++bytes) {
+    const std::string_view tail = text.substr(text.size() - bytes);
+    // Whether some byte after it would make it whole: the least and the highest one that may follow.
+    const auto first = static_cast<std::uint8_t>(tail[0]);
+    if (first < 0xc2) continue;
+    for (const char* more : {"\x80", "\xbf"}) {
+      std::string whole(tail);
+      while (whole.size() < 4) {
+        whole += more;
+        if (character_size(whole) == whole.size()) return bytes;
+      }
+    }
+    return 0;
+  }
+  return 0;
 }
 
 }  // namespace sidestep::net

@@ -35,6 +35,11 @@ OptionTable job_table(JobSpec& job) {
           "take part computes on a GPU, else float32")
       .one_of({"auto", "float32", "bfloat16"});
   table.add("seed", job.seed, "of weights and data order");
+  table
+      .add("init_from", job.init_from,
+           "Hugging Face LLaMA folder whose weights the job begins with, as a path on every node")
+      .default_text("new weights, from the seed");
+  table.add("init_from_digest", job.init_from_digest, "of that folder").default_text("what it has at submit");
   table.add("deterministic", job.deterministic,
             "strictly plan order, so that a replay is the same bit for bit");
   table
@@ -152,7 +157,6 @@ OptionTable job_table(JobSpec& job) {
 
   table.add_unavailable("recovery.policy", "what to do when the last replica of a stage is lost")
       .only("none");
-  table.add_unavailable("init_from", "weights to begin with").only(nullptr);
   table.add_unavailable("failures", "scripted losses").only(nlohmann::json::array());
   return table;
 }
@@ -280,6 +284,9 @@ void check_rest(const JobSpec& job, Problems& problems) {
                      nlohmann::json(job.name).dump() +
                          " is not a name: a letter or digit, then letters, digits, '.', '_' and '-', at "
                          "most 64 together");
+  check_digest("init_from_digest", job.init_from_digest, problems);
+  if (job.init_from.empty() && !job.init_from_digest.empty())
+    problems.add_key("init_from_digest", "is of the folder that \"init_from\" names, which is missing");
   if (problems.sound({"steps"}) && job.optimizer.warmup_steps > job.steps)
     problems.add_key("optimizer.warmup_steps", "value " + std::to_string(job.optimizer.warmup_steps) +
                                                    " is more than steps, " + std::to_string(job.steps));

@@ -94,6 +94,8 @@ struct JobSpec {
   // Of compute and activations: "float32", "bfloat16", or "auto" until it is known where the job runs.
   std::string precision = "auto";
   std::uint64_t seed = 0;
+  std::string init_from;         // Hugging Face folder whose weights the job begins with; empty: the seed's
+  std::string init_from_digest;  // "sha256:…" of it; empty: whatever it holds (filled in at submit)
   bool deterministic = false;
   std::string gradient_scale = "visited";  // "visited", "step"
 

@@ -118,27 +118,43 @@ void SchedulerCore::State::plan_when_prepared() {
   const bool all = std::all_of(active->answers.begin(), active->answers.end(),
                                [](const auto& answer) { return answer.second.has_value(); });
   if (!all && now_us < active->deadline_us) return;
-  settle_digest();
+  settle_digests();
   settle_precision();
   active->planning = next_id++;
   out->push_back(StartPlanning{*active->planning, placement_request(active->plan.epoch + 1)});
 }
 
-// A job without a digest takes that of the lowest key that has the file; from then on all must have the same.
-void SchedulerCore::State::settle_digest() {
-  if (!active->spec.data.digest.empty()) return;
-  for (const auto& [key, answer] : active->answers) {
-    if (!answer || !answer->has_data || !answer->problem.empty() || answer->data_digest.empty()) continue;
-    JobSpec spec = active->spec;
-    spec.data.digest = answer->data_digest;
-    JobRow& job = row(active->id);
-    // Digests come from peers: one that would make the job unreadable is as good as none.
-    if (!parse_job(to_json(spec), active->id).ok()) continue;
-    active->spec = std::move(spec);
-    job.spec = to_json(active->spec);
-    save(job);
-    return;
+bool SchedulerCore::State::can_take_part(const net::Prepared& answer) const {
+  return answer.problem.empty() &&
+         (active->spec.init_from.empty() || answer.init_digest == active->spec.init_from_digest);
+}
+
+// False if the digest is none: digests come from peers, and one must not make the job unreadable.
+bool SchedulerCore::State::settle(std::string& digest_of_job, const std::string& digest) {
+  if (digest.empty()) return false;
+  digest_of_job = digest;
+  if (!parse_job(to_json(active->spec), active->id).ok()) {
+    digest_of_job.clear();
+    return false;
   }
+  JobRow& job = row(active->id);
+  job.spec = to_json(active->spec);
+  save(job);
+  return true;
+}
+
+// A job without a digest takes that of the lowest key that has the files; from then on all must have the
+// same. The weights come first: a node that has others is no example for the data.
+void SchedulerCore::State::settle_digests() {
+  JobSpec& spec = active->spec;
+  if (!spec.init_from.empty() && spec.init_from_digest.empty())
+    for (const auto& [key, answer] : active->answers)
+      if (answer && answer->problem.empty() && settle(spec.init_from_digest, answer->init_digest)) break;
+  if (spec.data.digest.empty())
+    for (const auto& [key, answer] : active->answers)
+      if (answer && answer->has_data && can_take_part(*answer) &&
+          settle(spec.data.digest, answer->data_digest))
+        break;
 }
 
 // Both ends of every hop have to agree on the type of what travels, so the scheduler decides.
@@ -167,6 +183,12 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
       continue;
     }
     node.problem = answer->problem;
+    if (node.problem.empty() && !can_take_part(*answer)) {
+      node.problem = "init_from " + active->spec.init_from + " is another folder there: it has " +
+                     (answer->init_digest.empty() ? "no digest" : answer->init_digest) + ", the job's has " +
+                     active->spec.init_from_digest + "; copy one folder to every node";
+      log(net::LogLevel::warning, active->id, label(nodes.at(key).member) + ": " + node.problem);
+    }
     node.memory_bytes = answer->memory_bytes;
     node.daemon_bytes = answer->daemon_bytes;
     node.layer_us = std::max<std::int64_t>(0, answer->layer_us);

@@ -104,8 +104,11 @@ struct SchedulerCore::State {
   void ask_to_prepare(const Node& node);
   void plan_when_prepared();
   PlacementRequest placement_request(std::uint64_t epoch);
-  void settle_digest();
+  void settle_digests();
   void settle_precision();
+  bool settle(std::string& digest_of_job, const std::string& digest);
+  // Whether the node can take part as far as its answer goes: no problem, and the job's init_from.
+  bool can_take_part(const net::Prepared& answer) const;
   void adopt(Plan plan);
   void send_start(const Node& node);
   void end_active(JobState state, const std::string& reason);

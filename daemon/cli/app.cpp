@@ -85,6 +85,7 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   add_record(app, chosen);
   add_solo(app, chosen, wiring);
   add_export(app, chosen, wiring);
+  add_generate(app, chosen, wiring);
   add_data(app, chosen);
   // Lists for an unknown word come from `remaining`, so extras must not be an error on their own level.
   try {

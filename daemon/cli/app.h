@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "daemon/cli/generate_request.h"
 #include "daemon/driver/task_thread.h"
 #include "net/status.h"
 
@@ -34,6 +35,7 @@ struct Wiring {
   driver::TaskThreadFactory task_thread;        // for `daemon`
   std::function<int(const SoloRequest&)> solo;  // returns an Exit
   std::function<int(const ExportRequest&)> export_job;
+  std::function<int(const GenerateRequest&)> generate;
 };
 
 // Parses and runs; returns the exit status. Called once, by main.

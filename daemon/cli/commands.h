@@ -25,6 +25,7 @@ void add_logs(CLI::App& app, Chosen& chosen);
 void add_record(CLI::App& app, Chosen& chosen);
 void add_solo(CLI::App& app, Chosen& chosen, const Wiring& wiring);
 void add_export(CLI::App& app, Chosen& chosen, const Wiring& wiring);
+void add_generate(CLI::App& app, Chosen& chosen, const Wiring& wiring);
 void add_data(CLI::App& app, Chosen& chosen);
 
 }  // namespace sidestep::cli

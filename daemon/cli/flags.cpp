@@ -35,6 +35,24 @@ CLI::Validator whole_number(std::int64_t low, std::int64_t high) {
   return CLI::Validator(check, std::to_string(low) + " to " + std::to_string(high));
 }
 
+CLI::Validator number(double low, double high) {
+  const auto shown = [](double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g", value);
+    return std::string(text);
+  };
+  const auto check = [low, high, shown](std::string& text) -> std::string {
+    double value = 0;
+    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (problem != std::errc() || end != text.data() + text.size() || value != value)
+      return "value \"" + text + "\" is not a number";
+    if (value < low) return "value " + text + " is too small, at least " + shown(low) + " allowed";
+    if (value > high) return "value " + text + " is too large, at most " + shown(high) + " allowed";
+    return "";
+  };
+  return CLI::Validator(check, shown(low) + " to " + shown(high));
+}
+
 CLI::Validator one_of(std::vector<std::string> words) {
   std::string listed;
   for (const std::string& word : words) listed += (listed.empty() ? "" : ", ") + word;

@@ -14,6 +14,8 @@ namespace sidestep::cli {
 CLI::Validator device_name();
 // A whole number in [low, high]: "--nodes: value 70000 is too large, at most 1024 allowed".
 CLI::Validator whole_number(std::int64_t low, std::int64_t high);
+// A number in [low, high].
+CLI::Validator number(double low, double high);
 // One of a few words: "--level: unknown value "warn"; did you mean "warning"?".
 CLI::Validator one_of(std::vector<std::string> words);
 

@@ -243,6 +243,7 @@ void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {
         answer.has_data = done.has_data;
         answer.data_problem = done.data_problem;
         answer.data_digest = done.data_digest;
+        answer.init_digest = done.init_digest;
         answer.layer_us = done.layer_us;
         answer.head_us = done.head_us;
         answer.memory_bytes = done.memory_bytes;

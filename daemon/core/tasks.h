@@ -16,16 +16,17 @@ namespace sidestep::daemon {
 
 using TaskId = std::uint64_t;
 
-// Loads the data (if `origin`), creates the weights of the stages as the seed says, allocates the
-// accumulators and optimizer state. Weights of a stage depend on (seed, layer, parameter) only, so that
-// replicas and solo begin the same.
+// Loads the data (if `origin`), creates the weights of the stages as the seed says or reads them from the
+// folder that `init_from` names, allocates the accumulators and optimizer state. Weights of a stage depend
+// on (seed, layer, parameter) or on the folder only, so that replicas and solo begin the same.
 struct InitJob {
   scheduler::JobSpec spec;
   std::vector<std::uint32_t> stages;
   bool origin = false;
 };
 
-// Times one layer and the head of this job's model, and looks at the data. Nothing is kept.
+// Times one layer and the head of this job's model, and looks at the data and at the folder that `init_from`
+// names. Nothing is kept.
 struct ProbeJob {
   scheduler::JobSpec spec;
 };
@@ -144,6 +145,7 @@ struct Completion {
   bool has_data = false;
   std::string data_problem;
   std::string data_digest;
+  std::string init_digest;  // of the folder that init_from names; empty where the job names none
   std::int64_t layer_us = 0;
   std::int64_t head_us = 0;
   std::uint64_t memory_bytes = 0;  // that this process may use

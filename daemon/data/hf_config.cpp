@@ -63,6 +63,15 @@ OptionTable config_table(Config& config) {
   return table;
 }
 
+OptionTable notes_table(ExportNotes& notes) {
+  OptionTable table;
+  table.add("sidestep.stages", notes.stages, "stages of the job").range(1, 1'024);
+  table.add("sidestep.stage_0_layers", notes.stage_0_layers, "whether stage 0 had layers");
+  table.add("sidestep.tokenizer", notes.tokenizer, "how text becomes tokens")
+      .one_of({"", "bytes", "sentencepiece"});
+  return table;
+}
+
 void check_architectures(const nlohmann::json& json, Problems& problems) {
   const auto found = json.find("architectures");
   if (found == json.end() || found->is_null()) return;
@@ -104,7 +113,29 @@ Result<ModelSpec> parse_hf_config(const nlohmann::json& json, const std::string&
   return config.model;
 }
 
-nlohmann::json hf_config(const ModelSpec& model, const std::string& dtype) {
+Result<ExportNotes> parse_export_notes(const nlohmann::json& json, const std::string& source) {
+  ExportNotes notes;
+  Problems problems(source);
+  notes_table(notes).read_known(json, problems);
+  if (!problems.empty()) return problems.status();
+  return notes;
+}
+
+SpecialTokens parse_special_tokens(const nlohmann::json& json) {
+  SpecialTokens tokens;
+  if (!json.is_object()) return tokens;
+  const auto begin = json.find("bos_token_id");
+  if (begin != json.end() && begin->is_number_integer()) tokens.begin = begin->get<std::int64_t>();
+  const auto ends = json.find("eos_token_id");
+  if (ends == json.end()) return tokens;
+  if (ends->is_number_integer()) tokens.ends.push_back(ends->get<std::int64_t>());
+  if (ends->is_array())
+    for (const nlohmann::json& end : *ends)
+      if (end.is_number_integer()) tokens.ends.push_back(end.get<std::int64_t>());
+  return tokens;
+}
+
+nlohmann::json hf_config(const ModelSpec& model, const std::string& dtype, const ExportNotes& notes) {
   Config config{.model = model, .dtype = dtype};
   nlohmann::json json = config_table(config).to_json();
   json["architectures"] = {architecture};
@@ -112,6 +143,10 @@ nlohmann::json hf_config(const ModelSpec& model, const std::string& dtype) {
   json["attention_bias"] = false;
   json["mlp_bias"] = false;
   json["attention_dropout"] = 0.0;
+  if (notes.stages > 0) {
+    ExportNotes copy = notes;
+    json.update(notes_table(copy).to_json());
+  }
   for (const char* token : {"bos_token_id", "eos_token_id", "pad_token_id"}) json[token] = nullptr;
   return json;
 }

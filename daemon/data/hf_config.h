@@ -2,7 +2,9 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "net/status.h"
 #include "scheduler/job.h"
@@ -15,9 +17,28 @@ namespace sidestep::daemon {
 // another activation, quantization).
 Result<scheduler::ModelSpec> parse_hf_config(const nlohmann::json& json, const std::string& source);
 
+// What an export of ours says of its job, under "sidestep" in config.json; transformers ignores it.
+struct ExportNotes {
+  std::int64_t stages = 0;  // that the model was cut into; 0: not known
+  bool stage_0_layers = true;
+  std::string tokenizer = {};  // "bytes" or "sentencepiece"; empty: not known
+};
+
+// Empty ones where there is no such block. Failure: as parse_hf_config.
+Result<ExportNotes> parse_export_notes(const nlohmann::json& json, const std::string& source);
+
+// Tokens with a meaning of their own. Ids that are no whole number are as if they were not there.
+struct SpecialTokens {
+  std::optional<std::int64_t> begin;  // "bos_token_id"
+  std::vector<std::int64_t> ends;     // "eos_token_id", one or a list
+};
+
+SpecialTokens parse_special_tokens(const nlohmann::json& json);
+
 // A config.json that transformers 4 and 5 load as LlamaForCausalLM. `dtype`: of the weights beside it, as
-// PyTorch calls it. Special tokens are null: a job says nothing of them.
-nlohmann::json hf_config(const scheduler::ModelSpec& model, const std::string& dtype);
+// PyTorch calls it. Special tokens are null: a job says nothing of them. Notes without stages are left out.
+nlohmann::json hf_config(const scheduler::ModelSpec& model, const std::string& dtype,
+                         const ExportNotes& notes = {});
 
 // Whether weights of `stored` fit a job's model: ok, or one line for each field that differs, as
 // `job key "model.hidden_size": value 64, SOURCE has 32`. max_position_embeddings and initializer_range may

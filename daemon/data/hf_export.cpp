@@ -140,7 +140,8 @@ Status write_hf_folder(const std::string& path, const scheduler::ModelSpec& mode
         return status;
     if (!options.companions.empty())
       if (Status status = copy_companions(options.companions, folder.string()); !status.ok()) return status;
-    return write_file((folder / config_file_name).string(), hf_config(model, dtype).dump(2) + "\n");
+    return write_file((folder / config_file_name).string(),
+                      hf_config(model, dtype, options.notes).dump(2) + "\n");
   };
   if (Status status = write(); !status.ok()) return status.with_context(path + ": the export failed");
   return created.value().commit();

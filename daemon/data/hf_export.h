@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/data/hf_config.h"
 #include "daemon/data/safetensors_writer.h"
 #include "net/status.h"
 #include "scheduler/job.h"
@@ -16,6 +17,7 @@ struct HfExportOptions {
   std::uint64_t shard_bytes_max = 5'000'000'000;
   // A folder whose tokenizer and generation_config.json come along, as far as there are any. Empty: none.
   std::string companions = {};
+  ExportNotes notes = {};
 };
 
 // Whether an export may be written there: nothing is there, or an export. Errors: refused, with what else is

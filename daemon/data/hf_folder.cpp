@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "daemon/data/hf_config.h"
 #include "net/digest.h"
 #include "scheduler/options.h"
 
@@ -52,6 +51,10 @@ Status HfFolder::read_config() {
   auto model = parse_hf_config(json.value(), path);
   if (!model.ok()) return model.status();
   model_ = std::move(model.value());
+  auto notes = parse_export_notes(json.value(), path);
+  if (!notes.ok()) return notes.status();
+  notes_ = std::move(notes.value());
+  special_tokens_ = parse_special_tokens(json.value());
   digest_ = json.value().dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   return {};
 }
@@ -112,6 +115,23 @@ Status HfFolder::read_indexed() {
         return Status::invalid(file->path() + ": tensor " + quoted(name) + " is here, but " +
                                index_file_name + " does not say so");
   return {};
+}
+
+Result<std::string> HfFolder::content_digest() const {
+  std::string content = digest_;
+  for (const auto& [name, place] : places_) {
+    if (Status status = place.file->verify(*place.tensor); !status.ok()) return status;
+    if (!place.file->content().metadata.contains(digest_key(name)))
+      content += "\n" + name + " " + net::sha256(place.tensor->bytes);
+  }
+  return content == digest_ ? digest_ : net::sha256(std::as_bytes(std::span(content)));
+}
+
+std::vector<std::string> HfFolder::files() const {
+  std::vector<std::string> paths{in_folder(path_, config_file_name)};
+  if (!files_.contains(weights_file_name)) paths.push_back(in_folder(path_, index_file_name));
+  for (const auto& [name, file] : files_) paths.push_back(file->path());
+  return paths;
 }
 
 std::vector<std::string> HfFolder::names() const {

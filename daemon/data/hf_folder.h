@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/data/hf_config.h"
 #include "daemon/data/safetensors.h"
 #include "net/status.h"
 #include "scheduler/job.h"
@@ -28,6 +29,8 @@ class HfFolder {
 
   const std::string& path() const { return path_; }
   const scheduler::ModelSpec& model() const { return model_; }
+  const ExportNotes& notes() const { return notes_; }
+  const SpecialTokens& special_tokens() const { return special_tokens_; }
 
   std::vector<std::string> names() const;
   // Null where there is none of that name. Its bytes are not looked at.
@@ -39,6 +42,12 @@ class HfFolder {
   // digests of the tensors in the headers, so that it stands for the weights too; of others it stands for
   // their layout.
   const std::string& digest() const { return digest_; }
+  // Reads every tensor once; those with a digest are compared with it. Two folders of one content digest hold
+  // the same model to the last bit, whoever wrote them; where every tensor has a digest it is digest().
+  // Failures: damaged tensors, by name.
+  Result<std::string> content_digest() const;
+  // Paths of all that the model is read from.
+  std::vector<std::string> files() const;
 
  private:
   HfFolder() = default;
@@ -54,6 +63,8 @@ class HfFolder {
 
   std::string path_;
   scheduler::ModelSpec model_;
+  ExportNotes notes_;
+  SpecialTokens special_tokens_;
   std::map<std::string, std::shared_ptr<const SafetensorsFile>> files_;
   std::map<std::string, Place> places_;
   std::string digest_;

@@ -1,9 +1,9 @@
 #include "daemon/data/tokenizer.h"
 
+#include "net/utf8.h"
+
 namespace sidestep::daemon {
 namespace {
-
-constexpr const char* replacement_character = "\xef\xbf\xbd";
 
 class ByteTokenizer : public Tokenizer {
  public:
@@ -20,7 +20,7 @@ class ByteTokenizer : public Tokenizer {
       if (token >= 0 && token < 256)
         text += static_cast<char>(token);
       else
-        text += replacement_character;
+        text += net::replacement_character;
     }
     return text;
   }

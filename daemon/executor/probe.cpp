@@ -1,4 +1,4 @@
-// How fast one layer and the head of a job run here, and whether its data is here.
+// How fast one layer and the head of a job run here, and whether its data and first weights are here.
 #include <ATen/ops/arange.h>
 #include <malloc.h>
 
@@ -56,6 +56,13 @@ Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
   use_threads(task.spec);
   scheduler::JobSpec spec = one_layer_of(task.spec);
   spec.resolve_precision(link_->device().is_cuda());
+  if (!task.spec.init_from.empty()) {
+    if (const auto folder = init_folder_.open(task.spec); !folder.ok()) {
+      done.problem = folder.status().message();
+      return {};
+    }
+    done.init_digest = init_folder_.digest();
+  }
   const std::uint64_t needed =
       scheduler::memory_need(spec, 0, 1).state() + scheduler::memory_need(spec, 1, 1).state();
   if (done.memory_bytes != 0 && needed > done.memory_bytes) {

@@ -10,19 +10,17 @@
 
 #include <cmath>
 #include <new>
+#include <optional>
 
 #include "daemon/executor/device.h"
 #include "daemon/executor/task_text.h"
 #include "daemon/executor/tensor_pool.h"
+#include "daemon/model/weights.h"
 #include "net/clock.h"
 #include "scheduler/memory.h"
 
 namespace sidestep::daemon {
 namespace {
-
-at::ScalarType compute_type(const scheduler::JobSpec& spec) {
-  return spec.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
-}
 
 // All that a job's data depends on besides its digest, which only fills in at submission.
 std::string data_key(const scheduler::JobSpec& spec) {
@@ -173,8 +171,18 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
     job->data = data.value();
     job->sampler = Sampler(spec, *job->data);
   }
+  std::optional<HfFolder> weights;
+  if (!task.spec.init_from.empty()) {
+    auto folder = init_folder_.open(task.spec);
+    if (!folder.ok()) return folder.status();
+    weights = std::move(folder).value();
+  }
   for (const std::uint32_t stage : task.stages) {
-    Stage created(spec, stage, stage_options(spec));
+    StageOptions options = stage_options(spec);
+    if (weights) options.first_weights = FirstWeights::caller;
+    Stage created(spec, stage, options);
+    if (weights)
+      if (Status status = load_stage(*weights, created); !status.ok()) return status;
     AdamW optimizer(spec.optimizer, created.layout(), created.weights());
     done.gradient_elements.push_back(static_cast<std::uint64_t>(created.layout().elements));
     job->stages.insert_or_assign(stage, HeldStage{std::move(created), std::move(optimizer)});

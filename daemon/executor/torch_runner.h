@@ -16,6 +16,7 @@
 #include "daemon/data/sampler.h"
 #include "daemon/data/snapshot_store.h"
 #include "daemon/executor/host_link.h"
+#include "daemon/executor/init_folder.h"
 #include "daemon/executor/tensors.h"
 #include "daemon/model/adamw.h"
 #include "daemon/model/stage.h"
@@ -106,6 +107,7 @@ class TorchRunner : public TaskRunner {
   std::unique_ptr<Job> job_;
   std::string data_key_;  // what data_ was opened for
   std::shared_ptr<const Dataset> data_;
+  InitFolder init_folder_;
 };
 
 }  // namespace sidestep::daemon

@@ -18,16 +18,17 @@ bool flash_takes(const at::Tensor& query) {
 
 }  // namespace
 
-AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                          Mask mask) {
+  const bool is_causal = mask == Mask::causal;
   if (query.is_cpu()) {
     auto [output, logsumexp] =
-        at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, /*dropout_p=*/0.0,
-                                                        /*is_causal=*/true);
+        at::_scaled_dot_product_flash_attention_for_cpu(query, key, value, /*dropout_p=*/0.0, is_causal);
     return {std::move(output), std::move(logsumexp), {}, {}};
   }
-  if (!flash_takes(query)) return attention_composed::attention(query, key, value);
-  auto result = at::_scaled_dot_product_flash_attention(query, key, value, /*dropout_p=*/0.0,
-                                                        /*is_causal=*/true, /*return_debug_mask=*/false);
+  if (!flash_takes(query)) return attention_composed::attention(query, key, value, mask);
+  auto result = at::_scaled_dot_product_flash_attention(query, key, value, /*dropout_p=*/0.0, is_causal,
+                                                        /*return_debug_mask=*/false);
   return {std::move(std::get<0>(result)), std::move(std::get<1>(result)), std::move(std::get<6>(result)),
           std::move(std::get<7>(result))};
 }

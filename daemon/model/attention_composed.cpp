@@ -24,7 +24,7 @@ struct Shape {
         group(query.size(1) / key.size(1)),
         positions(query.size(2)),
         head_dim(query.size(3)),
-        block(std::max<std::int64_t>(1, scores_max / (batch * query.size(1) * positions))),
+        block(std::max<std::int64_t>(1, scores_max / (batch * query.size(1) * key.size(2)))),
         scale(1 / std::sqrt(static_cast<double>(head_dim))) {}
 
   std::int64_t batch, kv_heads, group, positions, head_dim, block;
@@ -39,10 +39,11 @@ struct Shape {
     return grouped.narrow(3, first, length).reshape({batch, kv_heads, group * length, grouped.size(4)});
   }
 
-  // Scaled scores of those queries by all keys up to the last of them, -inf where a key comes later:
-  // [batch, kv_heads, group * length, first + length].
+  // Scaled scores of those queries by all keys; with the causal mask by those up to the last query, -inf
+  // where a key comes later: [batch, kv_heads, group * length, first + length].
   at::Tensor scores(const at::Tensor& query_rows, const at::Tensor& key, std::int64_t first,
-                    std::int64_t length) const {
+                    std::int64_t length, Mask mask) const {
+    if (mask == Mask::none) return at::matmul(query_rows, key.transpose(2, 3)).mul_(scale);
     const std::int64_t end = first + length;
     at::Tensor result = at::matmul(query_rows, key.narrow(2, 0, end).transpose(2, 3)).mul_(scale);
     const auto options = at::TensorOptions().dtype(at::kLong).device(key.device());
@@ -57,7 +58,7 @@ struct Shape {
 }  // namespace
 
 AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                          std::int64_t scores_max) {
+                          Mask mask, std::int64_t scores_max) {
   const Shape shape(query, key, scores_max);
   const at::Tensor wide_query = shape.grouped(widened(query.contiguous()));
   const at::Tensor wide_key = widened(key.contiguous());
@@ -69,10 +70,10 @@ AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const 
   result.logsumexp = at::empty({shape.batch, heads, shape.positions}, wide_query.options());
   for (std::int64_t first = 0; first < shape.positions; first += shape.block) {
     const std::int64_t length = std::min(shape.block, shape.positions - first);
-    at::Tensor scores = shape.scores(shape.rows(wide_query, first, length), wide_key, first, length);
+    at::Tensor scores = shape.scores(shape.rows(wide_query, first, length), wide_key, first, length, mask);
     const at::Tensor total = at::logsumexp(scores, 3, /*keepdim=*/true);
     scores.sub_(total).exp_();
-    const at::Tensor output = at::matmul(scores, wide_value.narrow(2, 0, first + length));
+    const at::Tensor output = at::matmul(scores, wide_value.narrow(2, 0, scores.size(3)));
     result.output.narrow(2, first, length).copy_(output.view({shape.batch, heads, length, shape.head_dim}));
     result.logsumexp.narrow(2, first, length).copy_(total.view({shape.batch, heads, length}));
   }
@@ -101,7 +102,7 @@ AttentionGradient attention_backward(const at::Tensor& gradient, const at::Tenso
     const std::int64_t end = first + length;
     const at::Tensor query_rows = shape.rows(wide_query, first, length);
     const at::Tensor gradient_rows = shape.rows(by_output, first, length);
-    at::Tensor probability = shape.scores(query_rows, wide_key, first, length);
+    at::Tensor probability = shape.scores(query_rows, wide_key, first, length, Mask::causal);
     probability.sub_(shape.rows(totals, first, length)).exp_();
     by_value.narrow(2, 0, end).add_(at::matmul(probability.transpose(2, 3), gradient_rows));
     at::Tensor by_scores = at::matmul(gradient_rows, wide_value.narrow(2, 0, end).transpose(2, 3));

@@ -34,9 +34,9 @@ struct Rotation {
 Rotation make_rotation(std::int64_t positions, std::int64_t head_dim, double theta, at::ScalarType type,
                        at::Device device);
 
-// Rotates each head's pairs (i, i + head_dim / 2) by the angle of its position (Su and others 2021, in
-// Hugging Face's order, "rotate_half"); `inverse` turns back, which is also the gradient. heads: [batch,
-// positions, n, head_dim], a view whose last two dimensions are contiguous.
+// Rotates each head's pairs (i, i + head_dim / 2) by the angle of its position, of which `rotation` has at
+// least as many (Su and others 2021, in Hugging Face's order, "rotate_half"); `inverse` turns back, which is
+// also the gradient. heads: [batch, positions, n, head_dim], a view whose last two dimensions are contiguous.
 void rotate_(at::Tensor heads, const Rotation& rotation, bool inverse);
 
 // silu(gate) * up; gate_up: [n, 2 * width], gate first. Gives [n, width].

@@ -46,8 +46,8 @@ at::Tensor rms_norm_backward(const at::Tensor& gradient, const at::Tensor& x, co
 // Products with the cosines are as wide as those; only the sums are rounded.
 void rotate_(at::Tensor heads, const Rotation& rotation, bool inverse) {
   const std::int64_t half = heads.size(3) / 2;
-  const at::Tensor cosine = rotation.cosine.unsqueeze(1);
-  const at::Tensor sine = rotation.sine.unsqueeze(1);
+  const at::Tensor cosine = rotation.cosine.narrow(0, 0, heads.size(1)).unsqueeze(1);
+  const at::Tensor sine = rotation.sine.narrow(0, 0, heads.size(1)).unsqueeze(1);
   const double sign = inverse ? -1 : 1;
   at::Tensor first = heads.narrow(3, 0, half);
   at::Tensor second = heads.narrow(3, half, half);

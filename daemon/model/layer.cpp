@@ -30,32 +30,52 @@ at::Tensor rows_of(const at::Tensor& heads) {
   return heads.transpose(1, 2).reshape({heads.size(0) * heads.size(2), heads.size(1) * heads.size(3)});
 }
 
+// The layer up to its attention: `made.qkv`, rotated, and what comes before it.
+void project(const LayerContext& context, const LayerTensors& weights, const at::Tensor& input,
+             LayerActivations& made) {
+  const scheduler::ModelSpec& model = context.model;
+  made.input = input;
+  made.input_normed = kernels::rms_norm(input, weights.input_norm, model.rms_norm_eps);
+  made.qkv = multiply(made.input_normed.output, weights.qkv)
+                 .view({context.batch, context.positions,
+                        model.num_attention_heads + 2 * model.num_key_value_heads, model.head_dim});
+  kernels::rotate_(rotated_part(model, made.qkv), context.rotation, /*inverse=*/false);
+}
+
+// The layer behind its attention; gives its output.
+at::Tensor finish(const LayerContext& context, const LayerTensors& weights, LayerActivations& made) {
+  made.middle = multiply(rows_of(made.attention.output), weights.output).add_(made.input);
+  made.middle_normed = kernels::rms_norm(made.middle, weights.attention_norm, context.model.rms_norm_eps);
+  made.gate_up = multiply(made.middle_normed.output, weights.gate_up);
+  return multiply(kernels::swiglu(made.gate_up), weights.down).add_(made.middle);
+}
+
 }  // namespace
 
 at::Tensor layer_forward(const LayerContext& context, const LayerTensors& weights, const at::Tensor& input,
                          LayerActivations* kept) {
-  const scheduler::ModelSpec& model = context.model;
-  kernels::Normed input_normed = kernels::rms_norm(input, weights.input_norm, model.rms_norm_eps);
-  at::Tensor qkv = multiply(input_normed.output, weights.qkv)
-                       .view({context.batch, context.positions,
-                              model.num_attention_heads + 2 * model.num_key_value_heads, model.head_dim});
-  kernels::rotate_(rotated_part(model, qkv), context.rotation, /*inverse=*/false);
-  const Heads heads = split(model, qkv);
-  AttentionOutput attended = attention(heads.query, heads.key, heads.value);
-  at::Tensor middle = multiply(rows_of(attended.output), weights.output).add_(input);
-
-  kernels::Normed middle_normed = kernels::rms_norm(middle, weights.attention_norm, model.rms_norm_eps);
-  at::Tensor gate_up = multiply(middle_normed.output, weights.gate_up);
-  at::Tensor output = multiply(kernels::swiglu(gate_up), weights.down).add_(middle);
-  if (kept != nullptr)
-    *kept = {.input = input,
-             .input_normed = std::move(input_normed),
-             .qkv = std::move(qkv),
-             .attention = std::move(attended),
-             .middle = std::move(middle),
-             .middle_normed = std::move(middle_normed),
-             .gate_up = std::move(gate_up)};
+  LayerActivations made;
+  project(context, weights, input, made);
+  const Heads heads = split(context.model, made.qkv);
+  made.attention = attention(heads.query, heads.key, heads.value, Mask::causal);
+  at::Tensor output = finish(context, weights, made);
+  if (kept != nullptr) *kept = std::move(made);
   return output;
+}
+
+at::Tensor layer_extend(const LayerContext& context, const LayerTensors& weights, const at::Tensor& input,
+                        LayerCache& cache, std::int64_t seen) {
+  LayerActivations made;
+  project(context, weights, input, made);
+  const Heads heads = split(context.model, made.qkv);
+  cache.keys.narrow(1, seen, context.positions).copy_(heads.key.transpose(1, 2));
+  cache.values.narrow(1, seen, context.positions).copy_(heads.value.transpose(1, 2));
+  // The one newest position sees all; the first ones see what is before them.
+  const std::int64_t known = seen + context.positions;
+  made.attention =
+      attention(heads.query, cache.keys.narrow(1, 0, known).transpose(1, 2),
+                cache.values.narrow(1, 0, known).transpose(1, 2), seen == 0 ? Mask::causal : Mask::none);
+  return finish(context, weights, made);
 }
 
 at::Tensor layer_backward(const LayerContext& context, const LayerTensors& weights, LayerActivations& kept,

@@ -34,6 +34,16 @@ struct LayerContext {
 at::Tensor layer_forward(const LayerContext& context, const LayerTensors& weights, const at::Tensor& input,
                          LayerActivations* kept);
 
+// Keys and values of the positions that a layer has seen.
+struct LayerCache {
+  at::Tensor keys, values;  // [batch, room, kv_heads, head_dim], of the type of the activations
+};
+
+// layer_forward of the positions behind the first `seen` ones of the cache, which takes them in. `seen` is 0,
+// or there is one position; the context's rotation is theirs.
+at::Tensor layer_extend(const LayerContext& context, const LayerTensors& weights, const at::Tensor& input,
+                        LayerCache& cache, std::int64_t seen);
+
 // Gradient by the layer's input. Adds the weights' gradients to `gradients` unless it is null.
 // Frees what it no longer needs of `kept` on the way.
 at::Tensor layer_backward(const LayerContext& context, const LayerTensors& weights, LayerActivations& kept,

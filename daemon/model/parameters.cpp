@@ -95,6 +95,15 @@ at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter) {
   return flat.narrow(0, parameter.offset, parameter.elements()).view(parameter.shape);
 }
 
+std::pair<at::Tensor, at::Tensor> parts_of(const at::Tensor& flat, const ParameterLayout& layout) {
+  return {flat.narrow(0, 0, layout.matrix_elements),
+          flat.narrow(0, layout.matrix_elements, layout.elements - layout.matrix_elements)};
+}
+
+at::Tensor norm_view(const at::Tensor& norms, const ParameterLayout& layout, const Parameter& parameter) {
+  return norms.narrow(0, parameter.offset - layout.matrix_elements, parameter.elements());
+}
+
 LayerTensors layer_views(const scheduler::ModelSpec& model, const ParameterLayout& layout, std::int64_t layer,
                          const at::Tensor& matrices, const at::Tensor& norms) {
   const std::string prefix = layer_prefix(layer);
@@ -104,12 +113,13 @@ LayerTensors layer_views(const scheduler::ModelSpec& model, const ParameterLayou
     return matrices.narrow(0, offset, rows * model.hidden_size).view({rows, model.hidden_size});
   };
   const std::int64_t qkv_rows = (model.num_attention_heads + 2 * model.num_key_value_heads) * model.head_dim;
-  return {.qkv = rows_from("self_attn.q_proj.weight", qkv_rows),
-          .output = view_of(matrices, layout.find(prefix + "self_attn.o_proj.weight")),
-          .gate_up = rows_from("mlp.gate_proj.weight", 2 * model.intermediate_size),
-          .down = view_of(matrices, layout.find(prefix + "mlp.down_proj.weight")),
-          .input_norm = view_of(norms, layout.find(prefix + "input_layernorm.weight")),
-          .attention_norm = view_of(norms, layout.find(prefix + "post_attention_layernorm.weight"))};
+  return {
+      .qkv = rows_from("self_attn.q_proj.weight", qkv_rows),
+      .output = view_of(matrices, layout.find(prefix + "self_attn.o_proj.weight")),
+      .gate_up = rows_from("mlp.gate_proj.weight", 2 * model.intermediate_size),
+      .down = view_of(matrices, layout.find(prefix + "mlp.down_proj.weight")),
+      .input_norm = norm_view(norms, layout, layout.find(prefix + "input_layernorm.weight")),
+      .attention_norm = norm_view(norms, layout, layout.find(prefix + "post_attention_layernorm.weight"))};
 }
 
 EdgeTensors edge_views(const scheduler::ModelSpec& model, const ParameterLayout& layout,
@@ -117,7 +127,7 @@ EdgeTensors edge_views(const scheduler::ModelSpec& model, const ParameterLayout&
   EdgeTensors edge;
   edge.embedding = view_of(matrices, layout.find("model.embed_tokens.weight"));
   edge.head = model.tie_word_embeddings ? edge.embedding : view_of(matrices, layout.find("lm_head.weight"));
-  edge.norm = view_of(norms, layout.find("model.norm.weight"));
+  edge.norm = norm_view(norms, layout, layout.find("model.norm.weight"));
   return edge;
 }
 

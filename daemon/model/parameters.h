@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "scheduler/job.h"
@@ -35,6 +36,11 @@ struct ParameterLayout {
 // The parameter as a view of a flat buffer of this layout.
 at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter);
 
+// Views of a flat buffer's two parts: the matrices, and the norms behind them.
+std::pair<at::Tensor, at::Tensor> parts_of(const at::Tensor& flat, const ParameterLayout& layout);
+// A norm as a view of the second part.
+at::Tensor norm_view(const at::Tensor& norms, const ParameterLayout& layout, const Parameter& parameter);
+
 // Views of one decoder layer's weights, or of their gradients.
 struct LayerTensors {
   at::Tensor qkv;             // [(heads + 2 kv_heads) * head_dim, hidden]
@@ -52,7 +58,8 @@ struct EdgeTensors {
   at::Tensor norm;       // [hidden]
 };
 
-// `matrices` and `norms` are flat buffers of this layout; they may be of different types.
+// `matrices` and `norms` are the two parts of a flat buffer of this layout, [0, matrix_elements) and what
+// comes behind; they may be of different types.
 LayerTensors layer_views(const scheduler::ModelSpec& model, const ParameterLayout& layout, std::int64_t layer,
                          const at::Tensor& matrices, const at::Tensor& norms);
 EdgeTensors edge_views(const scheduler::ModelSpec& model, const ParameterLayout& layout,

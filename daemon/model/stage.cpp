@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "daemon/model/matmul.h"
 #include "net/assert.h"
@@ -19,6 +20,10 @@ std::int64_t logits_elements_max(at::Device device) { return device.is_cuda() ? 
 
 }  // namespace
 
+at::ScalarType compute_type(const scheduler::JobSpec& spec) {
+  return spec.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
 Stage::Stage(const scheduler::JobSpec& spec, std::int64_t stage, const StageOptions& options)
     : model_(spec.model),
       options_(options),
@@ -27,32 +32,47 @@ Stage::Stage(const scheduler::JobSpec& spec, std::int64_t stage, const StageOpti
       layer_count_(spec.layer_count(stage)),
       layout_(ParameterLayout::of_stage(spec, stage)) {
   const auto master = at::TensorOptions().dtype(options.master).device(options.device);
-  weights_ = at::empty({layout_.elements}, master);
-  initialize(layout_, spec.seed, model_.initializer_range, weights_);
-  gradient_ = at::zeros({layout_.elements}, master);
-  compute_matrices_ = options.compute == options.master
-                          ? weights_
-                          : at::empty({layout_.matrix_elements}, master.dtype(options.compute));
-  for (std::int64_t layer = first_layer_; layer < first_layer_ + layer_count_; ++layer) {
-    layer_weights_.push_back(layer_views(model_, layout_, layer, compute_matrices_, weights_));
-    layer_gradients_.push_back(layer_views(model_, layout_, layer, gradient_, gradient_));
+  const bool converts = options.compute != options.master;
+  if (options.trains) {
+    weights_ = at::empty({layout_.elements}, master);
+    gradient_ = at::zeros({layout_.elements}, master);
+    std::tie(matrices_, norms_) = parts_of(weights_, layout_);
+  } else {
+    norms_ = at::empty({layout_.elements - layout_.matrix_elements}, master);
   }
-  if (first_) {
-    edge_weights_ = edge_views(model_, layout_, compute_matrices_, weights_);
-    edge_gradients_ = edge_views(model_, layout_, gradient_, gradient_);
+  if (converts || !options.trains)
+    matrices_ = at::empty({layout_.matrix_elements}, master.dtype(options.compute));
+  if (options.first_weights == FirstWeights::seed) {
+    SIDESTEP_ASSERT(options.trains);
+    initialize(layout_, spec.seed, model_.initializer_range, weights_);
+  }
+  for (std::int64_t layer = first_layer_; layer < first_layer_ + layer_count_; ++layer)
+    layer_weights_.push_back(layer_views(model_, layout_, layer, matrices_, norms_));
+  if (first_) edge_weights_ = edge_views(model_, layout_, matrices_, norms_);
+  if (options.trains) {
+    const auto [matrices, norms] = parts_of(gradient_, layout_);
+    for (std::int64_t layer = first_layer_; layer < first_layer_ + layer_count_; ++layer)
+      layer_gradients_.push_back(layer_views(model_, layout_, layer, matrices, norms));
+    if (first_) edge_gradients_ = edge_views(model_, layout_, matrices, norms);
   }
   rotation_ = kernels::make_rotation(spec.data.sequence_length, model_.head_dim, model_.rope_theta,
                                      options.master, options.device);
-  weights_changed();
+  if (options.first_weights == FirstWeights::seed) weights_changed();
 }
 
 void Stage::weights_changed() {
-  if (!compute_matrices_.is_same(weights_))
-    compute_matrices_.copy_(weights_.narrow(0, 0, layout_.matrix_elements));
+  if (options_.trains && options_.compute != options_.master)
+    matrices_.copy_(parts_of(weights_, layout_).first);
 }
 
-at::Tensor Stage::embed(const at::Tensor& tokens) const {
-  return at::embedding(edge_weights_.embedding, tokens.view({-1}));
+at::Tensor Stage::weight(const Parameter& parameter) {
+  if (options_.trains) return view_of(weights_, parameter);
+  return parameter.is_norm() ? norm_view(norms_, layout_, parameter) : view_of(matrices_, parameter);
+}
+
+at::Tensor Stage::rows_of(const at::Tensor& input) const {
+  return first_ ? at::embedding(edge_weights_.embedding, input.view({-1}))
+                : input.view({-1, model_.hidden_size});
 }
 
 at::Tensor Stage::run_layers(const at::Tensor& rows, std::int64_t batch, std::int64_t positions,
@@ -70,9 +90,32 @@ at::Tensor Stage::forward(const at::Tensor& input, StageActivations* kept, bool 
   const std::int64_t positions = input.size(1);
   const bool saves = kept != nullptr && !recompute;
   if (kept != nullptr) *kept = {.input = input, .layers = {}, .recompute = recompute};
-  const at::Tensor rows = first_ ? embed(input) : input.view({batch * positions, model_.hidden_size});
-  return run_layers(rows, batch, positions, saves ? &kept->layers : nullptr)
+  return run_layers(rows_of(input), batch, positions, saves ? &kept->layers : nullptr)
       .view({batch, positions, model_.hidden_size});
+}
+
+StageCache Stage::make_cache(std::int64_t batch, std::int64_t positions) const {
+  const std::vector<std::int64_t> shape{batch, positions, model_.num_key_value_heads, model_.head_dim};
+  const auto options = at::TensorOptions().dtype(options_.compute).device(options_.device);
+  StageCache cache;
+  for (std::int64_t i = 0; i < layer_count_; ++i)
+    cache.layers.push_back({at::empty(shape, options), at::empty(shape, options)});
+  return cache;
+}
+
+at::Tensor Stage::extend(const at::Tensor& input, StageCache& cache) {
+  const std::int64_t batch = input.size(0);
+  const std::int64_t positions = input.size(1);
+  SIDESTEP_ASSERT(cache.positions == 0 || positions == 1);
+  SIDESTEP_ASSERT(cache.positions + positions <= rotation_.cosine.size(0));
+  const kernels::Rotation rotation{rotation_.cosine.narrow(0, cache.positions, positions),
+                                   rotation_.sine.narrow(0, cache.positions, positions)};
+  const LayerContext layer_context{model_, rotation, batch, positions};
+  at::Tensor x = rows_of(input);
+  for (std::size_t i = 0; i < layer_weights_.size(); ++i)
+    x = layer_extend(layer_context, layer_weights_[i], x, cache.layers[i], cache.positions);
+  cache.positions += positions;
+  return x.view({batch, positions, model_.hidden_size});
 }
 
 at::Tensor Stage::backward(StageActivations& kept, const at::Tensor& gradient, bool accumulate) {
@@ -83,9 +126,7 @@ at::Tensor Stage::backward(StageActivations& kept, const at::Tensor& gradient, b
   const std::int64_t batch = kept.input.size(0);
   const std::int64_t positions = kept.input.size(1);
   if (kept.recompute) {
-    const at::Tensor rows =
-        first_ ? embed(kept.input) : kept.input.view({batch * positions, model_.hidden_size});
-    run_layers(rows, batch, positions, &kept.layers);
+    run_layers(rows_of(kept.input), batch, positions, &kept.layers);
   }
   SIDESTEP_ASSERT(std::ssize(kept.layers) == layer_count_);
 
@@ -106,7 +147,7 @@ at::Tensor Stage::backward(StageActivations& kept, const at::Tensor& gradient, b
 
 HeadResult Stage::head(const at::Tensor& input, const at::Tensor& targets, bool with_gradient,
                        bool accumulate) {
-  SIDESTEP_ASSERT(first_);
+  SIDESTEP_ASSERT(first_ && (options_.trains || !with_gradient));
   const at::Tensor rows = input.view({-1, model_.hidden_size});
   const at::Tensor wanted = targets.reshape({-1});
   const std::int64_t count = rows.size(0);

@@ -61,6 +61,13 @@ Status check_tied_head(const HfFolder& folder) {
                          "\", though config.json says \"tie_word_embeddings\"");
 }
 
+Result<at::Tensor> finite_values(const HfFolder& folder, const StoredTensor& stored) {
+  at::Tensor values = to_tensor(stored);
+  if (at::isfinite(values).all().item<bool>()) return values;
+  return Status::invalid(folder.path() + ": tensor \"" + stored.info.name +
+                         "\" has an element that is not finite; the file is damaged, or its training failed");
+}
+
 }  // namespace
 
 std::vector<TensorInfo> model_tensors(const scheduler::ModelSpec& model, ElementType type) {
@@ -107,18 +114,24 @@ Status check_tensors(const HfFolder& folder) {
   return text.empty() ? Status() : Status::invalid(text);
 }
 
+Status check_weights(const HfFolder& folder) {
+  if (Status status = check_tensors(folder); !status.ok()) return status;
+  if (Status status = check_tied_head(folder); !status.ok()) return status;
+  for (const Parameter& parameter : whole_layout(folder.model()).parameters)
+    if (const auto values = finite_values(folder, *folder.find(parameter.name)); !values.ok())
+      return values.status();
+  return {};
+}
+
 Status load_stage(const HfFolder& folder, Stage& stage) {
   if (Status status = check_tensors(folder); !status.ok()) return status;
   if (Status status = check_tied_head(folder); !status.ok()) return status;
   for (const Parameter& parameter : stage.layout().parameters) {
     const auto stored = folder.tensor(parameter.name);
     if (!stored.ok()) return stored.status();
-    const at::Tensor values = to_tensor(stored.value());
-    if (!at::isfinite(values).all().item<bool>())
-      return Status::invalid(
-          folder.path() + ": tensor \"" + parameter.name +
-          "\" has an element that is not finite; the file is damaged, or its training failed");
-    view_of(stage.weights(), parameter).copy_(values);
+    const auto values = finite_values(folder, stored.value());
+    if (!values.ok()) return values.status();
+    stage.weight(parameter).copy_(values.value());
   }
   stage.weights_changed();
   return {};

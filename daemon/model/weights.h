@@ -24,6 +24,10 @@ std::vector<TensorInfo> model_tensors(const scheduler::ModelSpec& model, Element
 // old checkpoints' "rotary_emb.inv_freq", which follows from the config.
 Status check_tensors(const HfFolder& folder);
 
+// check_tensors, and that a tied head is the embedding and every element finite: with the folder's
+// content_digest all that load_stage would find, for every stage. Reads every tensor.
+Status check_weights(const HfFolder& folder);
+
 // Replaces the stage's weights by the folder's, rounded to the master type; gradient and split into stages do
 // not matter. Precondition: the stage is of a job whose model is the folder's (compare_models). Failures:
 // those of check_tensors; a tensor that is damaged or has an element that is not finite, by name. After a

@@ -1,10 +1,12 @@
-"""Exports load in transformers without a word of complaint and compute the logits that we compute.
+"""Exports load in transformers without a word of complaint and compute the logits that we compute; the
+greedy tokens of `sidestep generate` are transformers' too.
 
-usage: exports_test.py FOLDER   with what tests/python/write_exports.cpp wrote
+usage: exports_test.py FOLDER SIDESTEP   with what tests/python/write_exports.cpp wrote
 """
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import safetensors.torch
@@ -42,7 +44,20 @@ def check_loss(folder, text, status):
     return loss, reported
 
 
-def main(folder):
+def check_generate(program, folder, prompt, count):
+    """Greedy tokens of `sidestep generate` are those of transformers' generate."""
+    ours = subprocess.run(
+        [program, "generate", "--model", folder, "--prompt-tokens", ",".join(map(str, prompt)),
+         "--max-tokens", str(count), "--temperature", "0"],
+        check=True, capture_output=True, text=True).stdout
+    model = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokens = torch.tensor([prompt])
+    theirs = model.generate(tokens, attention_mask=torch.ones_like(tokens), do_sample=False,
+                            max_new_tokens=count, eos_token_id=None, pad_token_id=0)[0, len(prompt):]
+    assert [int(token) for token in ours.split(",")] == theirs.tolist(), f"{ours} is not {theirs.tolist()}"
+
+
+def main(folder, program):
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
@@ -50,11 +65,15 @@ def main(folder):
     assert cases, f"{folder} holds no case"
     for case in cases:
         name = case.name.split(".")[0]
-        print(f"{name}: logits differ by {check(folder / name, safetensors.torch.load_file(case)):.1e}")
+        expected = safetensors.torch.load_file(case)
+        print(f"{name}: logits differ by {check(folder / name, expected):.1e}")
+        prompt = expected["tokens"][0][:4].tolist()
+        check_generate(program, folder / name, prompt, 12)
+        print(f"{name}: the 12 tokens that greedily follow {prompt} are the same")
     loss, reported = check_loss(folder / "swarm_job", (folder / "text.txt").read_bytes(),
                                 json.loads((folder / "swarm_job.status.json").read_text()))
     print(f"swarm_job: loss {loss:.4f} on held-out text, the swarm reported {reported:.4f}")
     print(f"{len(cases)} passed, 0 failed")
 
 
-main(pathlib.Path(sys.argv[1]))
+main(pathlib.Path(sys.argv[1]), sys.argv[2])

@@ -7,12 +7,15 @@
 #include <filesystem>
 #include <fstream>
 
+#include "daemon/data/hf_export.h"
 #include "daemon/executor/torch_runner.h"
+#include "daemon/model/weights.h"
 #include "daemon/solo/solo.h"
 #include "net/clock.h"
 #include "tests/sim/checker.h"
 #include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_job.h"
+#include "tests/unit/data/temporary_folder.h"
 
 using namespace sidestep;
 using namespace sidestep::sim;
@@ -180,4 +183,55 @@ TEST_CASE("Torch swarm: what is exported of a running job are solo's weights at 
     CHECK(largest < 2e-3);
   }
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("Torch swarm: a job that begins with an exported folder, on another number of stages") {
+  const TextFile text;
+  const daemon::testing::TemporaryFolder place;
+  // The model that is exported: what solo begins with.
+  const auto exporting = std::move(scheduler::parse_job(tiny_job(text.path, {.stages = 4}), "job")).value();
+  double first_loss = 0;
+  const Status stopped = daemon::run_solo(exporting, torch_factory(), [&](const RecordStep& step) {
+    first_loss = step.loss.value_or(0);
+    return step.step == 1 ? Status::refused("enough") : Status();
+  });
+  REQUIRE(stopped.message() == "enough");
+  daemon::Stage whole(
+      [&] {
+        scheduler::JobSpec one_stage = exporting;
+        one_stage.pipeline.stages = 1;
+        return one_stage;
+      }(),
+      0, {});
+  const auto weights = daemon::weights_by_name(whole);
+  const Status written = daemon::write_hf_folder(
+      place.path("m"), exporting.model, daemon::model_tensors(exporting.model, daemon::ElementType::f32),
+      [&](const daemon::TensorInfo& tensor) -> Result<net::Payload> {
+        const at::Tensor& values = weights.at(tensor.name);
+        return net::Payload{std::make_shared<at::Tensor>(values),
+                            static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()};
+      },
+      {});
+  REQUIRE(written.ok());
+
+  nlohmann::json job = tiny_job(text.path, {.stages = 2});
+  job["model"]["num_hidden_layers"] = 4;
+  job["model"]["initializer_range"] = 0.3;  // what the seed gives is another model
+  job["init_from"] = place.path("m");
+  SimOptions options;
+  options.runner = torch_factory();
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  const std::string id = cluster.submit(job);
+  CHECK(cluster.run_until_ended(id));
+  INFO(cluster.last_lines());
+  const scheduler::JobRow& row = *cluster.job(id);
+  REQUIRE(row.state == scheduler::JobState::done);
+  const auto spec = std::move(scheduler::parse_job(row.spec, id)).value();
+  CHECK(spec.init_from_digest.starts_with("sha256:"));
+  const std::vector<RecordStep> steps = cluster.record(id);
+  CHECK(*steps[1].loss == Approx(first_loss).epsilon(1e-5));
+  CHECK(*steps[10].loss < 0.9 * first_loss);
+  CHECK(join(check_replay(spec, steps, torch_factory(), 1e-5)) == "");
 }

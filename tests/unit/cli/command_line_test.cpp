@@ -106,6 +106,68 @@ TEST_CASE("Command line: export gets its flags, and its status is the program's"
   CHECK(seen.json);
 }
 
+TEST_CASE("Command line: generate gets its flags, and its status is the program's") {
+  GenerateRequest seen;
+  Wiring wiring;
+  wiring.generate = [&](const GenerateRequest& request) {
+    seen = request;
+    return 7;
+  };
+  CHECK(run_line({"generate", "--model", "m"}, wiring).status == 7);
+  CHECK(seen.model == "m");
+  CHECK_FALSE(seen.max_tokens.has_value());
+  CHECK(seen.temperature == 0.8);
+  CHECK(seen.samples == 1);
+  CHECK(run_line({"generate", "--model",       "m",   "--prompt-tokens", "1,2,3",    "--max-tokens",
+                  "9",        "--temperature", "0",   "--top-k",         "40",       "--top-p",
+                  "0.9",      "--seed",        "5",   "--samples",       "2",        "--stages",
+                  "6",        "--skip-stages", "2,3", "--precision",     "bfloat16", "--threads",
+                  "2",        "--device",      "cpu", "--json"},
+                 wiring)
+            .status == 7);
+  CHECK(seen.prompt_tokens == std::vector<std::int64_t>{1, 2, 3});
+  CHECK(seen.max_tokens == 9);
+  CHECK(seen.temperature == 0);
+  CHECK(seen.top_k == 40);
+  CHECK(seen.top_p == 0.9);
+  CHECK(seen.seed == 5);
+  CHECK(seen.samples == 2);
+  CHECK(seen.stages == 6);
+  CHECK(seen.skip_stages == std::vector<std::int64_t>{2, 3});
+  CHECK(seen.precision == "bfloat16");
+  CHECK(seen.threads == 2);
+  CHECK(seen.json);
+  CHECK(
+      run_line({"generate", "--model", "m", "--perplexity", "f", "--sequence-length", "64"}, wiring).status ==
+      7);
+  CHECK(seen.perplexity == "f");
+  CHECK(seen.sequence_length == 64);
+}
+
+TEST_CASE("Command line: generate refuses what does not go together or is out of range") {
+  CHECK(run_line({"generate"}).error.find("--model is required") != std::string::npos);
+  check_usage({"generate", "--model", "m", "--top-p", "1.5"},
+              "--top-p: value 1.5 is too large, at most 1 allowed");
+  check_usage({"generate", "--model", "m", "--temperature", "-1"},
+              "--temperature: value -1 is too small, at least 0 allowed");
+  check_usage({"generate", "--model", "m", "--temperature", "nan"},
+              "--temperature: value \"nan\" is not a number");
+  check_usage({"generate", "--model", "m", "--temperature", "warm"},
+              "--temperature: value \"warm\" is not a number");
+  check_usage({"generate", "--model", "m", "--skip-stages", "1,x"},
+              "--skip-stages: value \"x\" is not a whole number");
+  check_usage({"generate", "--model", "m", "--precision", "float16"},
+              "--precision: unknown value \"float16\"; did you mean \"bfloat16\"?");
+  for (const char* other : {"--prompt-file", "--prompt-tokens", "--perplexity"}) {
+    const Outcome outcome = run_line({"generate", "--model", "m", "--prompt", "x", other, "1"});
+    CHECK(outcome.status == exit_usage);
+    CHECK(outcome.error.find("excludes") != std::string::npos);
+  }
+  CHECK(
+      run_line({"generate", "--model", "m", "--sequence-length", "8"}).error.find("requires --perplexity") !=
+      std::string::npos);
+}
+
 TEST_CASE("Nearest: a beginning, a slip, nothing near") {
   CHECK(nearest("warn", {"error", "warning"}) == "warning");
   CHECK(nearest("nods", {"logs", "nodes"}) == "nodes");

@@ -95,6 +95,31 @@ TEST_CASE("Hugging Face folder: its digest changes with one weight, and not with
   CHECK(must_open(place.path("c")).digest() != digest);
 }
 
+TEST_CASE("Hugging Face folder: its content digest stands for weights that have no digest themselves") {
+  const TemporaryFolder place;
+  const std::string path = place.path("m");
+  write_sharded(path);
+  CHECK(must_open(path).content_digest().value() == must_open(path).digest());
+  CHECK(must_open(path).files().size() == 5);
+
+  // As other programs write it: no metadata.
+  const std::string header = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
+  const auto write_plain = [&](char value) {
+    for (const std::string& name : place.names("m"))
+      if (name != "config.json") fs::remove(path + "/" + name);
+    write_bytes(path + "/model.safetensors", std::string(1, static_cast<char>(header.size())) +
+                                                 std::string(7, '\0') + header + std::string(8, value));
+    return must_open(path);
+  };
+  const HfFolder one = write_plain(1);
+  const std::string digest = one.content_digest().value();
+  CHECK(digest != one.digest());
+  CHECK(write_plain(1).content_digest().value() == digest);
+  CHECK(write_plain(2).digest() == one.digest());
+  CHECK(write_plain(2).content_digest().value() != digest);
+  CHECK(one.files() == std::vector<std::string>{path + "/config.json", path + "/model.safetensors"});
+}
+
 TEST_CASE("Hugging Face folder: what is missing or does not agree is told by file") {
   const TemporaryFolder place;
   const std::string path = place.path("m");
@@ -156,6 +181,7 @@ TEST_CASE("Hugging Face folder: a truncated file is refused, a flipped bit when 
   CHECK(folder.tensor("a").ok());
   CHECK_THAT(folder.tensor("c").status().message(),
              Contains(file + ": tensor \"c\": its bytes are not the ones"));
+  CHECK(folder.content_digest().status().message() == folder.tensor("c").status().message());
 }
 
 TEST_CASE("Export: takes the place of an older one as a whole, with fewer files too") {

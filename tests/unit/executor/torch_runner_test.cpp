@@ -10,8 +10,9 @@
 #include "daemon/executor/machine.h"
 #include "daemon/executor/tensors.h"
 #include "net/digest.h"
+#include "tests/unit/data/temporary_folder.h"
+#include "tests/unit/model/model_folder.h"
 #include "tests/unit/model/small_job.h"
-#include "tests/unit/torch/catch.h"
 
 namespace sidestep::daemon {
 namespace {
@@ -263,6 +264,92 @@ TEST_CASE("TorchRunner: a probe tells speed, data and memory") {
   const Completion other = must(runner, ProbeJob{job.spec});
   CHECK_FALSE(other.has_data);
   CHECK_THAT(other.data_problem, Contains("the job wants sha256:00"));
+}
+
+TEST_CASE("TorchRunner: init_from gives the folder's weights, on any number of stages") {
+  const TemporaryFolder place;
+  const TextJob exporting(2);
+  write_folder(place.path("m"), exporting.spec.model, initial_weights(exporting.spec));
+  TorchRunner exporter({});
+  must(exporter, InitJob{exporting.spec, {0, 1}, true});
+  const double loss = train_microbatch(exporter, exporting, 1, 0);
+
+  TextJob job(GENERATE(1, 2, 4));
+  job.spec.model.initializer_range = 0.3;  // what the seed gives is another model
+  job.spec.init_from = place.path("m");
+  TorchRunner runner({});
+  const Completion probe = must(runner, ProbeJob{job.spec});
+  CHECK(probe.problem.empty());
+  CHECK(probe.init_digest == must_open(place.path("m")).digest());
+  job.spec.init_from_digest = probe.init_digest;
+  must(runner, InitJob{job.spec, job.all_stages(), true});
+  for (const std::uint32_t stage : job.all_stages())
+    for (const float value : values_of(must(runner, ExposeGradient{stage}).tensor)) REQUIRE(value == 0);
+  CHECK(train_microbatch(runner, job, 1, 0) == Approx(loss).epsilon(1e-6));
+}
+
+TEST_CASE("TorchRunner: a folder that init_from cannot use is told by probe and start, with what to do") {
+  const TemporaryFolder place;
+  TextJob job(2);
+  auto weights = initial_weights(job.spec);
+  const std::string path = place.path("m");
+  job.spec.init_from = path;
+  TorchRunner runner({});
+  const auto check_problem = [&](const std::string& text) {
+    const Completion probe = must(runner, ProbeJob{job.spec});
+    CHECK(probe.problem == text);
+    CHECK(probe.init_digest.empty());
+    CHECK_THAT(fault(runner, InitJob{job.spec, {0, 1}, true}), Contains(text));
+  };
+  SECTION("not there") {
+    check_problem(
+        "\"init_from\": " + path +
+        ": is not a folder; a model is a folder with config.json and its weights; every node of the "
+        "job needs this folder: copy it here, or leave \"init_from\" out");
+  }
+  SECTION("another model") {
+    write_folder(path, job.spec.model, weights);
+    job.spec.model.hidden_size = 64;
+    job.spec.model.head_dim = 16;
+    check_problem("\"init_from\": job key \"model.hidden_size\": value 64, " + path +
+                  "/config.json has 32\njob key \"model.head_dim\": value 16, " + path +
+                  "/config.json has 8; give the job the model of the folder, or name another folder");
+  }
+  SECTION("a tensor missing") {
+    weights.erase("model.norm.weight");
+    write_folder(path, job.spec.model, weights);
+    check_problem("\"init_from\": " + path +
+                  ": tensor \"model.norm.weight\" is missing; copy the folder here again");
+  }
+  SECTION("a flipped bit, and the folder repaired while the runner lives") {
+    write_folder(path, job.spec.model, weights);
+    const std::string file = must_open(path).files().back();
+    const std::string good = read_file(file);
+    std::string bad = good;
+    bad[bad.size() - 2] ^= 1;
+    write_bytes(file, bad);
+    CHECK_THAT(must(runner, ProbeJob{job.spec}).problem,
+               Catch::StartsWith("\"init_from\": " + file + ": tensor \"") &&
+                   Contains("its bytes are not the ones that were written") &&
+                   Catch::EndsWith("copy the folder here again"));
+    write_bytes(file, good);
+    CHECK(must(runner, ProbeJob{job.spec}).problem.empty());
+    write_bytes(file, bad);
+    CHECK_THAT(fault(runner, InitJob{job.spec, {0}, false}), Contains("its bytes are not the ones"));
+  }
+  SECTION("a number that is none") {
+    weights["model.norm.weight"][0] = NAN;
+    write_folder(path, job.spec.model, weights);
+    check_problem("\"init_from\": " + path +
+                  ": tensor \"model.norm.weight\" has an element that is not finite; the file is damaged, or "
+                  "its training failed; copy the folder here again");
+  }
+  SECTION("another folder than the job's") {
+    write_folder(path, job.spec.model, weights);
+    job.spec.init_from_digest = "sha256:" + std::string(64, '0');
+    check_problem("\"init_from\": " + path + ": has digest " + must_open(path).digest() + ", the job wants " +
+                  job.spec.init_from_digest + "; copy the job's folder here");
+  }
 }
 
 TEST_CASE("Tensors cross between the wire and LibTorch without a copy") {

@@ -77,8 +77,8 @@ TEST_CASE("Composed attention agrees with the CPU's flash attention, in blocks o
   const at::Tensor key = random_normal({2, kv_heads, 13, 8}, 2, type);
   const at::Tensor value = random_normal({2, kv_heads, 13, 8}, 3, type);
   const at::Tensor gradient = random_normal({2, 4, 13, 8}, 4, type);
-  const AttentionOutput flash = attention(query, key, value);
-  const AttentionOutput composed = attention_composed::attention(query, key, value, scores_max);
+  const AttentionOutput flash = attention(query, key, value, Mask::causal);
+  const AttentionOutput composed = attention_composed::attention(query, key, value, Mask::causal, scores_max);
   CHECK(difference(composed.output, flash.output) < near);
   CHECK(composed.output.scalar_type() == type);
   CHECK(composed.output.transpose(1, 2).is_contiguous());

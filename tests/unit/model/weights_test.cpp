@@ -1,54 +1,15 @@
 #include "daemon/model/weights.h"
 
 #include "daemon/data/hf_config.h"
-#include "daemon/data/hf_export.h"
 #include "tests/unit/data/temporary_folder.h"
+#include "tests/unit/model/model_folder.h"
 #include "tests/unit/model/small_job.h"
-#include "tests/unit/torch/catch.h"
 
 namespace sidestep::daemon {
 namespace {
 
 using Catch::Contains;
 using namespace testing;
-
-net::Payload payload_of(const at::Tensor& tensor) {
-  const at::Tensor bytes = tensor.contiguous();
-  return {std::make_shared<at::Tensor>(bytes), static_cast<const std::byte*>(bytes.const_data_ptr()),
-          bytes.nbytes()};
-}
-
-std::map<std::string, at::Tensor> initial_weights(const scheduler::JobSpec& spec) {
-  std::map<std::string, at::Tensor> all;
-  for (std::int64_t i = 0; i < spec.pipeline.stages; ++i) {
-    Stage stage(spec, i, {});
-    all.merge(weights_by_name(stage));
-  }
-  return all;
-}
-
-// Writes all of `weights`, in the model's shapes or any other.
-void write_folder(const std::string& path, const scheduler::ModelSpec& model,
-                  const std::map<std::string, at::Tensor>& weights, ElementType type = ElementType::f32) {
-  std::vector<TensorInfo> tensors;
-  for (const auto& [name, tensor] : weights)
-    tensors.push_back({.name = name, .type = type, .shape = tensor.sizes().vec()});
-  const auto scalar = type == ElementType::bf16 ? at::kBFloat16 : at::kFloat;
-  const Status status = write_hf_folder(path, model, tensors,
-                                        [&](const TensorInfo& tensor) -> Result<net::Payload> {
-                                          return payload_of(weights.at(tensor.name).to(scalar));
-                                        },
-                                        {.shard_bytes_max = 30'000});
-  INFO(status.message());
-  REQUIRE(status.ok());
-}
-
-HfFolder must_open(const std::string& path) {
-  auto folder = HfFolder::open(path);
-  INFO(folder.status().message());
-  REQUIRE(folder.ok());
-  return folder.value();
-}
 
 void check_loads(const HfFolder& folder, scheduler::JobSpec spec,
                  const std::map<std::string, at::Tensor>& expected) {

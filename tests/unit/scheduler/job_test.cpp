@@ -149,9 +149,10 @@ TEST_CASE("Job: every wrong value gets its own line") {
       {changed("/model/hidden_act", "gelu"),
        "job.json: key \"model.hidden_act\": the string \"gelu\" is not available in this version; only "
        "\"silu\" is"},
-      {changed("/init_from", "checkpoint"),
-       "job.json: key \"init_from\": the string \"checkpoint\" is not available in this version; only null "
-       "is"},
+      {changed("/init_from", json::object()),
+       "job.json: key \"init_from\": must be a string, found an object"},
+      {changed("/init_from_digest", "sha256:" + std::string(64, 'a')),
+       "job.json: key \"init_from_digest\": is of the folder that \"init_from\" names, which is missing"},
   };
   for (auto [job, text] : cases) {
     // A job of no steps has a warm-up that is too long as well; that line has no place here.
@@ -264,6 +265,20 @@ TEST_CASE("Job: several files, each with its own weight and digest") {
   CHECK(refusal(job) == "accepted");
   job["data"]["digest"] = digest;
   CHECK(refusal(job) == "job.json: key \"data.digest\": has 1 digests for 2 files, the tokenizer's included");
+}
+
+TEST_CASE("Job: a folder of weights to begin with, and its digest") {
+  CHECK(parsed(good_job()).init_from.empty());
+  json job = changed("/init_from", "models/base");
+  CHECK(parsed(job).init_from == "models/base");
+  CHECK(parsed(job).init_from_digest.empty());
+  job["init_from_digest"] = "sha256:" + std::string(64, 'a');
+  CHECK(parsed(job).init_from_digest == "sha256:" + std::string(64, 'a'));
+  CHECK(to_json(parsed(to_json(parsed(job)))) == to_json(parsed(job)));
+  job["init_from_digest"] = "sha256:A";
+  CHECK(refusal(job) ==
+        "job.json: key \"init_from_digest\": \"sha256:A\" is not a digest: \"sha256:\" and 64 hexadecimal "
+        "digits (0-9, a-f)");
 }
 
 TEST_CASE("Job: what does not fit together in the data is named") {

@@ -118,9 +118,82 @@ TEST_CASE("Job: a node with another file of that name does not read the data") {
   const std::string id = s.submit();
   s.prepared(1);
   const std::string other = "sha256:" + std::string(64, 'b');
-  s.prepared(2, {id, "", true, "", other, 1, 1, 1u << 30});
+  s.prepared(2, {id, "", true, "", other, 1, 1, 1u << 30, 0, ""});
   // Node 2 is the faster one, but stage 0 goes to the one with the lowest key's file.
   CHECK(parse_plan(s.job(id).plan).value().replicas(0) == std::vector{key(1)});
+}
+
+namespace {
+
+// A job that begins with a folder, on nodes 1 to 3; what each says of the folder comes with its number.
+struct InitJob {
+  explicit InitJob(const std::string& digest = "") {
+    for (const int number : {1, 2, 3}) s.join(number);
+    nlohmann::json job = job_json();
+    job["init_from"] = "models/base";
+    if (!digest.empty()) job["init_from_digest"] = digest;
+    id = s.ask("submit", {{"spec", job}, {"source", "job.json"}}).body.at("job");
+  }
+  void prepared(int number, const std::string& digest, const std::string& problem = "") {
+    const std::string data = "sha256:" + std::string(64, number == 1 ? 'd' : 'e');
+    s.prepared(number, {id, problem, true, "", data, 1, 1, 1u << 30, 0, digest});
+  }
+  JobSpec spec() const { return parse_job(s.job(id).spec, id).value(); }
+
+  Swarm s;
+  std::string id;
+};
+
+const std::string folder_a = "sha256:" + std::string(64, 'a');
+const std::string folder_b = "sha256:" + std::string(64, 'b');
+
+}  // namespace
+
+TEST_CASE("Job: init_from is the lowest key's folder, a node with another one holds no stage") {
+  InitJob job;
+  job.prepared(1, folder_a);
+  job.prepared(2, folder_b);
+  job.prepared(3, folder_a);
+  CHECK(job.s.state(job.id) == "starting");
+  CHECK(job.spec().init_from_digest == folder_a);
+  const Plan plan = parse_plan(job.s.job(job.id).plan).value();
+  CHECK(plan.stages_of.size() == 2);
+  CHECK_FALSE(plan.stages_of.contains(key(2)));
+  CHECK(parse_job(job.s.sent<net::StartJob>(3).at(0).spec, "job").value().init_from_digest == folder_a);
+}
+
+TEST_CASE("Job: too few nodes with one init_from end it, with both digests and what to do") {
+  InitJob job;
+  job.prepared(1, folder_a);
+  job.prepared(2, folder_b);
+  job.prepared(3, "", "\"init_from\": models/base: is not a folder");
+  CHECK(job.s.state(job.id) == "failed");
+  CHECK(job.s.job(job.id).reason ==
+        "2 stages need 2 nodes, 3 are alive, 1 can take part; n2 (0200): init_from models/base is another "
+        "folder there: it has " +
+            folder_b + ", the job's has " + folder_a +
+            "; copy one folder to every node; n3 (0300): \"init_from\": models/base: is not a folder");
+}
+
+TEST_CASE("Job: the data's digest is that of a node with the job's init_from") {
+  InitJob job(folder_b);
+  job.prepared(1, folder_a);  // its data would be taken, were its folder the job's
+  job.prepared(2, folder_b);
+  job.prepared(3, folder_b);
+  CHECK(job.s.state(job.id) == "starting");
+  CHECK(job.spec().init_from_digest == folder_b);
+  CHECK(job.spec().data.digest == "sha256:" + std::string(64, 'e'));
+}
+
+TEST_CASE("Job: a digest of init_from that is none is not taken, nor an answer without one") {
+  InitJob job;
+  job.prepared(1, "sha256:zz");
+  job.prepared(2, folder_b);
+  job.prepared(3, "");
+  CHECK(job.spec().init_from_digest == folder_b);
+  CHECK_THAT(job.s.job(job.id).reason,
+             Catch::Contains("n1 (0100): init_from models/base is another folder") &&
+                 Catch::Contains("it has no digest"));
 }
 
 TEST_CASE("Job: one at a time, in order of submission") {

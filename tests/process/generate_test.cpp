@@ -1,0 +1,133 @@
+// `sidestep generate` on a model that knows nothing: all its weights are 0, every byte is as likely as
+// another.
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "daemon/data/hf_export.h"
+#include "net/utf8.h"
+#include "tests/process/swarm_fixture.h"
+
+namespace sidestep::testing {
+namespace {
+
+// Exported by a job of 3 stages.
+std::string write_model(const TemporaryFolder& folder) {
+  scheduler::ModelSpec model;
+  model.hidden_size = 8;
+  model.intermediate_size = 8;
+  model.num_hidden_layers = 3;
+  model.num_attention_heads = 2;
+  model.num_key_value_heads = 1;
+  model.head_dim = 4;
+  model.max_position_embeddings = 32;
+  std::vector<daemon::TensorInfo> tensors{{.name = "model.embed_tokens.weight", .shape = {256, 8}},
+                                          {.name = "lm_head.weight", .shape = {256, 8}},
+                                          {.name = "model.norm.weight", .shape = {8}}};
+  for (int layer = 0; layer < 3; ++layer) {
+    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    for (const char* name :
+         {"self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"})
+      tensors.push_back({.name = prefix + name + ".weight", .shape = {8, 8}});
+    for (const char* name : {"self_attn.k_proj", "self_attn.v_proj"})
+      tensors.push_back({.name = prefix + name + ".weight", .shape = {4, 8}});
+    for (const char* name : {"input_layernorm", "post_attention_layernorm"})
+      tensors.push_back({.name = prefix + name + ".weight", .shape = {8}});
+  }
+  const std::string path = folder / "model";
+  const Status written =
+      daemon::write_hf_folder(path, model, tensors,
+                              [](const daemon::TensorInfo& tensor) -> Result<net::Payload> {
+                                return net::Payload::from_bytes(
+                                    std::vector<std::byte>(static_cast<std::size_t>(4 * tensor.elements())));
+                              },
+                              {.notes = {.stages = 3}});
+  INFO(written.message());
+  REQUIRE(written.ok());
+  return path;
+}
+
+Finished generate(const std::string& model, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), {"generate", "--model", model});
+  return run(arguments, Seconds(30));
+}
+
+}  // namespace
+
+TEST_CASE("Generate: samples follow the prompt, and the seed gives them again") {
+  const TemporaryFolder folder;
+  const std::string model = write_model(folder);
+  const std::vector<std::string> line{"--prompt", "Begin: ", "--max-tokens", "20", "--seed", "3"};
+  const Finished text = generate(model, line);
+  INFO(text.error);
+  REQUIRE(text.status == 0);
+  CHECK(text.output.starts_with("Begin: "));
+  CHECK(net::is_utf8(text.output));
+  CHECK(text.error.find("20 tokens") != std::string::npos);
+  CHECK(generate(model, line).output == text.output);
+
+  std::vector<std::string> as_json = line;
+  as_json.insert(as_json.end(), {"--json", "--skip-stages", "1,2"});
+  const Finished reported = generate(model, as_json);
+  INFO(reported.error);
+  REQUIRE(reported.status == 0);
+  const auto json = nlohmann::json::parse(reported.output);
+  CHECK(json.at("tokens").size() == 20);
+  CHECK(json.at("end") == "length");
+  // Stages that are left out of a model of nothing change nothing.
+  CHECK("Begin: " + json.at("text").get<std::string>() + "\n" == text.output);
+
+  write_text(folder / "prompt", "Begin: ");
+  CHECK(generate(model, {"--prompt-file", folder / "prompt", "--max-tokens", "20", "--seed", "3"}).output ==
+        text.output);
+  // Of equal logits the first.
+  CHECK(generate(model, {"--prompt-tokens", "7,8", "--max-tokens", "3", "--temperature", "0"}).output ==
+        "0,0,0\n");
+}
+
+TEST_CASE("Generate: a model that knows nothing is perplexed by all of its vocabulary") {
+  const TemporaryFolder folder;
+  const std::string model = write_model(folder);
+  write_text(folder / "text", std::string(101, 'x'));
+  const Finished measured = generate(model, {"--perplexity", folder / "text", "--json"});
+  INFO(measured.error);
+  REQUIRE(measured.status == 0);
+  const auto json = nlohmann::json::parse(measured.output);
+  CHECK(json.at("tokens") == 100);
+  CHECK(json.at("sequence_length") == 32);
+  CHECK(json.at("perplexity").get<double>() == Approx(256).epsilon(1e-5));
+  CHECK(json.at("loss").get<double>() == Approx(std::log(256)).epsilon(1e-5));
+}
+
+TEST_CASE("Generate: what cannot be done is said with the reason, and ends with status 1") {
+  const TemporaryFolder folder;
+  const std::string model = write_model(folder);
+  struct Row {
+    std::vector<std::string> arguments;
+    std::string message;
+  };
+  const std::string config = model + "/config.json";
+  const std::vector<Row> rows{
+      {{"--prompt", "abc", "--max-tokens", "30"},
+       "the prompt has 3 tokens and --max-tokens asks for 30 more; \"max_position_embeddings\" in " + config +
+           " allows 32 together"},
+      {{"--prompt-tokens", "3,256"}, "token 256 of the prompt is outside the model's 256 tokens"},
+      {{"--skip-stages", "0"}, "--skip-stages: stage 0 cannot be left out"},
+      {{"--skip-stages", "3"}, "--skip-stages: there is no stage 3; there are 3 stages, 0 to 2"},
+      {{"--device", "tpu"}, "--device: device \"tpu\" is not available"},
+      {{"--prompt-file", folder / "none"}, "none cannot be read"},
+      {{"--perplexity", folder / "none"}, folder / "none"},
+      {{"--perplexity", config, "--sequence-length", "33"},
+       "--sequence-length: value 33 is too large, \"max_position_embeddings\" in " + config + " allows 32"},
+  };
+  for (const Row& row : rows) {
+    const Finished outcome = generate(model, row.arguments);
+    INFO(outcome.error);
+    CHECK(outcome.status == 1);
+    CHECK(outcome.error.find(row.message) != std::string::npos);
+  }
+  const Finished missing = generate(folder / "nowhere", {});
+  CHECK(missing.status == 1);
+  CHECK(missing.error.find("nowhere: is not a folder") != std::string::npos);
+}
+
+}  // namespace sidestep::testing
