@@ -21,7 +21,7 @@ inline constexpr std::array<std::string_view, std::variant_size_v<Message>> mess
     "Hello",        "Welcome",          "Refusal",  "Heartbeat", "HeartbeatReply", "ViewUpdate",
     "Goodbye",      "PrepareJob",       "Prepared", "StartJob",  "EndJob",         "JobFault",
     "CommitReport", "LogBatch",         "Request",  "Reply",     "MicrobatchHop",  "AverageChunk",
-    "StageReport",  "MicrobatchClosed", "Commit",   "Ack"};
+    "StageReport",  "MicrobatchClosed", "Commit",   "Ack",       "Guests"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -163,6 +163,11 @@ void fields(auto& v, Is<Request> auto& m) {
   v("number", m.number);
   v("verb", m.verb);
   v("body", m.body);
+}
+
+void fields(auto& v, Is<Guests> auto& m) {
+  v("number", m.number);
+  v("keys", m.keys);
 }
 
 void fields(auto& v, Is<Reply> auto& m) {

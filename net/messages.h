@@ -16,7 +16,7 @@
 namespace sidestep::net {
 
 // Raised whenever a message or its meaning changes; daemons of another version are refused by name.
-inline constexpr std::uint32_t wire_version = 1;
+inline constexpr std::uint32_t wire_version = 2;
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -285,6 +285,15 @@ struct Commit {
   bool operator==(const Commit&) const = default;
 };
 
+// scheduler -> node, acked: whom the data socket admits besides the members of the view, for a while and
+// for reading only: operators that export or examine. The whole list each time it changes, and after each
+// Welcome; of two lists of one scheduler's run the higher number counts.
+struct Guests {
+  std::uint64_t number = 0;
+  std::vector<NodeKey> keys;
+  bool operator==(const Guests&) const = default;
+};
+
 // Receiver -> sender: these envelope ids of your run `boot` have arrived.
 struct Ack {
   BootId boot = 0;
@@ -295,7 +304,7 @@ struct Ack {
 using Message =
     std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
                  Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
-                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack>;
+                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

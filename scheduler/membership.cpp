@@ -84,6 +84,7 @@ void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& en
 
 void SchedulerCore::State::welcome(const Node& node) {
   send(node.member.key, node.member.boot, net::Welcome{term, options.boot, options.heartbeat_us, view});
+  post_guests(node);
 }
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,

@@ -130,6 +130,7 @@ void SchedulerCore::on_tick(std::int64_t now_us, SchedulerOutbox& out) {
   }
   state.last_tick_us = now_us;
   state.find_deaths();
+  state.expire_guests();
   state.plan_when_prepared();
   state.end_if_stuck_at_start();
   state.end_if_finished();

@@ -1,5 +1,5 @@
-// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, queue.cpp (a job's way
-// from queued to its end), commits.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, guests.cpp, queue.cpp
+// (a job's way from queued to its end), commits.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>
@@ -88,6 +88,13 @@ struct SchedulerCore::State {
   // "node b3f1 (n3, 10.0.0.4:7001)": how messages for people name a node.
   static std::string label(const net::Member& member);
 
+  // ---- guests.cpp
+  // Lets the key connect to all data sockets from now on, or longer if it may already.
+  void admit_guest(const net::NodeKey& key);
+  void expire_guests();
+  void publish_guests();
+  void post_guests(const Node& node);
+
   // ---- queue.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Prepared& prepared);
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::JobFault& fault);
@@ -149,8 +156,10 @@ struct SchedulerCore::State {
   const std::uint64_t term;
   net::Courier courier;
   net::View view;
-  std::map<net::NodeKey, Node> nodes;    // the view's members
-  std::map<std::uint64_t, JobRow> jobs;  // by submission
+  std::map<net::NodeKey, Node> nodes;           // the view's members
+  std::map<net::NodeKey, std::int64_t> guests;  // until when
+  std::uint64_t guests_number = 0;              // of the list, within this run
+  std::map<std::uint64_t, JobRow> jobs;         // by submission
   std::optional<Active> active;
   // EndJob envelopes not acknowledged yet; the next job waits, so that no node holds two.
   std::map<std::uint64_t, net::NodeKey> ending;

@@ -34,6 +34,8 @@ struct NodeCore::State {
   // Envelopes of the scheduler's boot that were taken: repeats mean nothing.
   net::BootId scheduler_boot = 0;
   std::set<std::uint64_t> scheduler_ids;
+  net::Guests guests;  // as listed last by the run of the scheduler below
+  net::BootId guests_boot = 0;
   std::optional<std::int64_t> refused_us;  // first refusal since the last Welcome
   bool stopping = false;
 
@@ -70,7 +72,10 @@ struct NodeCore::State {
   void take(std::int64_t now_us, const net::PrepareJob& m);
   void take(std::int64_t now_us, const net::StartJob& m);
   void take(std::int64_t now_us, const net::EndJob& m);
+  void take(std::int64_t now_us, const net::Guests& m);
 
+  bool is_guest(const NodeKey& peer) const;
+  void set_peers() { out->push_back(SetPeers{membership.view().members, guests.keys}); }
   void on_control(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
   void on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
   void follow(std::int64_t now_us, const Membership::Outcome& outcome);
@@ -104,7 +109,8 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
   // node does not follow yet repeats them.
   const bool order = std::holds_alternative<net::PrepareJob>(envelope.message) ||
                      std::holds_alternative<net::StartJob>(envelope.message) ||
-                     std::holds_alternative<net::EndJob>(envelope.message);
+                     std::holds_alternative<net::EndJob>(envelope.message) ||
+                     std::holds_alternative<net::Guests>(envelope.message);
   if (order && (!membership.is_member() || envelope.boot != membership.scheduler_boot())) return;
   std::vector<net::Send> sends;
   control.acknowledge(peer, Channel::control, envelope, sends);
@@ -125,6 +131,12 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
 void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope) {
   if (const auto* ack = std::get_if<net::Ack>(&envelope.message)) {
     data.on_ack(peer, *ack);
+    return;
+  }
+  if (is_guest(peer)) {
+    log(now_us, net::LogLevel::warning, std::nullopt,
+        "dropped " + std::string(net::name_of(envelope.message)) + " from guest " + peer.short_name() +
+            ": not for guests");
     return;
   }
   const std::string* job = std::visit(
@@ -152,7 +164,7 @@ void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const ne
 
 void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& outcome) {
   for (const auto& [level, text] : outcome.lines) log(now_us, level, std::nullopt, text);
-  if (outcome.view_changed) out->push_back(SetPeers{membership.view().members});
+  if (outcome.view_changed) set_peers();
   if (outcome.excluded) drop_job();
   if (outcome.joined) {
     std::vector<net::Send> sends;
@@ -185,6 +197,22 @@ void NodeCore::State::take(std::int64_t now_us, const net::Refusal& m) {
   log(now_us, net::LogLevel::error, std::nullopt, "the scheduler refuses this node: " + m.reason);
   stopping = true;
   out->push_back(Stop{1, "the scheduler refuses this node: " + m.reason});
+}
+
+// A list that was overtaken by a newer one of the same run of the scheduler means nothing.
+void NodeCore::State::take(std::int64_t, const net::Guests& m) {
+  const bool same_run = guests_boot == membership.scheduler_boot();
+  if (same_run && m.number < guests.number) return;
+  guests_boot = membership.scheduler_boot();
+  const bool changed = m.keys != guests.keys;
+  guests = m;
+  if (changed) set_peers();
+}
+
+bool NodeCore::State::is_guest(const NodeKey& peer) const {
+  const auto& members = membership.view().members;
+  return std::find(guests.keys.begin(), guests.keys.end(), peer) != guests.keys.end() &&
+         std::none_of(members.begin(), members.end(), [&](const auto& member) { return member.key == peer; });
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {

@@ -40,9 +40,11 @@ struct StartTask {
   Task task;
 };
 
-// The nodes this one exchanges data with from now on; others are shut out.
+// The nodes this one exchanges data with from now on, and the keys that may connect to its data socket
+// beside them; others are shut out. A key that is both counts as a member.
 struct SetPeers {
   std::vector<net::Member> members;
+  std::vector<net::NodeKey> guests = {};
 };
 
 // For the local log; the core ships the same line to the scheduler.

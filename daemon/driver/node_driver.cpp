@@ -119,6 +119,7 @@ class NodeDriver {
   }
   void act(daemon::SetPeers& peers) {
     std::map<net::NodeKey, net::Member> wanted;
+    for (const net::NodeKey& guest : peers.guests) wanted[guest] = {guest, 0, "", ""};  // it connects to us
     for (const net::Member& member : peers.members)
       if (member.key != key_.public_key) wanted[member.key] = member;
     for (const auto& [known, member] : peers_)

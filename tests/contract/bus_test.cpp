@@ -137,6 +137,39 @@ TEMPLATE_TEST_CASE("Bus: a node that learns of a peer later lets it in then", ""
   CHECK(swarm.reaches(a, c, Channel::data));
 }
 
+TEMPLATE_TEST_CASE("Bus: a guest connects to a data socket and is answered on its connection", "", Sim,
+                   Inproc, Tcp) {
+  Swarm<TestType> swarm;
+  auto& [transport, scheduler, a, b] = swarm;
+  Party guest;  // binds nothing, as an operator's program
+  transport.start(guest, Role::scheduler);
+  guest.bus->add_peer(a.key(), Channel::data, a.data_address);
+  guest.tell(a.key(), Channel::data, numbered(1));
+  REQUIRE(swarm.until([&] { return a.dropped("unknown key " + guest.key().short_name()); }));
+  a.bus->add_peer(guest.key(), Channel::data, "");
+  REQUIRE(swarm.reaches(guest, a, Channel::data));
+  CHECK(a.data.back().boot == guest.boot);
+
+  Party terminal;  // a second program with the same key
+  terminal.keys = guest.keys;
+  transport.start(terminal, Role::scheduler);
+  terminal.bus->add_peer(a.key(), Channel::data, a.data_address);
+  REQUIRE(swarm.reaches(terminal, a, Channel::data));
+  a.bus->send_to_boot(guest.key(), guest.boot, Channel::data, {a.boot, 0, bulk(1 << 20)});
+  a.bus->send_to_boot(guest.key(), terminal.boot, Channel::data, {a.boot, 0, numbered(2)});
+  REQUIRE(swarm.until([&] { return guest.data.size() == 1 && terminal.data.size() == 1; }));
+  CHECK(payload_of(guest.data[0].message).size() == 1 << 20);
+  CHECK(number_of(terminal.data[0]) == 2);
+  // Bulk between nodes goes on as it did.
+  CHECK(swarm.reaches(b, a, Channel::data));
+
+  a.bus->remove_peer(guest.key(), Channel::data);
+  a.data.clear();
+  guest.tell(a.key(), Channel::data, numbered(3));
+  CHECK(swarm.until([&] { return a.dropped("unknown key"); }));
+  CHECK(a.data.empty());
+}
+
 TEMPLATE_TEST_CASE("Bus: a removed peer is not heard and not sent to", "", Sim, Inproc, Tcp) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;

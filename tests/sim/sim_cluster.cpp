@@ -260,6 +260,11 @@ void SimCluster::perform(std::size_t index, const daemon::SetPeers& peers) {
     node.peers.push_back(member.key);
     node.bus->add_peer(member.key, Channel::data, member.data_address);
   }
+  for (const NodeKey& guest : peers.guests) {
+    if (std::ranges::find(node.peers, guest) != node.peers.end()) continue;
+    node.peers.push_back(guest);
+    node.bus->add_peer(guest, Channel::data, "");
+  }
   for (const NodeKey& old : before) {
     if (std::ranges::find(node.peers, old) == node.peers.end()) node.bus->remove_peer(old, Channel::data);
   }

@@ -138,6 +138,44 @@ TEST_CASE("NodeCore: control messages of others than the scheduler are dropped a
   CHECK(messages<net::Ack>(out).empty());
 }
 
+TEST_CASE(
+    "NodeCore: guests are let in as listed, an overtaken list or another scheduler's counts for nothing") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  const net::NodeKey guest = JobFixture::node(210);
+  const auto guests_set = [&] {
+    std::vector<net::NodeKey> last;
+    for (const auto& action : out)
+      if (const auto* peers = std::get_if<daemon::SetPeers>(&action)) last = peers->guests;
+    return last;
+  };
+  out.clear();
+  deliver(core, 0, net::Guests{1, {guest}}, out, 2);
+  CHECK(out.empty());  // no member yet: the scheduler repeats it
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  deliver(core, 1, net::Guests{3, {guest}}, out, 3);
+  CHECK(messages<net::Ack>(out).size() == 1);
+  CHECK(guests_set() == std::vector{guest});
+  out.clear();
+  deliver(core, 2, net::Guests{2, {}}, out, 4);
+  CHECK(messages<net::Ack>(out).size() == 1);
+  for (const auto& action : out) CHECK_FALSE(std::holds_alternative<daemon::SetPeers>(action));
+  // A new view keeps them.
+  deliver(core, 3, net::ViewUpdate{1, welcome(1, 7, 2).view}, out, 5);
+  CHECK(guests_set() == std::vector{guest});
+  out.clear();
+  core.on_message(4, guest, net::Channel::data, {9, 1, net::Commit{{"job-1", 1, 1, 1}, 1, 1, false, false}},
+                  out);
+  CHECK(logs(out, "dropped Commit from guest " + guest.short_name() + ": not for guests"));
+  CHECK(messages<net::Ack>(out).empty());
+  out.clear();
+  deliver(core, 5, net::Guests{4, {}}, out, 6);
+  REQUIRE_FALSE(out.empty());
+  CHECK(guests_set().empty());
+}
+
 TEST_CASE("NodeCore: a plan that cannot be read is a fault that names the problem") {
   NodeCore core(options());
   NodeOutbox out;

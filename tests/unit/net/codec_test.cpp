@@ -81,6 +81,7 @@ TEST_CASE("Codec: names follow the order of Message") {
   CHECK(name_of(MicrobatchClosed{}) == "MicrobatchClosed");
   CHECK(name_of(Commit{}) == "Commit");
   CHECK(name_of(Ack{}) == "Ack");
+  CHECK(name_of(Guests{}) == "Guests");
 }
 
 TEST_CASE("Codec: a loss that is not finite travels") {
@@ -120,7 +121,8 @@ TEST_CASE("Codec: another wire version is refused by name") {
   json other = header("Ack", json::array({1, json::array()}));
   other[0] = 7;
   CHECK(error_of({packed(other)}) ==
-        "refused: the peer speaks wire version 7, this program speaks 1: run the same release on both");
+        "refused: the peer speaks wire version 7, this program speaks " + std::to_string(wire_version) +
+            ": run the same release on both");
   // Whatever else is in it.
   CHECK(error_of({packed(json::array({7, "anything"}))}).substr(0, 8) == "refused:");
 }
@@ -134,9 +136,10 @@ TEST_CASE("Codec: malformed headers are named") {
       {json::object(), "header: expected [version, kind, boot, id, body]"},
       {json::array(), "header: expected [version, kind, boot, id, body]"},
       {json::array({"1"}), "header: expected [version, kind, boot, id, body]"},
-      {json::array({1, 0, 1, 2}), "header: expected [version, kind, boot, id, body]"},
-      {json::array({1, 0, -1, 2, json::array()}), "header: expected [version, kind, boot, id, body]"},
-      {json::array({1, 22, 1, 2, json::array()}), "header: unknown kind 22"},
+      {json::array({wire_version, 0, 1, 2}), "header: expected [version, kind, boot, id, body]"},
+      {json::array({wire_version, 0, -1, 2, json::array()}), "header: expected [version, kind, boot, id, body]"},
+      {json::array({wire_version, std::variant_size_v<Message>, 1, 2, json::array()}),
+       "header: unknown kind " + std::to_string(std::variant_size_v<Message>)},
       {header("Ack", 5), "Ack: expected a list of fields, found number"},
       {header("Ack", json::array()), "Ack.boot: missing"},
       {header("Ack", json::array({1, json::array(), 1})), "Ack: has 3 fields, expected 2"},
