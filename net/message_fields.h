@@ -21,7 +21,8 @@ inline constexpr std::array<std::string_view, std::variant_size_v<Message>> mess
     "Hello",        "Welcome",          "Refusal",  "Heartbeat", "HeartbeatReply", "ViewUpdate",
     "Goodbye",      "PrepareJob",       "Prepared", "StartJob",  "EndJob",         "JobFault",
     "CommitReport", "LogBatch",         "Request",  "Reply",     "MicrobatchHop",  "AverageChunk",
-    "StageReport",  "MicrobatchClosed", "Commit",   "Ack",       "Guests"};
+    "StageReport",  "MicrobatchClosed", "Commit",   "Ack",       "Guests",         "Join",
+    "Admitted"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -94,7 +95,20 @@ void fields(auto& v, Is<Welcome> auto& m) {
   v("view", m.view);
 }
 
-void fields(auto& v, Is<Refusal> auto& m) { v("reason", m.reason); }
+void fields(auto& v, Is<Refusal> auto& m) {
+  v("reason", m.reason);
+  v("is_final", m.is_final);
+}
+
+void fields(auto& v, Is<Join> auto& m) {
+  v("key", m.key);
+  v("nickname", m.nickname);
+}
+
+void fields(auto& v, Is<Admitted> auto& m) {
+  v("key", m.key);
+  v("role", m.role);
+}
 
 void fields(auto& v, Is<Heartbeat> auto& m) {
   v("sequence", m.sequence);

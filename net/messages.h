@@ -111,7 +111,23 @@ struct Welcome {
 // scheduler -> node or operator: not let in, and why ("another daemon with this key is running").
 struct Refusal {
   std::string reason;
+  bool is_final = false;  // trying again is of no use: the key was revoked, the invite is used up
   bool operator==(const Refusal&) const = default;
+};
+
+// Whoever holds an invite -> scheduler, over a connection with the invite's own key: let `key` in.
+// Repeated until Admitted or Refusal.
+struct Join {
+  NodeKey key;  // from now on the sender's name; its secret half stays where it was made
+  std::string nickname;
+  bool operator==(const Join&) const = default;
+};
+
+// scheduler -> whoever sent Join: `key` may connect. Said again to the same key and invite.
+struct Admitted {
+  NodeKey key;
+  std::string role;  // "node" or "operator"
+  bool operator==(const Admitted&) const = default;
 };
 
 // node -> scheduler, unacked, every heartbeat_us.
@@ -205,7 +221,7 @@ struct LogBatch {
 // operator -> scheduler, repeated by the client with the same number until the Reply.
 struct Request {
   std::uint64_t number = 0;
-  std::string verb;  // "submit", "jobs", "status", "cancel", "nodes", "logs", "record"
+  std::string verb;  // as scheduler/requests.h lists them: "submit", "nodes"
   nlohmann::json body;
   bool operator==(const Request&) const = default;
 };
@@ -304,7 +320,7 @@ struct Ack {
 using Message =
     std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
                  Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
-                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests>;
+                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests, Join, Admitted>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

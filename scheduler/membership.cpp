@@ -45,9 +45,9 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     }
     declare_dead(peer, "started anew");
   }
-  if (options.operators.contains(peer)) {
+  if (admissions.role_of(peer) == Role::operator_) {
     send(peer, envelope.boot,
-         net::Refusal{"this key is an operator's; give the daemon its own key and list that under `nodes`"});
+         net::Refusal{"this key is an operator's; give the daemon its own key and let that in by `sidestep admit`"});
     return;
   }
   if (!nodes.contains(peer)) {

@@ -1,5 +1,5 @@
-// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, guests.cpp, queue.cpp
-// (a job's way from queued to its end), commits.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp, guests.cpp,
+// queue.cpp (a job's way from queued to its end), commits.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>
@@ -95,6 +95,21 @@ struct SchedulerCore::State {
   void publish_guests();
   void post_guests(const Node& node);
 
+  // ---- letting_in.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Join& join);
+  // Whether to go on with what this peer sent: an invite's key may say Join and nothing else, a key that was
+  // shut out nothing at all.
+  bool may_say(const net::NodeKey& peer, const net::Message& message);
+  void let_in_at_start();
+  void decide(Admission admission);
+  void forget_stale_invites();
+  std::string label(const net::NodeKey& key) const;
+  Result<nlohmann::json> admit(const net::NodeKey& by, const nlohmann::json& body);
+  Result<nlohmann::json> revoke(const net::NodeKey& by, const nlohmann::json& body);
+  Result<nlohmann::json> invite(const nlohmann::json& body);
+  nlohmann::json admitted_json() const;
+  nlohmann::json invites_json() const;
+
   // ---- queue.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Prepared& prepared);
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::JobFault& fault);
@@ -155,6 +170,7 @@ struct SchedulerCore::State {
   const SchedulerOptions options;
   const std::uint64_t term;
   net::Courier courier;
+  Admissions admissions;
   net::View view;
   std::map<net::NodeKey, Node> nodes;           // the view's members
   std::map<net::NodeKey, std::int64_t> guests;  // until when

@@ -81,6 +81,9 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   add_status(app, chosen);
   add_cancel(app, chosen);
   add_nodes(app, chosen);
+  add_invite(app, chosen);
+  add_admit(app, chosen);
+  add_revoke(app, chosen);
   add_logs(app, chosen);
   add_record(app, chosen);
   add_solo(app, chosen, wiring);

@@ -137,9 +137,11 @@ class LocalSwarm {
     if (!config.ok()) return config.status();
     const auto key = net::read_key_file(config.value().key_file);
     if (!key.ok()) return key.status();
-    auto client =
-        driver::Client::create({address_, net::NodeKey::from_hex(config.value().scheduler_public_key).value(),
-                                key.value(), signal_pending});
+    auto client = driver::Client::create({address_,
+                                          net::NodeKey::from_hex(config.value().scheduler.public_key).value(),
+                                          key.value(),
+                                          {},
+                                          signal_pending});
     if (!client.ok()) return client.status();
     const std::int64_t limit = net::monotonic_us() + start_limit_us;
     std::size_t alive = 0;

@@ -187,13 +187,13 @@ void NodeCore::State::take(std::int64_t now_us, const net::HeartbeatReply& m) {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::Refusal& m) {
-  if (!refused_us) {
+  if (!refused_us && !m.is_final) {
     refused_us = now_us;
     log(now_us, net::LogLevel::warning, std::nullopt,
         "the scheduler refuses this node: " + m.reason + "; tries again for " +
             std::to_string(options.refusal_patience_us / net::second) + " s");
   }
-  if (now_us - *refused_us < options.refusal_patience_us) return;
+  if (!m.is_final && now_us - *refused_us < options.refusal_patience_us) return;
   log(now_us, net::LogLevel::error, std::nullopt, "the scheduler refuses this node: " + m.reason);
   stopping = true;
   out->push_back(Stop{1, "the scheduler refuses this node: " + m.reason});

@@ -138,6 +138,7 @@ class SimCluster {
   void perform(const scheduler::StartQuery& query);
   void perform(const scheduler::StartPlanning& planning);
   void perform(const scheduler::WriteLog& log);
+  void perform(const scheduler::SetAdmitted& set);
   void note(const std::string& who, const net::LogLine& line);
   void write_trace(const std::string& line);
   bool runs(std::size_t node, net::BootId boot) const;

@@ -82,6 +82,8 @@ TEST_CASE("Codec: names follow the order of Message") {
   CHECK(name_of(Commit{}) == "Commit");
   CHECK(name_of(Ack{}) == "Ack");
   CHECK(name_of(Guests{}) == "Guests");
+  CHECK(name_of(Join{}) == "Join");
+  CHECK(name_of(Admitted{}) == "Admitted");
 }
 
 TEST_CASE("Codec: a loss that is not finite travels") {
