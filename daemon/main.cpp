@@ -43,5 +43,10 @@ int main(int argc, char** argv) {
     return std::make_unique<ExecutorThread>(options, std::move(on_completion));
   };
   wiring.solo = run_solo_command;
+  wiring.machine = [] {
+    const daemon::LibTorch libtorch = daemon::loaded_libtorch();
+    return driver::MachineFacts{daemon::memory_limit_bytes(), libtorch.wanted, libtorch.version,
+                                libtorch.folder};
+  };
   return cli::run(argc, argv, wiring);
 }

@@ -45,7 +45,8 @@ Result<Admission> read_entrant(const std::string& verb, const nlohmann::json& bo
   const Result<net::NodeKey> key = net::NodeKey::from_hex(entrant.key);
   if (problems.sound({"key"}) && !key.ok()) problems.add_key("key", key.status().message());
   if (entrant.nickname.size() > nickname_bytes_max)
-    problems.add_key("nickname", "is too long, at most " + std::to_string(nickname_bytes_max) + " bytes allowed");
+    problems.add_key("nickname",
+                     "is too long, at most " + std::to_string(nickname_bytes_max) + " bytes allowed");
   if (!problems.empty()) return problems.status();
   return Admission{key.value(), role_from_string(entrant.as).value(), entrant.nickname, false, "", 0};
 }
@@ -76,12 +77,26 @@ void SchedulerCore::State::forget_stale_invites() {
 
 bool SchedulerCore::State::may_say(const net::NodeKey& peer, const net::Message& message) {
   const bool is_join = std::holds_alternative<net::Join>(message);
-  if (admissions.role_of(peer)) return !is_join;  // in already
-  if (is_join && admissions.find_invite(peer) != nullptr) return true;
+  if (admissions.find_invite(peer) != nullptr) {
+    if (is_join || std::holds_alternative<net::Visit>(message)) return true;
+  } else if (admissions.role_of(peer) && !is_join) {
+    return true;
+  }
   log(net::LogLevel::debug, "",
       "dropped " + std::string(net::name_of(message)) + " from " + peer.short_name() +
-          ": the key is not admitted, or an invite's");
+          ": it is not admitted, or only to join");
   return false;
+}
+
+std::string SchedulerCore::State::why_ended(const InviteRow& invite) const {
+  if (invite.used_by)
+    return "this invite was used by " + named(invite.used_nickname, *invite.used_by) + " on " +
+           utc(invite.closed_us) + "; each lets one in: ask for another";
+  if (invite.closed_us != 0)
+    return "this invite was withdrawn on " + utc(invite.closed_us) + "; ask for another";
+  if (invite.state(wall_us()) == "expired")
+    return "this invite expired on " + utc(invite.expires_us) + "; ask for another";
+  return "";
 }
 
 void SchedulerCore::State::decide(Admission admission) {
@@ -90,7 +105,8 @@ void SchedulerCore::State::decide(Admission admission) {
   admissions.decide(admission);
 }
 
-void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Join& join) {
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::Join& join) {
   InviteRow invite = *admissions.find_invite(peer);
   const auto refuse = [&](const std::string& reason) {
     log(net::LogLevel::warning, "",
@@ -107,13 +123,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   // Its answer may have been lost, however often. Nor is an invite used up by who is in already.
   if (known != nullptr && known->role == invite.role && (invite.used_by == join.key || invite.closed_us == 0))
     return welcome();
-  if (invite.used_by)
-    return refuse("this invite was used by " + named(invite.used_nickname, *invite.used_by) + " on " +
-                  utc(invite.closed_us) + "; each lets one in: ask for another");
-  if (invite.closed_us != 0)
-    return refuse("this invite was withdrawn on " + utc(invite.closed_us) + "; ask for another");
-  if (invite.state(wall_us()) == "expired")
-    return refuse("this invite expired on " + utc(invite.expires_us) + "; ask for another");
+  if (const std::string ended = why_ended(invite); !ended.empty()) return refuse(ended);
   if (known != nullptr)
     return refuse("key " + join.key.hex() + " is " + a(known->role) + "'s already, the invite is for " +
                   a(invite.role) + ": use another key");
@@ -131,8 +141,8 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   admissions.put(invite);
   out->push_back(SetAdmitted{join.key, true});
   log(net::LogLevel::info, "",
-      "let in " + std::string(to_string(invite.role)) + " " + named(admission.nickname, join.key) + " by invite " +
-          invite.name() + ", key " + join.key.hex());
+      "let in " + std::string(to_string(invite.role)) + " " + named(admission.nickname, join.key) +
+          " by invite " + invite.name() + ", key " + join.key.hex());
   welcome();
 }
 
@@ -159,7 +169,8 @@ Result<nlohmann::json> SchedulerCore::State::admit(const net::NodeKey& by, const
   if (!is_in) {
     out->push_back(SetAdmitted{admission.key, true});
     log(net::LogLevel::info, "",
-        "admitted " + entrant.as + " " + named(admission.nickname, admission.key) + ", key " + admission.key.hex());
+        "admitted " + entrant.as + " " + named(admission.nickname, admission.key) + ", key " +
+            admission.key.hex());
   }
   return nlohmann::json{
       {"key", admission.key.hex()}, {"role", to_string(admission.role)}, {"nickname", admission.nickname}};
@@ -187,7 +198,8 @@ Result<nlohmann::json> SchedulerCore::State::revoke(const net::NodeKey& by, cons
     return nlohmann::json{{"key", key.hex()}, {"what", "invite"}};
   }
   if (key == by)
-    return Status::refused("this is your own key; another operator can revoke it, so that one always remains");
+    return Status::refused(
+        "this is your own key; another operator can revoke it, so that one always remains");
   Admission admission = *admissions.find(key);
   if (!admission.revoked) {
     const std::string who = std::string(to_string(admission.role)) + " " + label(key);
@@ -197,7 +209,8 @@ Result<nlohmann::json> SchedulerCore::State::revoke(const net::NodeKey& by, cons
     log(net::LogLevel::warning, "", "revoked " + who + ", key " + key.hex());
     std::vector<net::Send> sends;
     courier.send_once(key, net::Channel::control,
-                      net::Refusal{"key " + key.hex() + " was revoked by an operator on " + utc(admissions.find(key)->wall_us),
+                      net::Refusal{"key " + key.hex() + " was revoked by an operator on " +
+                                       utc(admissions.find(key)->wall_us),
                                    true},
                       sends);
     emit(std::move(sends));
@@ -246,8 +259,9 @@ nlohmann::json SchedulerCore::State::admitted_json() const {
 nlohmann::json SchedulerCore::State::invites_json() const {
   std::vector<const InviteRow*> rows;
   for (const auto& [key, invite] : admissions.invites()) rows.push_back(&invite);
-  std::stable_sort(rows.begin(), rows.end(),
-                   [](const InviteRow* left, const InviteRow* right) { return left->made_us < right->made_us; });
+  std::stable_sort(rows.begin(), rows.end(), [](const InviteRow* left, const InviteRow* right) {
+    return left->made_us < right->made_us;
+  });
   nlohmann::json list = nlohmann::json::array();
   for (const InviteRow* row : rows) {
     nlohmann::json entry = to_json(*row);

@@ -75,6 +75,7 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   add_scheduler(app, chosen);
   add_daemon(app, chosen, wiring);
   add_keygen(app, chosen);
+  add_doctor(app, chosen, wiring);
   add_health(app, chosen);
   add_submit(app, chosen);
   add_jobs(app, chosen);

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "daemon/driver/doctor.h"
 #include "daemon/driver/task_thread.h"
 #include "net/status.h"
 
@@ -20,10 +21,11 @@ struct SoloRequest {
   bool json = false;
 };
 
-// What the command line needs and may not name: LibTorch lies behind both.
+// What the command line needs and may not name: LibTorch lies behind all of it.
 struct Wiring {
-  driver::TaskThreadFactory task_thread;        // for `daemon`
-  std::function<int(const SoloRequest&)> solo;  // returns an Exit
+  driver::TaskThreadFactory task_thread;          // for `daemon`
+  std::function<int(const SoloRequest&)> solo;    // returns an Exit
+  std::function<driver::MachineFacts()> machine;  // for `doctor`
 };
 
 // Parses and runs; returns the exit status. Called once, by main.

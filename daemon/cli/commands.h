@@ -14,6 +14,7 @@ using Chosen = std::function<int()>;
 void add_up(CLI::App& app, Chosen& chosen);
 void add_scheduler(CLI::App& app, Chosen& chosen);
 void add_daemon(CLI::App& app, Chosen& chosen, const Wiring& wiring);
+void add_doctor(CLI::App& app, Chosen& chosen, const Wiring& wiring);
 void add_keygen(CLI::App& app, Chosen& chosen);
 void add_health(CLI::App& app, Chosen& chosen);
 void add_submit(CLI::App& app, Chosen& chosen);

@@ -114,7 +114,7 @@ class NodeDriver {
   }
   void act(daemon::SetPeers& peers) {
     std::map<net::NodeKey, net::Member> wanted;
-    for (const net::NodeKey& guest : peers.guests) wanted[guest] = {guest, 0, "", ""};  // it connects to us
+    for (const net::Guest& guest : peers.guests) wanted[guest.key] = {guest.key, 0, "", guest.data_address};
     for (const net::Member& member : peers.members)
       if (member.key != key_.public_key) wanted[member.key] = member;
     for (const auto& [known, member] : peers_)
@@ -165,8 +165,8 @@ class NodeDriver {
     const std::int64_t now = net::monotonic_us();
     if (!joiner_) {
       if (joined_) return;  // let in; our link is about to notice
-      note(net::LogLevel::info, "the scheduler at " + config_.scheduler.address +
-                                    " does not know our key " + key_.public_key.hex() + ": joins by the invite");
+      note(net::LogLevel::info, "the scheduler at " + config_.scheduler.address + " does not know our key " +
+                                    key_.public_key.hex() + ": joins by the invite");
       auto joiner = Joiner::create(loop_.io(), {*config_.scheduler.invite, config_.scheduler.address,
                                                 key_.public_key, config_.nickname});
       if (!joiner.ok()) return stop(joiner.status());
@@ -210,7 +210,7 @@ class NodeDriver {
   std::map<net::NodeKey, net::Member> peers_;  // data peers, as the core set them last
   std::string advertised_;
   Status result_;
-  std::int64_t heard_us_ = 0;  // from the scheduler, last; 0: never
+  std::int64_t heard_us_ = 0;       // from the scheduler, last; 0: never
   std::unique_ptr<Joiner> joiner_;  // while an invite is being used
   bool joined_ = false;
   HealthFile health_;

@@ -81,9 +81,13 @@ TEST_CASE("Codec: names follow the order of Message") {
   CHECK(name_of(MicrobatchClosed{}) == "MicrobatchClosed");
   CHECK(name_of(Commit{}) == "Commit");
   CHECK(name_of(Ack{}) == "Ack");
-  CHECK(name_of(Guests{}) == "Guests");
   CHECK(name_of(Join{}) == "Join");
   CHECK(name_of(Admitted{}) == "Admitted");
+  CHECK(name_of(Visit{}) == "Visit");
+  CHECK(name_of(VisitReply{}) == "VisitReply");
+  CHECK(name_of(Guests{}) == "Guests");
+  CHECK(name_of(Probe{}) == "Probe");
+  CHECK(name_of(ProbeReply{}) == "ProbeReply");
 }
 
 TEST_CASE("Codec: a loss that is not finite travels") {
@@ -122,9 +126,8 @@ TEST_CASE("Codec: text that is not UTF-8 is repaired on the way out") {
 TEST_CASE("Codec: another wire version is refused by name") {
   json other = header("Ack", json::array({1, json::array()}));
   other[0] = 7;
-  CHECK(error_of({packed(other)}) ==
-        "refused: the peer speaks wire version 7, this program speaks " + std::to_string(wire_version) +
-            ": run the same release on both");
+  CHECK(error_of({packed(other)}) == "refused: the peer speaks wire version 7, this program speaks " +
+                                         std::to_string(wire_version) + ": run the same release on both");
   // Whatever else is in it.
   CHECK(error_of({packed(json::array({7, "anything"}))}).substr(0, 8) == "refused:");
 }
@@ -139,7 +142,8 @@ TEST_CASE("Codec: malformed headers are named") {
       {json::array(), "header: expected [version, kind, boot, id, body]"},
       {json::array({"1"}), "header: expected [version, kind, boot, id, body]"},
       {json::array({wire_version, 0, 1, 2}), "header: expected [version, kind, boot, id, body]"},
-      {json::array({wire_version, 0, -1, 2, json::array()}), "header: expected [version, kind, boot, id, body]"},
+      {json::array({wire_version, 0, -1, 2, json::array()}),
+       "header: expected [version, kind, boot, id, body]"},
       {json::array({wire_version, std::variant_size_v<Message>, 1, 2, json::array()}),
        "header: unknown kind " + std::to_string(std::variant_size_v<Message>)},
       {header("Ack", 5), "Ack: expected a list of fields, found number"},
