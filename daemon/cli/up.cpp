@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -214,6 +215,7 @@ class LocalSwarm {
 };
 
 int up(const SwarmOptions& options, bool json) {
+  unsetenv("SIDESTEP_INVITE");  // meant for another swarm: these daemons have keys of their own
   auto folder = SwarmFolder::prepare(options);
   if (!folder.ok()) return fail(folder.status());
   LocalSwarm swarm(std::move(folder).value(), options);

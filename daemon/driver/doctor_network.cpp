@@ -151,7 +151,9 @@ class Examiner {
   // False: it cannot be reached. Leaves control_ empty where nobody is let in.
   bool reach_scheduler() {
     const std::string& address = config_.scheduler.address;
-    const net::LinkReport link = connect(local_.key ? *local_.key : visitor_);
+    const bool by_invite = config_.scheduler.invite && !local_.key;
+    const net::LinkReport link = by_invite ? connect(net::key_pair_of(config_.scheduler.invite->secret))
+                                           : connect(local_.key.value_or(visitor_));
     if (link.state == net::LinkState::handshake_failed_protocol) {
       found("scheduler", Verdict::failed, link.reason,
             "check scheduler.address and scheduler.public_key in the config");
@@ -166,7 +168,8 @@ class Examiner {
     if (link.state == net::LinkState::up) return true;
     control_.reset();
     if (config_.scheduler.invite) {
-      if (connect(net::key_pair_of(config_.scheduler.invite->secret)).state == net::LinkState::up)
+      if (!by_invite &&
+          connect(net::key_pair_of(config_.scheduler.invite->secret)).state == net::LinkState::up)
         return true;
       control_.reset();
       found("admission", Verdict::failed,
@@ -230,6 +233,9 @@ class Examiner {
 
   void examine_nodes(bool can_listen) {
     if (!data_) return;
+    // All at once: they try to reach us from now on, and would find themselves unknown.
+    for (const net::Member& member : answer_->view.members)
+      data_->add_peer(member.key, net::Channel::data, member.data_address);
     std::size_t tried = 0;
     for (const net::Member& member : answer_->view.members) {
       if (local_.key && member.key == local_.key->public_key) continue;
@@ -246,7 +252,6 @@ class Examiner {
 
   void examine_node(const net::Member& member, bool can_listen) {
     const std::string what = "node " + member.nickname;
-    data_->add_peer(member.key, net::Channel::data, member.data_address);
     const auto link = [&] { return data_->link_report(member.key, net::Channel::data); };
     // It lets us in as soon as the scheduler has told it to.
     if (!run_until([&] { return link().state == net::LinkState::up; }, node_limit_us)) {
@@ -264,7 +269,6 @@ class Examiner {
             "open or forward " + advertised_ + " to this machine's " +
                 data_->bound_address(net::Channel::data) + ", or correct advertise");
     }
-    data_->remove_peer(member.key, net::Channel::data);
   }
 
   void probe(const net::NodeKey& node, std::size_t bytes, std::size_t reply_bytes) {

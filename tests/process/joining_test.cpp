@@ -47,7 +47,8 @@ std::string public_key_in(const std::string& file) { return read_text(file).subs
 
 // The keys of the nodes that are alive, as the scheduler says.
 nlohmann::json state_of(const LocalSwarm& swarm, const std::string& nickname) {
-  for (const auto& node : swarm.ask_json({"nodes"}).at("nodes"))
+  const nlohmann::json nodes = swarm.ask_json({"nodes"}).at("nodes");
+  for (const auto& node : nodes)
     if (node.at("nickname") == nickname) return node.at("state");
   return "gone";
 }
@@ -186,7 +187,7 @@ TEST_CASE("Joining: an operator comes by an invite, and asks no more once revoke
 }
 
 TEST_CASE("Joining: who was let in and shut out is known after the scheduler's restart") {
-  LocalSwarm swarm(1);
+  LocalSwarm swarm(2);
   TemporaryFolder folder;
   const std::string used = invite(swarm);
   const std::string open = invite(swarm);
@@ -201,7 +202,8 @@ TEST_CASE("Joining: who was let in and shut out is known after the scheduler's r
   Process second({"daemon", "--config", spot_config(folder, "second")}, with_token(open));
   REQUIRE(second.wait_for("joined, view", Seconds(30)));
   CHECK(state_of(swarm, "spot") == "alive");
-  for (const auto& entry : swarm.ask_json({"admit"}).at("admitted"))
+  const nlohmann::json admitted = swarm.ask_json({"admit"}).at("admitted");
+  for (const auto& entry : admitted)
     if (entry.at("key") == node_1) CHECK(entry.at("revoked") == true);
   const Finished shut_out = run({"daemon", "--config", swarm.dir() + "/node-1/node.json"}, Seconds(4));
   CHECK(shut_out.status == -1000);  // goes on trying, in vain

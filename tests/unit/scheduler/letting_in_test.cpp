@@ -38,19 +38,22 @@ std::string join_by(Swarm& s, int by, int number) {
 }
 
 json entry_of(Swarm& s, int number) {
-  for (const json& entry : s.ask("admitted").body.at("admitted"))
+  const json admitted = s.ask("admitted").body.at("admitted");
+  for (const json& entry : admitted)
     if (entry.at("key") == key(number).hex()) return entry;
   return {};
 }
 
 std::string state_of_invite(Swarm& s, int number = invite_key) {
-  for (const json& entry : s.ask("invites").body.at("invites"))
+  const json invites = s.ask("invites").body.at("invites");
+  for (const json& entry : invites)
     if (entry.at("key") == key(number).hex()) return entry.at("state");
   return "";
 }
 
 bool alive(Swarm& s, int number) {
-  for (const json& node : s.ask("nodes").body.at("nodes"))
+  const json nodes = s.ask("nodes").body.at("nodes");
+  for (const json& node : nodes)
     if (node.at("key") == key(number).hex()) return true;
   return false;
 }
@@ -377,8 +380,8 @@ TEST_CASE("Join: a node whose clock is an hour off is let in, and named in the l
   CHECK(alive(s, 1));
   CHECK(alive(s, 2));
   std::vector<std::string> warnings;
-  for (const json& line : s.ask("logs", {{"level", "warning"}}).body.at("lines"))
-    warnings.push_back(line.at("text"));
+  const json lines = s.ask("logs", {{"level", "warning"}}).body.at("lines");
+  for (const json& line : lines) warnings.push_back(line.at("text"));
   REQUIRE(warnings.size() == 2);
   CHECK_THAT(warnings[0], Catch::StartsWith(
                               "node 0100 (n1, 10.0.0.1:7001): its clock is 3600 s ahead of the scheduler's"));
