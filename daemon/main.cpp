@@ -54,5 +54,10 @@ int main(int argc, char** argv) {
   wiring.solo = run_solo_command;
   wiring.export_job = run_export_command;
   wiring.generate = generate_from_folder;
+  wiring.machine = [] {
+    const daemon::LibTorch libtorch = daemon::loaded_libtorch();
+    return driver::MachineFacts{daemon::memory_limit_bytes(), libtorch.wanted, libtorch.version,
+                                libtorch.folder};
+  };
   return cli::run(argc, argv, wiring);
 }

@@ -115,6 +115,11 @@ KeyPair generate_key_pair() {
   return keys;
 }
 
+KeyPair key_pair_of(const SecretKey& secret) {
+  start_sodium();
+  return {public_key_of(secret), secret};
+}
+
 Status write_key_file(const std::string& path, const KeyPair& keys) {
   SecretText text;
   char* end = text.chars.data();

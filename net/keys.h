@@ -33,6 +33,9 @@ struct KeyPair {
 
 KeyPair generate_key_pair();
 
+// The pair that this secret half belongs to.
+KeyPair key_pair_of(const SecretKey& secret);
+
 // Writes two lines, "public_key HEX" and "secret_key HEX", to a new file that only its owner can read.
 // The file is there whole or not at all. Errors: refused (the file exists: a key is never overwritten), io.
 Status write_key_file(const std::string& path, const KeyPair& keys);

@@ -18,11 +18,13 @@ concept Is = std::same_as<std::remove_const_t<M>, T>;
 
 // In the order of Message: the place is the kind that travels.
 inline constexpr std::array<std::string_view, std::variant_size_v<Message>> message_names{
-    "Hello",         "Welcome",          "Refusal",  "Heartbeat", "HeartbeatReply", "ViewUpdate",
-    "Goodbye",       "PrepareJob",       "Prepared", "StartJob",  "EndJob",         "JobFault",
-    "CommitReport",  "LogBatch",         "Request",  "Reply",     "MicrobatchHop",  "AverageChunk",
-    "StageReport",   "MicrobatchClosed", "Commit",   "Ack",       "Guests",         "TakeSnapshot",
-    "SnapshotTaken", "SliceRequest",     "Slice"};
+    "Hello",        "Welcome",       "Refusal",      "Heartbeat",   "HeartbeatReply",
+    "ViewUpdate",   "Goodbye",       "PrepareJob",   "Prepared",    "StartJob",
+    "EndJob",       "JobFault",      "CommitReport", "LogBatch",    "Request",
+    "Reply",        "MicrobatchHop", "AverageChunk", "StageReport", "MicrobatchClosed",
+    "Commit",       "Ack",           "Guests",       "TakeSnapshot", "SnapshotTaken",
+    "SliceRequest", "Slice",         "Join",         "Admitted",    "Visit",
+    "VisitReply",   "Probe",         "ProbeReply"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -79,6 +81,11 @@ void fields(auto& v, Is<Resources> auto& m) {
   v("device_class", m.device_class);
 }
 
+void fields(auto& v, Is<Guest> auto& m) {
+  v("key", m.key);
+  v("data_address", m.data_address);
+}
+
 // ---- control ------------------------------------------------------------------------------
 
 void fields(auto& v, Is<Hello> auto& m) {
@@ -86,6 +93,7 @@ void fields(auto& v, Is<Hello> auto& m) {
   v("data_address", m.data_address);
   v("resources", m.resources);
   v("progress", m.progress);
+  v("wall_us", m.wall_us);
 }
 
 void fields(auto& v, Is<Welcome> auto& m) {
@@ -95,7 +103,32 @@ void fields(auto& v, Is<Welcome> auto& m) {
   v("view", m.view);
 }
 
-void fields(auto& v, Is<Refusal> auto& m) { v("reason", m.reason); }
+void fields(auto& v, Is<Refusal> auto& m) {
+  v("reason", m.reason);
+  v("is_final", m.is_final);
+}
+
+void fields(auto& v, Is<Join> auto& m) {
+  v("key", m.key);
+  v("nickname", m.nickname);
+}
+
+void fields(auto& v, Is<Admitted> auto& m) {
+  v("key", m.key);
+  v("role", m.role);
+}
+
+void fields(auto& v, Is<Visit> auto& m) {
+  v("key", m.key);
+  v("data_address", m.data_address);
+}
+
+void fields(auto& v, Is<VisitReply> auto& m) {
+  v("key", m.key);
+  v("role", m.role);
+  v("wall_us", m.wall_us);
+  v("view", m.view);
+}
 
 void fields(auto& v, Is<Heartbeat> auto& m) {
   v("sequence", m.sequence);
@@ -180,7 +213,7 @@ void fields(auto& v, Is<Request> auto& m) {
 
 void fields(auto& v, Is<Guests> auto& m) {
   v("number", m.number);
-  v("keys", m.keys);
+  v("guests", m.guests);
 }
 
 void fields(auto& v, Is<Reply> auto& m) {
@@ -257,6 +290,17 @@ void fields(auto& v, Is<Slice> auto& m) {
   v.enumeration("part", m.part, SnapshotPart::second_moment);
   v("begin", m.begin);
   v("problem", m.problem);
+  v("tensor", m.tensor);
+}
+
+void fields(auto& v, Is<Probe> auto& m) {
+  v("number", m.number);
+  v("reply_bytes", m.reply_bytes);
+  v("tensor", m.tensor);
+}
+
+void fields(auto& v, Is<ProbeReply> auto& m) {
+  v("number", m.number);
   v("tensor", m.tensor);
 }
 

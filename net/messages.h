@@ -96,6 +96,7 @@ struct Hello {
   std::string data_address;
   Resources resources;
   std::optional<JobProgress> progress;
+  std::int64_t wall_us = 0;  // the node's clock as it sent this; 0: it does not say
   bool operator==(const Hello&) const = default;
 };
 
@@ -111,7 +112,55 @@ struct Welcome {
 // scheduler -> node or operator: not let in, and why ("another daemon with this key is running").
 struct Refusal {
   std::string reason;
+  bool is_final = false;  // trying again is of no use: the key was revoked, the invite is used up
   bool operator==(const Refusal&) const = default;
+};
+
+// Whoever holds an invite -> scheduler, over a connection with the invite's own key: let `key` in.
+// Repeated until Admitted or Refusal.
+struct Join {
+  NodeKey key;  // from now on the sender's name; its secret half stays where it was made
+  std::string nickname;
+  bool operator==(const Join&) const = default;
+};
+
+// scheduler -> whoever sent Join: `key` may connect. Said again to the same key and invite.
+struct Admitted {
+  NodeKey key;
+  std::string role;  // "node" or "operator"
+  bool operator==(const Admitted&) const = default;
+};
+
+// Whoever is admitted or holds an open invite -> scheduler, before joining: let `key`, made for this visit,
+// exchange Probes with the nodes for a short while. Repeated until VisitReply or Refusal.
+struct Visit {
+  NodeKey key;
+  std::string data_address;  // where the nodes shall reach the visitor
+  bool operator==(const Visit&) const = default;
+};
+
+// scheduler -> whoever sent Visit.
+struct VisitReply {
+  NodeKey key;
+  std::string role;          // what the sender is let in as, or would be by its invite
+  std::int64_t wall_us = 0;  // the scheduler's clock
+  View view;
+  bool operator==(const VisitReply&) const = default;
+};
+
+struct Guest {
+  NodeKey key;
+  std::string data_address;  // where it is answered; empty: on its own connection
+  bool operator==(const Guest&) const = default;
+};
+
+// scheduler -> node, acked: whom the data socket admits besides the members of the view, for a while and
+// for reading and probing only: operators that export, visitors. The whole list each time it changes, and
+// after each Welcome; of two lists of one scheduler's run the higher number counts.
+struct Guests {
+  std::uint64_t number = 0;
+  std::vector<Guest> guests;
+  bool operator==(const Guests&) const = default;
 };
 
 // node -> scheduler, unacked, every heartbeat_us.
@@ -224,7 +273,7 @@ struct LogBatch {
 // operator -> scheduler, repeated by the client with the same number until the Reply.
 struct Request {
   std::uint64_t number = 0;
-  std::string verb;  // "submit", "jobs", "status", "cancel", "nodes", "logs", "record", "export"
+  std::string verb;  // as scheduler/requests.h lists them: "submit", "nodes"
   nlohmann::json body;
   bool operator==(const Request&) const = default;
 };
@@ -333,13 +382,17 @@ struct Slice {
   Tensor tensor;
 };
 
-// scheduler -> node, acked: whom the data socket admits besides the members of the view, for a while and
-// for reading only: operators that export or examine. The whole list each time it changes, and after each
-// Welcome; of two lists of one scheduler's run the higher number counts.
-struct Guests {
+// guest -> node, unacked: how fast is the way here, and back? Tensor: [bytes], uint8, whatever it holds.
+struct Probe {
   std::uint64_t number = 0;
-  std::vector<NodeKey> keys;
-  bool operator==(const Guests&) const = default;
+  std::uint32_t reply_bytes = 0;
+  Tensor tensor;
+};
+
+// node -> guest, to the address that it advertises. Tensor: [reply_bytes of the Probe], uint8.
+struct ProbeReply {
+  std::uint64_t number = 0;
+  Tensor tensor;
 };
 
 // Receiver -> sender: these envelope ids of your run `boot` have arrived.
@@ -352,7 +405,8 @@ struct Ack {
 using Message = std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye,
                              PrepareJob, Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch,
                              Request, Reply, MicrobatchHop, AverageChunk, StageReport, MicrobatchClosed,
-                             Commit, Ack, Guests, TakeSnapshot, SnapshotTaken, SliceRequest, Slice>;
+                             Commit, Ack, Guests, TakeSnapshot, SnapshotTaken, SliceRequest, Slice, Join,
+                             Admitted, Visit, VisitReply, Probe, ProbeReply>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

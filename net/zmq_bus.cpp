@@ -1,6 +1,7 @@
 #include "net/zmq_bus.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "net/address.h"
@@ -67,9 +68,11 @@ Status bind_error(Channel channel, const Address& address, const zmq::error_t& e
 ZmqBus::ZmqBus(boost::asio::io_context& io, ZmqBusOptions options)
     : io_(io),
       options_(std::move(options)),
-      context_(options_.inproc_context ? options_.inproc_context : new_context()) {}
+      context_(options_.inproc_context ? options_.inproc_context : new_context()),
+      stranger_timer_(io) {}
 
 ZmqBus::~ZmqBus() {
+  *gone_ = true;
   for (Side* side : {&control_, &data_}) {
     for (auto& [key, peer] : side->peers)
       if (peer.link && peer.link->state() == LinkState::up) peer.link->set_linger_ms(last_words_ms);
@@ -186,11 +189,33 @@ void ZmqBus::remove_peer(const NodeKey& peer, Channel channel) {
 }
 
 bool ZmqBus::admits(std::string_view domain, const NodeKey& key, const std::string& address) {
-  const Side& its_side = domain == name_of_channel(Channel::control) ? control_ : data_;
+  Side& its_side = domain == name_of_channel(Channel::control) ? control_ : data_;
   if (its_side.peers.contains(key)) return true;
-  drop("unknown",  // one kind for all: strangers must not fill a log with new keys
-       std::string(domain) + ": refused a connection from " + address + " with unknown key " + key.hex());
+  const std::string what =
+      std::string(domain) + ": refused a connection from " + address + " with unknown key " + key.hex();
+  if (its_side.strangers.add(monotonic_us(), key, what))
+    await_strangers();
+  else
+    drop("unknown", what);
   return false;
+}
+
+void ZmqBus::await_strangers() {
+  std::optional<std::int64_t> due_us = control_.strangers.due_us();
+  if (const auto data_due_us = data_.strangers.due_us(); data_due_us && (!due_us || *data_due_us < *due_us))
+    due_us = data_due_us;
+  if (!due_us) return;
+  stranger_timer_.expires_after(
+      std::chrono::microseconds(std::max<std::int64_t>(0, *due_us - monotonic_us())));
+  stranger_timer_.async_wait([this, gone = gone_](const boost::system::error_code& error) {
+    if (error || *gone) return;
+    for (Side* its_side : {&control_, &data_})
+      its_side->strangers.tell_due(
+          monotonic_us(), [&](const NodeKey& key) { return its_side->peers.contains(key); },
+          // One kind for all: strangers must not fill a log with new keys.
+          [&](const std::string& what) { drop("unknown", what); });
+    await_strangers();
+  });
 }
 
 LinkReport ZmqBus::link_report(const NodeKey& key, Channel channel) const {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -20,6 +21,7 @@
 #include "net/codec.h"
 #include "net/drop_log.h"
 #include "net/keys.h"
+#include "net/strangers.h"
 #include "net/zap.h"
 #include "net/zmq_link.h"
 #include "net/zmq_monitor.h"
@@ -88,6 +90,7 @@ class ZmqBus : public Bus {
     std::set<int> open_fds;
     bool any_closed = false;
     std::map<NodeKey, Peer> peers;
+    Strangers strangers;
   };
 
   ZmqBus(boost::asio::io_context& io, ZmqBusOptions options);
@@ -98,6 +101,7 @@ class ZmqBus : public Bus {
   const Side& side(Channel channel) const { return channel == Channel::control ? control_ : data_; }
 
   bool admits(std::string_view domain, const NodeKey& key, const std::string& address);
+  void await_strangers();
   bool turn(Side& side);
   void on_router_event(Side& side, std::uint16_t event, std::int32_t value);
   void on_router_message(Side& side, Received& received);
@@ -117,6 +121,8 @@ class ZmqBus : public Bus {
   std::unique_ptr<ZapHandler> zap_;
   Side control_{Channel::control};
   Side data_{Channel::data};
+  boost::asio::steady_timer stranger_timer_;
+  std::shared_ptr<bool> gone_ = std::make_shared<bool>(false);
 };
 
 }  // namespace sidestep::net

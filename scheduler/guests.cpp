@@ -1,16 +1,44 @@
-// Guests: keys that data sockets admit for a while besides the nodes of the view.
+// Guests: keys that data sockets admit for a while besides the nodes of the view, and the visits of those who
+// look before they join (`sidestep doctor`).
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
+namespace {
 
-void SchedulerCore::State::admit_guest(const net::NodeKey& key) {
-  const bool known = guests.contains(key);
-  guests[key] = now_us + options.guest_us;
-  if (!known) publish_guests();
+constexpr std::int64_t visit_us = 60'000'000;
+constexpr std::size_t guests_max = 32;
+
+}  // namespace
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::Visit& visit) {
+  const auto refuse = [&](const std::string& reason, bool is_final) {
+    send(peer, envelope.boot, net::Refusal{reason, is_final});
+  };
+  const InviteRow* invite = admissions.find_invite(peer);
+  if (const std::string ended = invite == nullptr ? "" : why_ended(*invite); !ended.empty())
+    return refuse(ended, true);
+  if (admissions.find(visit.key) != nullptr || admissions.find_invite(visit.key) != nullptr ||
+      visit.key == options.key)
+    return refuse("a visit needs a key made for it", false);
+  if (!guests.contains(visit.key) && guests.size() >= guests_max)
+    return refuse("too many visits at a time; try again in a minute", false);
+  admit_guest(visit.key, visit.data_address, visit_us);
+  const Role role = invite != nullptr ? invite->role : *admissions.role_of(peer);
+  send(peer, envelope.boot, net::VisitReply{visit.key, std::string(to_string(role)), wall_us(), view});
+}
+
+void SchedulerCore::State::admit_guest(const net::NodeKey& key, const std::string& data_address,
+                                       std::int64_t for_us) {
+  const auto known = guests.find(key);
+  const bool is_news = known == guests.end() || known->second.data_address != data_address;
+  guests[key] = {data_address, now_us + for_us};
+  if (is_news) publish_guests();
 }
 
 void SchedulerCore::State::expire_guests() {
-  if (std::erase_if(guests, [&](const auto& guest) { return guest.second <= now_us; }) > 0) publish_guests();
+  if (std::erase_if(guests, [&](const auto& guest) { return guest.second.until_us <= now_us; }) > 0)
+    publish_guests();
 }
 
 void SchedulerCore::State::publish_guests() {
@@ -25,7 +53,7 @@ void SchedulerCore::State::post_guests(const Node& node) {
     return peer == node.member.key && std::holds_alternative<net::Guests>(message);
   });
   net::Guests list{guests_number, {}};
-  for (const auto& [key, until_us] : guests) list.keys.push_back(key);
+  for (const auto& [key, guest] : guests) list.guests.push_back({key, guest.data_address});
   post(node, std::move(list));
 }
 

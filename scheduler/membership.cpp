@@ -1,10 +1,14 @@
 // Who is alive: Hello, Heartbeat, Goodbye, silence and closed connections, and the views that follow.
 #include <algorithm>
+#include <cstdlib>
 
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
 namespace {
+
+// Clocks this far apart are worth a word; less may be the message's way.
+constexpr std::int64_t clock_apart_us = 2'000'000;
 
 std::string ms_text(std::int64_t us) { return std::to_string(us / 1000) + " ms"; }
 
@@ -45,9 +49,10 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     }
     declare_dead(peer, "started anew");
   }
-  if (options.operators.contains(peer)) {
+  if (admissions.role_of(peer) == Role::operator_) {
     send(peer, envelope.boot,
-         net::Refusal{"this key is an operator's; give the daemon its own key and list that under `nodes`"});
+         net::Refusal{
+             "this key is an operator's; give the daemon its own key and let that in by `sidestep admit`"});
     return;
   }
   if (!nodes.contains(peer)) {
@@ -79,6 +84,13 @@ void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& en
           std::to_string(hello.resources.threads) + (hello.resources.threads == 1 ? " thread" : " threads") +
           "; view " + std::to_string(view.number) + " of " + std::to_string(nodes.size()) +
           (nodes.size() == 1 ? " node" : " nodes"));
+  if (const std::int64_t ahead_us = hello.wall_us - wall_us();
+      hello.wall_us != 0 && (ahead_us > clock_apart_us || ahead_us < -clock_apart_us))
+    log(net::LogLevel::warning, "",
+        label(node.member) + ": its clock is " + std::to_string(std::abs(ahead_us) / 1'000'000) + " s " +
+            (ahead_us > 0 ? "ahead of" : "behind") +
+            " the scheduler's; nothing is decided by it, but its log lines are out of place: set both by "
+            "NTP");
   job_meets_node(node);
 }
 

@@ -24,6 +24,8 @@ class MemoryStore : public Store {
   std::map<std::string, JobRow> jobs_;
   std::map<std::string, std::map<std::uint64_t, nlohmann::json>> records_;
   std::vector<StoredLine> lines_;  // ids ascend
+  std::map<net::NodeKey, Admission> admissions_;
+  std::map<net::NodeKey, InviteRow> invites_;
   std::set<std::tuple<net::NodeKey, net::BootId, std::uint64_t>> line_names_;
 };
 

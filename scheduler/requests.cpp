@@ -21,6 +21,12 @@ constexpr std::uint64_t lines_max = 10'000;
 constexpr std::uint64_t steps_max = 1'000;
 constexpr std::size_t jobs_named_max = 5;
 
+bool changes_something(std::string_view verb) {
+  for (const std::string_view one : {"submit", "cancel", "admit", "revoke", "invite"})
+    if (verb == one) return true;
+  return false;
+}
+
 nlohmann::json optional_json(const std::optional<double>& value) {
   return value ? number_json(*value) : nlohmann::json();
 }
@@ -54,7 +60,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   net::Reply reply = answer(peer, envelope, request, later);
   if (later) return;
   reply.number = request.number;
-  if (request.verb == "submit" || request.verb == "cancel") {
+  if (changes_something(request.verb)) {
     replies[name] = reply;
     replies_by_age.push_back(name);
     if (replies_by_age.size() > replies_kept) {
@@ -73,12 +79,11 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
                : net::Reply{0, result.status().code(), result.status().message(), nlohmann::json::object()};
   };
   const auto refuse = [&](Status status) { return reply(std::move(status)); };
-  if (!options.operators.contains(peer)) {
+  if (admissions.role_of(peer) != Role::operator_) {
     log(net::LogLevel::warning, "",
         "refused \"" + request.verb + "\" from " + peer.hex() + ": not an operator");
     return refuse(Status::refused("key " + peer.hex() +
-                                  " is not an operator's; add it to \"operators\" in the "
-                                  "scheduler's config"));
+                                  " is a node's; only operators may ask, with a key of their own"));
   }
   const nlohmann::json body = request.body.is_null() ? nlohmann::json::object() : request.body;
   if (!body.is_object()) return refuse(Status::invalid("the body of a request is a JSON object"));
@@ -87,14 +92,21 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   if (request.verb == "status") return reply(status(body));
   if (request.verb == "export") return reply(find_snapshot(peer, body));
   if (request.verb == "nodes") return reply(nlohmann::json{{"nodes", nodes_json()}});
+  if (request.verb == "admit") return reply(admit(peer, body));
+  if (request.verb == "revoke") return reply(revoke(peer, body));
+  if (request.verb == "invite") return reply(invite(body));
+  if (request.verb == "admitted") return reply(nlohmann::json{{"admitted", admitted_json()}});
+  if (request.verb == "invites") return reply(nlohmann::json{{"invites", invites_json()}});
   if (request.verb == "jobs") {
     nlohmann::json list = nlohmann::json::array();
     for (const auto& [submission, job] : jobs) list.push_back(summary(job));
     return reply(nlohmann::json{{"jobs", std::move(list)}});
   }
   if (request.verb != "logs" && request.verb != "record")
-    return refuse(Status::invalid("unknown request \"" + request.verb +
-                                  "\"; known: submit, jobs, status, cancel, nodes, logs, record, export"));
+    return refuse(
+        Status::invalid("unknown request \"" + request.verb +
+                        "\"; known: submit, jobs, status, cancel, nodes, logs, record, export, "
+                        "admit, revoke, admitted, invite, invites"));
 
   PendingQuery pending{peer, envelope.boot, request.number, request.verb, "", 0, 0};
   Result<StoreQuery> query = query_for(request, pending);

@@ -16,12 +16,22 @@
 //                                                           commit, spec, stages: [{stage, elements,
 //                                                           sources: [{node, nickname, address, digest}]}]}
 //                                                           The asker is a guest of all nodes from then on.
+//   admit    {key, as: "node" | "operator", nickname?}     {key, role, nickname}
+//   revoke   {key}   (or its first digits)                 {key, what: "node" | "operator" | "invite"}
+//   admitted {}                                            {admitted: [Admitted]}
+//   invite   {key, as, valid_s, nickname?}                 {key, role, expires_us, address}   key: the public
+//                                                          half of a pair made for this invite; address: the
+//                                                          scheduler's as advertised, or empty
+//   invites  {}                                            {invites: [Invite]}   newest last
 //
 //   Summary {id, name, state, reason, precision, commit | null, steps, loss, validation_loss | null,
-//            tokens_per_s, eta_s | null, skipped_updates, snapshot: newest saved commit | null, submitted_us, started_us,
-//            ended_us, epoch, stages: [[node key, …], …]}
+//            tokens_per_s, eta_s | null, skipped_updates, snapshot: newest saved commit | null, submitted_us,
+//            started_us, ended_us, epoch, stages: [[node key, …], …]}
 //   Node    {key, nickname, address, device, threads, memory_bytes, memory_planned_bytes,
 //            memory_used_bytes, state: "alive" | "silent", silent_ms, job | null, stages: […], activity}
+//   Admitted {key, role, nickname, revoked, by, wall_us, alive}
+//   Invite  {key, role, nickname, state: "open" | "used" | "withdrawn" | "expired", made_us, expires_us,
+//            closed_us, used_by | null, used_nickname}
 //   Line    {id, time_us, level, node, nickname, job, stage | null, text}
 //
 // Errors: invalid (a bad spec: every problem, one a line), not_found (no such job: the known ones are

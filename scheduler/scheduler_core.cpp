@@ -17,6 +17,7 @@ SchedulerCore::State::State(SchedulerOptions o, SavedState saved)
     : options(std::move(o)),
       term(saved.term),
       courier(options.boot, options.courier),
+      admissions(options.nodes, options.operators, saved.admissions, saved.invites),
       view(std::move(saved.view)) {
   for (JobRow& saved_row : saved.jobs) jobs.emplace(saved_row.submission, std::move(saved_row));
 }
@@ -82,6 +83,7 @@ void SchedulerCore::on_start(std::int64_t now_us, SchedulerOutbox& out) {
   State& state = *state_;
   state.now_us = now_us;
   state.out = &out;
+  state.let_in_at_start();
   // Commits went on while the scheduler was away: whoever was alive is taken to be, until silence says
   // otherwise.
   for (const net::Member& member : state.view.members)
@@ -97,6 +99,7 @@ void SchedulerCore::on_message(std::int64_t now_us, const net::NodeKey& peer, co
   State& state = *state_;
   state.now_us = now_us;
   state.out = &out;
+  if (!state.may_say(peer, envelope.message)) return;
   if (const auto node = state.nodes.find(peer);
       node != state.nodes.end() && node->second.member.boot == envelope.boot) {
     node->second.heard = true;

@@ -14,6 +14,7 @@
 #include "net/bus.h"
 #include "net/courier.h"
 #include "net/messages.h"
+#include "scheduler/admissions.h"
 #include "scheduler/placement.h"
 #include "scheduler/store.h"
 
@@ -22,7 +23,9 @@ namespace sidestep::scheduler {
 struct SchedulerOptions {
   net::NodeKey key;
   net::BootId boot = 0;
-  std::set<net::NodeKey> operators;  // may submit, cancel, ask
+  std::set<net::NodeKey> nodes;      // of the config: may run daemons
+  std::set<net::NodeKey> operators;  // of the config: may submit, cancel, ask, let in and shut out
+  std::string advertise;             // "host:port" for invites; empty: whoever invites has to know
   std::int64_t wall_offset_us = 0;   // wall clock minus monotonic clock at start
   std::int64_t heartbeat_us = 200'000;
   std::int64_t closed_dead_us = 500'000;       // a closed connection counts after this
@@ -55,7 +58,13 @@ struct WriteLog {
   net::LogLine line;
 };
 
-using SchedulerAction = std::variant<net::Send, Persist, StartQuery, StartPlanning, WriteLog>;
+// Whether this key may connect from now on. Everybody else is refused; at the start, everybody is.
+struct SetAdmitted {
+  net::NodeKey key;
+  bool admitted = true;
+};
+
+using SchedulerAction = std::variant<net::Send, Persist, StartQuery, StartPlanning, WriteLog, SetAdmitted>;
 using SchedulerOutbox = std::vector<SchedulerAction>;
 
 class SchedulerCore {

@@ -1,6 +1,6 @@
-// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, guests.cpp, queue.cpp
-// (a job's way from queued to its end), commits.cpp, snapshots.cpp, requests.cpp,
-// logs.cpp. Nobody else includes this.
+// The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
+// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), commits.cpp,
+// snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>
@@ -91,11 +91,31 @@ struct SchedulerCore::State {
   static std::string label(const net::Member& member);
 
   // ---- guests.cpp
-  // Lets the key connect to all data sockets from now on, or longer if it may already.
-  void admit_guest(const net::NodeKey& key);
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Visit& visit);
+  // Lets the key connect to all data sockets from now on, or longer if it may already. Nodes answer it at
+  // `data_address`, or on its own connection where that is empty.
+  void admit_guest(const net::NodeKey& key) { admit_guest(key, "", options.guest_us); }
+  void admit_guest(const net::NodeKey& key, const std::string& data_address, std::int64_t for_us);
   void expire_guests();
   void publish_guests();
   void post_guests(const Node& node);
+
+  // ---- letting_in.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Join& join);
+  // Whether to go on with what this peer sent: by an invite one may join or visit, and no more;
+  // who was shut out may nothing.
+  bool may_say(const net::NodeKey& peer, const net::Message& message);
+  // Empty while the invite is open.
+  std::string why_ended(const InviteRow& invite) const;
+  void let_in_at_start();
+  void decide(Admission admission);
+  void forget_stale_invites();
+  std::string label(const net::NodeKey& key) const;
+  Result<nlohmann::json> admit(const net::NodeKey& by, const nlohmann::json& body);
+  Result<nlohmann::json> revoke(const net::NodeKey& by, const nlohmann::json& body);
+  Result<nlohmann::json> invite(const nlohmann::json& body);
+  nlohmann::json admitted_json() const;
+  nlohmann::json invites_json() const;
 
   // ---- queue.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Prepared& prepared);
@@ -175,11 +195,16 @@ struct SchedulerCore::State {
   const SchedulerOptions options;
   const std::uint64_t term;
   net::Courier courier;
+  Admissions admissions;
   net::View view;
-  std::map<net::NodeKey, Node> nodes;           // the view's members
-  std::map<net::NodeKey, std::int64_t> guests;  // until when
-  std::uint64_t guests_number = 0;              // of the list, within this run
-  std::map<std::uint64_t, JobRow> jobs;         // by submission
+  struct Visitor {
+    std::string data_address;  // empty: it connects to the nodes
+    std::int64_t until_us = 0;
+  };
+  std::map<net::NodeKey, Node> nodes;  // the view's members
+  std::map<net::NodeKey, Visitor> guests;
+  std::uint64_t guests_number = 0;       // of the list, within this run
+  std::map<std::uint64_t, JobRow> jobs;  // by submission
   std::optional<Active> active;
   // EndJob envelopes not acknowledged yet; the next job waits, so that no node holds two.
   std::map<std::uint64_t, net::NodeKey> ending;

@@ -18,7 +18,7 @@ namespace sidestep::scheduler {
 namespace {
 
 // Raised with every change of the tables.
-constexpr std::int64_t schema_version = 1;
+constexpr std::int64_t schema_version = 2;
 
 constexpr const char* schema = R"(
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -28,8 +28,15 @@ constexpr const char* schema = R"(
                      boot INTEGER NOT NULL, number INTEGER NOT NULL);
   CREATE INDEX logs_by_job ON logs (job, id);
   CREATE UNIQUE INDEX logs_by_name ON logs (node, boot, number) WHERE boot != 0;
-  PRAGMA user_version = 1;
+  CREATE TABLE admissions (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE invites (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+  PRAGMA user_version = 2;
 )";
+
+// Text comes from users and peers; what is not UTF-8 is replaced, not refused.
+std::string dumped(const nlohmann::json& json) {
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 // What a line takes beside its text: columns, indexes, page overhead.
 constexpr std::uint64_t line_overhead_bytes = 280;
@@ -83,6 +90,10 @@ struct SqliteStore::Impl {
   Status prune_logs(std::int64_t newest_us);
   StoreRows read_logs(const ReadLogs& query) const;
   StoreRows read_record(const ReadRecord& query);
+  // Tables of a key and a body.
+  Status put(const char* sql, const net::NodeKey& key, const nlohmann::json& body);
+  template <class Row>
+  Status read_all(const char* sql, Result<Row> (*parse)(const nlohmann::json&), std::vector<Row>& rows) const;
 
   SqliteStoreOptions options;
   std::unique_ptr<FolderLock> lock;
@@ -163,6 +174,10 @@ Result<SavedState> SqliteStore::open_term() {
     saved.jobs.push_back(std::move(row).value());
   }
   if (!jobs.status().ok()) return jobs.status();
+  Status read =
+      impl_->read_all("SELECT body FROM admissions ORDER BY key", parse_admission, saved.admissions);
+  if (read.ok()) read = impl_->read_all("SELECT body FROM invites ORDER BY key", parse_invite, saved.invites);
+  if (!read.ok()) return read;
   // The record reaches the disk before a commit is acknowledged, the row may be behind after a power cut.
   for (JobRow& row : saved.jobs) {
     if (row.state != JobState::running) continue;
@@ -176,29 +191,55 @@ Result<SavedState> SqliteStore::open_term() {
 
 Status SqliteStore::apply(const StoreChange& change) {
   const SqliteDatabase& database = impl_->database;
-  // Text comes from users and peers; what is not UTF-8 is replaced, not refused.
-  const auto dump = [](const nlohmann::json& json) {
-    return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  };
   if (const auto* job = std::get_if<PutJob>(&change))
     return database
         .prepare("INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body")
         .bind(job->row.id)
         .bind(job->row.submission)
-        .bind(dump(job_row_to_json(job->row)))
+        .bind(dumped(job_row_to_json(job->row)))
         .run();
   if (const auto* view = std::get_if<PutView>(&change))
     return database
         .prepare(
             "INSERT INTO meta VALUES ('view', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-        .bind(dump(view_to_json(view->view)))
+        .bind(dumped(view_to_json(view->view)))
         .run();
   if (const auto* record = std::get_if<AppendRecord>(&change)) {
     Result<RecordFile*> file = impl_->record_file(record->job, true);
     if (!file.ok()) return file.status();
     return file.value()->append(record->step, record->record);
   }
+  if (const auto* put = std::get_if<PutAdmission>(&change))
+    return impl_->put(
+        "INSERT INTO admissions VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body",
+        put->admission.key, to_json(put->admission));
+  if (const auto* put = std::get_if<PutInvite>(&change))
+    return impl_->put(
+        "INSERT INTO invites VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body",
+        put->invite.key, to_json(put->invite));
+  if (const auto* drop = std::get_if<DropInvite>(&change))
+    return database.prepare("DELETE FROM invites WHERE key = ?").bind(drop->key.hex()).run();
   return impl_->append_logs(std::get<AppendLogs>(change).lines);
+}
+
+Status SqliteStore::Impl::put(const char* sql, const net::NodeKey& key, const nlohmann::json& body) {
+  // FULL: a key that was revoked must not come back with a power cut.
+  if (Status status = database.execute("PRAGMA synchronous = FULL"); !status.ok()) return status;
+  Status stored = database.prepare(sql).bind(key.hex()).bind(dumped(body)).run();
+  if (Status status = database.execute("PRAGMA synchronous = NORMAL"); !status.ok()) return status;
+  return stored;
+}
+
+template <class Row>
+Status SqliteStore::Impl::read_all(const char* sql, Result<Row> (*parse)(const nlohmann::json&),
+                                   std::vector<Row>& rows) const {
+  SqliteStatement read = database.prepare(sql);
+  while (read.step()) {
+    Result<Row> row = parse(nlohmann::json::parse(read.text(0), nullptr, false));
+    if (!row.ok()) return row.status();
+    rows.push_back(std::move(row).value());
+  }
+  return read.status();
 }
 
 StoreRows SqliteStore::query(const StoreQuery& query) const {

@@ -1,5 +1,5 @@
-// The scheduler's folder: one SQLite file in WAL mode (jobs, the view, logs) and one run record a job, as
-// lines of JSON:
+// The scheduler's folder: one SQLite file in WAL mode (jobs, the view, logs, who may come) and one run record
+// a job, as lines of JSON:
 //
 //   DIR/scheduler.db   DIR/lock   DIR/jobs/quickstart-1/record.jsonl
 //

@@ -164,10 +164,12 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
 }
 
 Result<SavedState> MemoryStore::open_term() {
-  SavedState saved{++term_, view_, {}};
+  SavedState saved{++term_, view_, {}, {}, {}};
   for (const auto& [id, row] : jobs_) saved.jobs.push_back(row);
   std::sort(saved.jobs.begin(), saved.jobs.end(),
             [](const JobRow& a, const JobRow& b) { return a.submission < b.submission; });
+  for (const auto& [key, admission] : admissions_) saved.admissions.push_back(admission);
+  for (const auto& [key, invite] : invites_) saved.invites.push_back(invite);
   return saved;
 }
 
@@ -186,6 +188,12 @@ Status MemoryStore::apply(const StoreChange& change) {
       lines_.push_back(line);
       lines_.back().id = lines_.size();
     }
+  } else if (const auto* admission = std::get_if<PutAdmission>(&change)) {
+    admissions_[admission->admission.key] = admission->admission;
+  } else if (const auto* invite = std::get_if<PutInvite>(&change)) {
+    invites_[invite->invite.key] = invite->invite;
+  } else if (const auto* dropped = std::get_if<DropInvite>(&change)) {
+    invites_.erase(dropped->key);
   }
   return {};
 }

@@ -12,6 +12,7 @@
 
 #include "net/messages.h"
 #include "net/status.h"
+#include "scheduler/admissions.h"
 
 namespace sidestep::scheduler {
 
@@ -87,7 +88,18 @@ struct AppendLogs {
   std::vector<StoredLine> lines;
 };
 
-using StoreChange = std::variant<PutJob, PutView, AppendRecord, AppendLogs>;
+struct PutAdmission {
+  Admission admission;
+};
+struct PutInvite {
+  InviteRow invite;
+};
+struct DropInvite {
+  net::NodeKey key;
+};
+
+using StoreChange =
+    std::variant<PutJob, PutView, AppendRecord, AppendLogs, PutAdmission, PutInvite, DropInvite>;
 
 struct ReadLogs {
   std::string job;                             // empty: all
@@ -118,6 +130,8 @@ struct SavedState {
   std::uint64_t term = 0;
   net::View view;
   std::vector<JobRow> jobs;  // in order of submission
+  std::vector<Admission> admissions;
+  std::vector<InviteRow> invites;
 };
 
 class Store {

@@ -75,12 +75,16 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   add_scheduler(app, chosen);
   add_daemon(app, chosen, wiring);
   add_keygen(app, chosen);
+  add_doctor(app, chosen, wiring);
   add_health(app, chosen);
   add_submit(app, chosen);
   add_jobs(app, chosen);
   add_status(app, chosen);
   add_cancel(app, chosen);
   add_nodes(app, chosen);
+  add_invite(app, chosen);
+  add_admit(app, chosen);
+  add_revoke(app, chosen);
   add_logs(app, chosen);
   add_record(app, chosen);
   add_solo(app, chosen, wiring);

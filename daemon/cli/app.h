@@ -5,6 +5,7 @@
 #include <string>
 
 #include "daemon/cli/generate_request.h"
+#include "daemon/driver/doctor.h"
 #include "daemon/driver/task_thread.h"
 #include "net/status.h"
 
@@ -36,6 +37,7 @@ struct Wiring {
   std::function<int(const SoloRequest&)> solo;  // returns an Exit
   std::function<int(const ExportRequest&)> export_job;
   std::function<int(const GenerateRequest&)> generate;
+  std::function<driver::MachineFacts()> machine;  // for `doctor`
 };
 
 // Parses and runs; returns the exit status. Called once, by main.

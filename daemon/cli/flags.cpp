@@ -53,6 +53,35 @@ CLI::Validator number(double low, double high) {
   return CLI::Validator(check, shown(low) + " to " + shown(high));
 }
 
+Result<std::int64_t> parse_duration_s(const std::string& text) {
+  std::int64_t count = 0;
+  const char* end_of_text = text.data() + text.size();
+  const auto [end, problem] = std::from_chars(text.data(), end_of_text, count);
+  const std::string unit(end, end_of_text);
+  const std::int64_t seconds = unit == "s"   ? 1
+                               : unit == "m" ? 60
+                               : unit == "h" ? 3'600
+                               : unit == "d" ? 86'400
+                                             : 0;
+  std::int64_t total = 0;
+  if (problem != std::errc() || seconds == 0 || count < 0 || __builtin_mul_overflow(count, seconds, &total))
+    return Status::invalid("value \"" + text +
+                           "\" is no length of time: a number and s, m, h or d, as in 24h");
+  return total;
+}
+
+CLI::Validator duration_up_to(std::int64_t days_max) {
+  const auto check = [days_max](std::string& text) -> std::string {
+    const auto seconds = parse_duration_s(text);
+    if (!seconds.ok()) return seconds.status().message();
+    if (seconds.value() < 1) return "value " + text + " is too small, at least 1s allowed";
+    if (seconds.value() > days_max * 86'400)
+      return "value " + text + " is too large, at most " + std::to_string(days_max) + "d allowed";
+    return "";
+  };
+  return CLI::Validator(check, "");
+}
+
 CLI::Validator one_of(std::vector<std::string> words) {
   std::string listed;
   for (const std::string& word : words) listed += (listed.empty() ? "" : ", ") + word;

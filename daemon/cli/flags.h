@@ -16,6 +16,10 @@ CLI::Validator device_name();
 CLI::Validator whole_number(std::int64_t low, std::int64_t high);
 // A number in [low, high].
 CLI::Validator number(double low, double high);
+// A length of time as people write it, "90s", "30m", "24h", "7d", in seconds. Errors: invalid.
+Result<std::int64_t> parse_duration_s(const std::string& text);
+// The same as a check: at least a second, at most `days_max` days.
+CLI::Validator duration_up_to(std::int64_t days_max);
 // One of a few words: "--level: unknown value "warn"; did you mean "warning"?".
 CLI::Validator one_of(std::vector<std::string> words);
 

@@ -1,10 +1,9 @@
 // sidestep jobs, status, cancel, nodes: one question, one answer.
-#include <cstdio>
 #include <memory>
 
+#include "daemon/cli/ask.h"
 #include "daemon/cli/commands.h"
 #include "daemon/cli/flags.h"
-#include "daemon/cli/operator_config.h"
 #include "daemon/cli/report.h"
 
 namespace sidestep::cli {
@@ -13,17 +12,6 @@ namespace {
 struct JobFlags : OperatorFlags {
   std::string job;
 };
-
-// Asks, and shows the answer as JSON or as `show` makes it.
-int ask_once(const OperatorFlags& flags, const std::string& verb, const nlohmann::json& body,
-             const std::function<std::string(const nlohmann::json&)>& show) {
-  auto client = connect(flags);
-  if (!client.ok()) return fail(client.status());
-  const auto reply = client.value()->ask(verb, body);
-  if (!reply.ok()) return fail(reply.status());
-  std::printf("%s", flags.json ? (reply.value().dump(2) + "\n").c_str() : show(reply.value()).c_str());
-  return exit_ok;
-}
 
 }  // namespace
 

@@ -19,16 +19,15 @@ std::atomic<bool> interrupt_seen{false};
 
 scheduler::OptionTable operator_config_table(OperatorConfig& config) {
   scheduler::OptionTable table;
-  table.add("scheduler.address", config.scheduler_address, "host:port of the scheduler").required();
+  driver::add_scheduler_keys(table, config.scheduler);
   table
-      .add("scheduler.public_key", config.scheduler_public_key,
-           "the scheduler's public key, 64 hexadecimal digits")
+      .add("key_file", config.key_file,
+           "the operator's key, made by `sidestep keygen`, or at the first use where there is an `invite`")
       .required();
-  table.add("key_file", config.key_file, "the operator's key, made by `sidestep keygen`").required();
   return table;
 }
 
-Result<OperatorConfig> load_operator_config(const std::string& path) {
+Result<OperatorConfig> load_operator_config(const std::string& path, const std::string& token) {
   if (!std::filesystem::exists(path))
     return Status::not_found(path +
                              ": no such operator config; name one by --config or $SIDESTEP_CONFIG "
@@ -38,23 +37,23 @@ Result<OperatorConfig> load_operator_config(const std::string& path) {
   OperatorConfig config;
   scheduler::Problems problems(path);
   operator_config_table(config).read(json.value(), problems);
-  if (!config.scheduler_public_key.empty())
-    if (const auto key = net::NodeKey::from_hex(config.scheduler_public_key); !key.ok())
-      problems.add_key("scheduler.public_key", key.status().message());
+  driver::finish_scheduler_keys(config.scheduler, token, problems);
   if (Status status = problems.status(); !status.ok()) return status;
   config.key_file = driver::beside(path, config.key_file);
   return config;
 }
 
 Result<std::unique_ptr<driver::Client>> connect(const OperatorFlags& flags) {
-  const auto config = load_operator_config(flags.config);
+  const auto config = load_operator_config(flags.config, driver::invite_from_environment());
   if (!config.ok()) return config.status();
-  const auto key = net::read_key_file(config.value().key_file);
+  const driver::SchedulerBlock& scheduler = config.value().scheduler;
+  const auto key = driver::own_key(config.value().key_file, scheduler);
   if (!key.ok()) return key.status();
   driver::ClientOptions options;
-  options.address = config.value().scheduler_address;
-  options.scheduler = net::NodeKey::from_hex(config.value().scheduler_public_key).value();
+  options.address = scheduler.address;
+  options.scheduler = net::NodeKey::from_hex(scheduler.public_key).value();
   options.key = key.value();
+  options.invite = scheduler.invite;
   options.interrupted = interrupted;
   return driver::Client::create(std::move(options));
 }

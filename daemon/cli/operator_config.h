@@ -6,21 +6,22 @@
 
 #include "daemon/cli/flags.h"
 #include "daemon/driver/client.h"
+#include "daemon/driver/scheduler_block.h"
 #include "net/status.h"
 #include "scheduler/options.h"
 
 namespace sidestep::cli {
 
 struct OperatorConfig {
-  std::string scheduler_address;
-  std::string scheduler_public_key;
+  driver::SchedulerBlock scheduler;
   std::string key_file;
 };
 
 scheduler::OptionTable operator_config_table(OperatorConfig& config);
 
-// `key_file` is taken from the config file's folder. Errors: not_found, with how to get one; invalid.
-Result<OperatorConfig> load_operator_config(const std::string& path);
+// `key_file` is taken from the config file's folder. A `token` stands in for the file's `invite`.
+// Errors: not_found, with how to get one; invalid.
+Result<OperatorConfig> load_operator_config(const std::string& path, const std::string& token = "");
 
 // Reads config and key; contacts nobody yet. Ctrl-C ends its waits once catch_interrupts() was called.
 Result<std::unique_ptr<driver::Client>> connect(const OperatorFlags& flags);

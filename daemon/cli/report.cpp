@@ -198,6 +198,35 @@ std::string nodes_table(const nlohmann::json& nodes) {
       {"NODE", "KEY", "ADDRESS", "DEVICE", "THREADS", "MEMORY", "STATE", "JOB", "STAGES", "ACTIVITY"}, rows);
 }
 
+std::string admitted_table(const nlohmann::json& admitted) {
+  std::vector<Row> rows;
+  for (const auto& entry : admitted) {
+    const std::string state = entry.value("revoked", false) ? "revoked"
+                              : entry.value("alive", false) ? "alive"
+                                                            : "admitted";
+    const auto since = static_cast<std::int64_t>(number_in(entry, "wall_us").value_or(0));
+    rows.push_back({or_dash(text_in(entry, "nickname")), text_in(entry, "role"), state,
+                    local_time(since).substr(0, 19), or_dash(text_in(entry, "by")), text_in(entry, "key")});
+  }
+  return table({"NAME", "ROLE", "STATE", "SINCE", "BY", "KEY"}, rows);
+}
+
+std::string invites_table(const nlohmann::json& invites) {
+  std::vector<Row> rows;
+  for (const auto& entry : invites) {
+    const auto time = [&](const char* key) {
+      return local_time(static_cast<std::int64_t>(number_in(entry, key).value_or(0))).substr(0, 19);
+    };
+    std::string user = text_in(entry, "used_by").substr(0, 8);
+    if (!user.empty() && !text_in(entry, "used_nickname").empty())
+      user = text_in(entry, "used_nickname") + " (" + user + ")";
+    rows.push_back({text_in(entry, "key").substr(0, 8), text_in(entry, "role"),
+                    or_dash(text_in(entry, "nickname")), text_in(entry, "state"), time("made_us"),
+                    time("expires_us"), time("closed_us"), or_dash(user)});
+  }
+  return table({"INVITE", "ROLE", "FOR", "STATE", "MADE", "EXPIRES", "ENDED", "USED BY"}, rows);
+}
+
 std::string status_page(const nlohmann::json& status) {
   const nlohmann::json job = status.value("job", nlohmann::json());
   const nlohmann::json nodes = status.value("nodes", nlohmann::json::array());

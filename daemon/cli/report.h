@@ -38,6 +38,9 @@ bool has_ended(const nlohmann::json& summary);
 
 std::string jobs_table(const nlohmann::json& jobs);
 std::string nodes_table(const nlohmann::json& nodes);
+// Who may come, and the invites.
+std::string admitted_table(const nlohmann::json& admitted);
+std::string invites_table(const nlohmann::json& invites);
 // The whole answer to `status`.
 std::string status_page(const nlohmann::json& status);
 

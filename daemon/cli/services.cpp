@@ -22,9 +22,9 @@ int run_scheduler_from(const std::string& path) {
 }
 
 int run_daemon_from(const std::string& path, const driver::TaskThreadFactory& task_thread) {
-  const auto config = driver::load_node_config(path);
+  const auto config = driver::load_node_config(path, driver::invite_from_environment());
   if (!config.ok()) return fail(config.status());
-  const auto key = net::read_key_file(config.value().key_file);
+  const auto key = driver::own_key(config.value().key_file, config.value().scheduler);
   if (!key.ok()) return fail(key.status());
   const Status status = driver::run_node(config.value(), key.value(), task_thread);
   if (status.ok()) return exit_ok;

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -137,9 +138,11 @@ class LocalSwarm {
     if (!config.ok()) return config.status();
     const auto key = net::read_key_file(config.value().key_file);
     if (!key.ok()) return key.status();
-    auto client =
-        driver::Client::create({address_, net::NodeKey::from_hex(config.value().scheduler_public_key).value(),
-                                key.value(), signal_pending});
+    auto client = driver::Client::create({address_,
+                                          net::NodeKey::from_hex(config.value().scheduler.public_key).value(),
+                                          key.value(),
+                                          {},
+                                          signal_pending});
     if (!client.ok()) return client.status();
     const std::int64_t limit = net::monotonic_us() + start_limit_us;
     std::size_t alive = 0;
@@ -212,6 +215,7 @@ class LocalSwarm {
 };
 
 int up(const SwarmOptions& options, bool json) {
+  unsetenv("SIDESTEP_INVITE");  // meant for another swarm: these daemons have keys of their own
   auto folder = SwarmFolder::prepare(options);
   if (!folder.ok()) return fail(folder.status());
   LocalSwarm swarm(std::move(folder).value(), options);

@@ -109,7 +109,8 @@ std::optional<net::Message> Membership::on_tick(std::int64_t now_us, std::option
   if (now_us < next_due_us_) return std::nullopt;
   if (!is_member()) {
     next_due_us_ = now_us + options_.hello_repeat_us;
-    return net::Hello{options_.nickname, options_.data_address, options_.resources, std::move(progress)};
+    return net::Hello{options_.nickname, options_.data_address, options_.resources, std::move(progress),
+                      now_us + options_.wall_offset_us};
   }
   next_due_us_ = now_us + heartbeat_us_;
   return net::Heartbeat{++sequence_, std::move(progress)};

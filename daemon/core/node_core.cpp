@@ -15,6 +15,12 @@ namespace sidestep::daemon {
 using net::Channel;
 using net::NodeKey;
 
+namespace {
+
+constexpr std::uint32_t probe_reply_bytes_max = 1 << 16;  // every daemon takes so much
+
+}  // namespace
+
 struct NodeCore::State {
   explicit State(NodeOptions given)
       : options(std::move(given)),
@@ -79,10 +85,11 @@ struct NodeCore::State {
   void take(std::int64_t now_us, const net::Guests& m);
 
   bool is_guest(const NodeKey& peer) const;
-  void set_peers() { out->push_back(SetPeers{membership.view().members, guests.keys}); }
+  void set_peers() { out->push_back(SetPeers{membership.view().members, guests.guests}); }
   void on_control(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
   void on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
   void follow(std::int64_t now_us, const Membership::Outcome& outcome);
+  void answer_probe(const NodeKey& peer, const net::Probe& probe);
   void start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec, scheduler::Plan plan);
   void drop_job();
   JobRun::Ports ports();
@@ -142,9 +149,10 @@ void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const ne
   if (const auto* request = std::get_if<net::SliceRequest>(&envelope.message))
     return slices.on_request(peer, envelope.boot, *request);
   if (is_guest(peer)) {
+    if (const auto* probe = std::get_if<net::Probe>(&envelope.message)) return answer_probe(peer, *probe);
     log(now_us, net::LogLevel::warning, std::nullopt,
         "dropped " + std::string(net::name_of(envelope.message)) + " from guest " + peer.short_name() +
-            ": a guest may ask for slices only");
+            ": not for guests");
     return;
   }
   const std::string* job = std::visit(
@@ -181,6 +189,18 @@ void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& out
   }
 }
 
+void NodeCore::State::answer_probe(const NodeKey& peer, const net::Probe& probe) {
+  if (probe.reply_bytes > probe_reply_bytes_max) return;
+  std::vector<net::Send> sends;
+  data.send_once(peer, Channel::data,
+                 net::ProbeReply{probe.number,
+                                 {net::DType::uint8,
+                                  {static_cast<std::int64_t>(probe.reply_bytes)},
+                                  net::Payload::from_bytes(std::vector<std::byte>(probe.reply_bytes))}},
+                 sends);
+  send_all(std::move(sends));
+}
+
 void NodeCore::State::take(std::int64_t now_us, const net::Welcome& m) {
   refused_us.reset();
   follow(now_us, membership.on_welcome(now_us, m));
@@ -195,13 +215,13 @@ void NodeCore::State::take(std::int64_t now_us, const net::HeartbeatReply& m) {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::Refusal& m) {
-  if (!refused_us) {
+  if (!refused_us && !m.is_final) {
     refused_us = now_us;
     log(now_us, net::LogLevel::warning, std::nullopt,
         "the scheduler refuses this node: " + m.reason + "; tries again for " +
             std::to_string(options.refusal_patience_us / net::second) + " s");
   }
-  if (now_us - *refused_us < options.refusal_patience_us) return;
+  if (!m.is_final && now_us - *refused_us < options.refusal_patience_us) return;
   log(now_us, net::LogLevel::error, std::nullopt, "the scheduler refuses this node: " + m.reason);
   stopping = true;
   out->push_back(Stop{1, "the scheduler refuses this node: " + m.reason});
@@ -212,14 +232,15 @@ void NodeCore::State::take(std::int64_t, const net::Guests& m) {
   const bool same_run = guests_boot == membership.scheduler_boot();
   if (same_run && m.number < guests.number) return;
   guests_boot = membership.scheduler_boot();
-  const bool changed = m.keys != guests.keys;
+  const bool changed = m.guests != guests.guests;
   guests = m;
   if (changed) set_peers();
 }
 
 bool NodeCore::State::is_guest(const NodeKey& peer) const {
   const auto& members = membership.view().members;
-  return std::find(guests.keys.begin(), guests.keys.end(), peer) != guests.keys.end() &&
+  return std::any_of(guests.guests.begin(), guests.guests.end(),
+                     [&](const auto& guest) { return guest.key == peer; }) &&
          std::none_of(members.begin(), members.end(), [&](const auto& member) { return member.key == peer; });
 }
 

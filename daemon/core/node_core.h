@@ -40,11 +40,11 @@ struct StartTask {
   Task task;
 };
 
-// The nodes this one exchanges data with from now on, and the keys that may connect to its data socket
+// The nodes this one exchanges data with from now on, and who may connect to its data socket
 // beside them; others are shut out. A key that is both counts as a member.
 struct SetPeers {
   std::vector<net::Member> members;
-  std::vector<net::NodeKey> guests = {};
+  std::vector<net::Guest> guests = {};
 };
 
 // For the local log; the core ships the same line to the scheduler.

@@ -3,6 +3,7 @@
 #include <boost/asio/io_context.hpp>
 #include <optional>
 
+#include "daemon/driver/joiner.h"
 #include "daemon/driver/link_status.h"
 #include "net/clock.h"
 #include "net/zmq_bus.h"
@@ -27,6 +28,7 @@ struct Client::State {
   std::optional<net::Reply> reply;  // of request `number`
   std::string refusal;              // a Refusal that came instead
   std::function<void(const net::NodeKey&, const net::Message&)> on_data;
+  bool joined = false;              // by the invite; the link is about to notice
 
   void on_message(const net::NodeKey& peer, const net::Envelope& envelope) {
     if (peer != options.scheduler) return;
@@ -88,8 +90,13 @@ Result<nlohmann::json> Client::ask(const std::string& verb, nlohmann::json body,
       return Status::unavailable("the scheduler at " + address() + " has not answered for " +
                                  std::to_string(limit_us / net::second) + " s");
     const net::LinkReport link = state.bus->link_report(state.options.scheduler, net::Channel::control);
-    if (link.state == net::LinkState::handshake_failed_auth ||
-        (link.state != net::LinkState::up && now - begin_us >= connect_limit_us))
+    const bool is_stranger = link.state == net::LinkState::handshake_failed_auth;
+    if (is_stranger && state.options.invite && !state.joined) {
+      if (Status status = join(limit_us); !status.ok()) return status;
+      continue;
+    }
+    if (!state.joined &&
+        (is_stranger || (link.state != net::LinkState::up && now - begin_us >= connect_limit_us)))
       return explain(link, address(), state.options.key.public_key);
     if (now >= send_at_us) {
       state.bus->send(state.options.scheduler, net::Channel::control, request);
@@ -118,6 +125,14 @@ net::LinkReport Client::data_link(const net::NodeKey& node) const {
 }
 
 bool Client::interrupted() const { return state_->options.interrupted(); }
+
+Status Client::join(std::int64_t limit_us) {
+  State& state = *state_;
+  Status status = join_by_invite({*state.options.invite, address(), state.options.key.public_key, "operator"},
+                                 state.options.interrupted, limit_us);
+  state.joined = status.ok();
+  return status;
+}
 
 void Client::idle(std::int64_t duration_us) {
   const std::int64_t end_us = net::monotonic_us() + duration_us;

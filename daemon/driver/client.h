@@ -6,8 +6,10 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
+#include "net/invite.h"
 #include "net/keys.h"
 #include "net/messages.h"
 #include "net/status.h"
@@ -19,6 +21,7 @@ struct ClientOptions {
   std::string address;                                       // "host:port" of the scheduler
   net::NodeKey scheduler;                                    // its public key
   net::KeyPair key;                                          // the operator's
+  std::optional<net::Invite> invite = {};                    // used when the scheduler does not know `key`
   std::function<bool()> interrupted = [] { return false; };  // asked often; true ends every wait
 };
 
@@ -51,6 +54,7 @@ class Client {
  private:
   struct State;
   explicit Client(std::unique_ptr<State> state);
+  Status join(std::int64_t limit_us);
   std::unique_ptr<State> state_;
 };
 

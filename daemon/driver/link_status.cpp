@@ -9,8 +9,7 @@ Status explain(const net::LinkReport& link, const std::string& scheduler_address
       return Status::unavailable("the scheduler at " + scheduler_address + " lets us in but does not answer");
     case net::LinkState::handshake_failed_auth:
       return Status::refused("the scheduler at " + scheduler_address + " does not know our key " +
-                             own_key.hex() +
-                             "; it has to be in `nodes` or `operators` of the scheduler's config");
+                             own_key.hex() + "; an operator has to run: sidestep admit " + own_key.hex());
     case net::LinkState::handshake_failed_protocol:
       return Status::unavailable("what listens at " + scheduler_address +
                                  " is not the scheduler with the configured key; check scheduler.public_key");

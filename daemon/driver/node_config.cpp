@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "daemon/core/device_name.h"
+#include "daemon/driver/advertise.h"
 #include "net/address.h"
 
 namespace sidestep::driver {
@@ -18,12 +19,11 @@ scheduler::OptionTable node_config_table(NodeConfig& config) {
       .add("advertise", config.advertise,
            "the same as other machines see it; port 0: the one that `bind` got")
       .default_text("`bind`, unless that is 0.0.0.0");
-  table.add("scheduler.address", config.scheduler_address, "host:port of the scheduler").required();
+  add_scheduler_keys(table, config.scheduler);
   table
-      .add("scheduler.public_key", config.scheduler_public_key,
-           "the scheduler's public key, 64 hexadecimal digits")
+      .add("key_file", config.key_file,
+           "this node's key, made by `sidestep keygen`, or at the first start where there is an `invite`")
       .required();
-  table.add("key_file", config.key_file, "this node's key, made by `sidestep keygen`").required();
   table.add("data_dir", config.data_dir, "folder for logs and whatever else the daemon keeps").required();
   table.add("threads", config.threads, "compute threads").range(0, 4096).default_text("one per core");
   table.add("device", config.device, "what computes: \"cpu\", or \"cuda:0\" and on for an NVIDIA GPU");
@@ -43,26 +43,21 @@ std::string beside(const std::string& file, const std::string& path) {
   return (std::filesystem::path(file).parent_path() / path).lexically_normal().string();
 }
 
-Result<NodeConfig> load_node_config(const std::string& path) {
+Result<NodeConfig> load_node_config(const std::string& path, const std::string& token) {
   const auto json = scheduler::load_json_file(path);
   if (!json.ok()) return json.status();
   NodeConfig config;
   scheduler::Problems problems(path);
   node_config_table(config).read(json.value(), problems);
-  if (!config.scheduler_public_key.empty())
-    if (const auto key = net::NodeKey::from_hex(config.scheduler_public_key); !key.ok())
-      problems.add_key("scheduler.public_key", key.status().message());
+  finish_scheduler_keys(config.scheduler, token, problems);
   if (const auto device = daemon::parse_device_name(config.device); !device.ok())
     problems.add_key("device", device.status().message());
-  const auto anywhere = [](const std::string& address) {
-    return address.starts_with("0.0.0.0:") || address.starts_with("[::]:") || address.starts_with("*:");
-  };
   if (!config.bind.empty())
     if (const auto bind = net::parse_address(config.bind, net::AddressUse::bind); !bind.ok())
       problems.add_key("bind", bind.status().message());
-  if (anywhere(config.advertise))
+  if (is_anywhere(config.advertise))
     problems.add_key("advertise", config.advertise + " is no address that others can connect to");
-  if (config.advertise.empty() && anywhere(config.bind))
+  if (config.advertise.empty() && is_anywhere(config.bind))
     problems.add_key("advertise", "is needed, because nobody can connect to the `bind` address " +
                                       config.bind + "; port 0 in it stands for the port that `bind` gets");
   if (Status status = problems.status(); !status.ok()) return status;

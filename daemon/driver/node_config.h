@@ -5,6 +5,7 @@
 #include <string>
 
 #include "daemon/driver/local_log.h"
+#include "daemon/driver/scheduler_block.h"
 #include "net/node_key.h"
 #include "net/status.h"
 #include "scheduler/options.h"
@@ -15,8 +16,7 @@ struct NodeConfig {
   std::string nickname;
   std::string bind = "0.0.0.0:0";  // for other daemons' data; port 0: any free one
   std::string advertise;           // as other daemons reach it; empty: `bind`, with the port that it got
-  std::string scheduler_address;   // "host:port"
-  std::string scheduler_public_key;
+  SchedulerBlock scheduler;
   std::string key_file;
   std::string data_dir;
   std::int64_t threads = 0;  // compute threads; 0: one per core
@@ -29,9 +29,9 @@ struct NodeConfig {
 
 scheduler::OptionTable node_config_table(NodeConfig& config);
 
-// Relative paths in the file are taken from the file's folder; `threads` is filled in from the machine.
-// Errors: not_found, invalid (every problem, one a line).
-Result<NodeConfig> load_node_config(const std::string& path);
+// Relative paths in the file are taken from the file's folder; `threads` is filled in from the machine. A
+// `token` stands in for the file's `invite`. Errors: not_found, invalid (every problem, one a line).
+Result<NodeConfig> load_node_config(const std::string& path, const std::string& token = "");
 
 // `path` as seen from the folder of `file`; absolute and empty paths stay as they are.
 std::string beside(const std::string& file, const std::string& path);

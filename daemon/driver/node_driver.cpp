@@ -4,8 +4,10 @@
 #include <map>
 
 #include "daemon/core/node_core.h"
+#include "daemon/driver/advertise.h"
 #include "daemon/driver/event_loop.h"
 #include "daemon/driver/health.h"
+#include "daemon/driver/joiner.h"
 #include "daemon/driver/link_status.h"
 #include "net/clock.h"
 #include "net/zmq_bus.h"
@@ -19,19 +21,12 @@ constexpr std::int64_t first_complaint_us = 2 * net::second;
 constexpr std::int64_t complaint_wait_us_max = 60 * net::second;
 constexpr std::int64_t out_of_touch_us = 5 * net::second;
 
-// What others are told: as configured, with the real port where the config leaves it open.
-std::string advertised_address(const std::string& configured, const std::string& bound) {
-  if (configured.empty()) return bound;
-  if (!configured.ends_with(":0")) return configured;
-  return configured.substr(0, configured.size() - 1) + bound.substr(bound.rfind(':') + 1);
-}
-
 class NodeDriver {
  public:
   NodeDriver(const NodeConfig& config, const net::KeyPair& key)
       : config_(config),
         key_(key),
-        scheduler_(net::NodeKey::from_hex(config.scheduler_public_key).value()),
+        scheduler_(net::NodeKey::from_hex(config.scheduler.public_key).value()),
         loop_(
             tick_us, [this] { on_tick(); }, [this](int signal) { on_signal(signal); }) {}
 
@@ -50,7 +45,7 @@ class NodeDriver {
     core_ = std::make_unique<daemon::NodeCore>(node_options(boot));
     if (status = health_.open(config_.data_dir); !status.ok())
       log_->write(net::LogLevel::warning, status.message());
-    bus_->add_peer(scheduler_, net::Channel::control, config_.scheduler_address);
+    bus_->add_peer(scheduler_, net::Channel::control, config_.scheduler.address);
     loop_.handle([this] { event([&](auto now, auto& out) { core_->on_start(now, out); }); });
     complain_at_us_ = net::monotonic_us() + first_complaint_us;
     loop_.run();
@@ -128,7 +123,7 @@ class NodeDriver {
   }
   void act(daemon::SetPeers& peers) {
     std::map<net::NodeKey, net::Member> wanted;
-    for (const net::NodeKey& guest : peers.guests) wanted[guest] = {guest, 0, "", ""};  // it connects to us
+    for (const net::Guest& guest : peers.guests) wanted[guest.key] = {guest.key, 0, "", guest.data_address};
     for (const net::Member& member : peers.members)
       if (member.key != key_.public_key) wanted[member.key] = member;
     for (const auto& [known, member] : peers_)
@@ -143,16 +138,19 @@ class NodeDriver {
 
   void on_tick() {
     event([&](auto now, auto& out) { core_->on_tick(now, out); });
-    if (heard_us_ == 0) complain_about_scheduler();
+    const net::LinkReport link = bus_->link_report(scheduler_, net::Channel::control);
+    const bool is_stranger = link.state == net::LinkState::handshake_failed_auth;
+    if (is_stranger && config_.scheduler.invite) use_invite();
+    if (heard_us_ == 0 || is_stranger) complain_about_scheduler(link);
     if (const std::int64_t now = net::monotonic_us(); health_.due(now))
       health_.beat(now, net::wall_us(), config_.nickname + ": " + standing(now));
   }
 
   std::string standing(std::int64_t now_us) const {
-    if (heard_us_ == 0) return "waiting for the scheduler at " + config_.scheduler_address;
+    if (heard_us_ == 0) return "waiting for the scheduler at " + config_.scheduler.address;
     const std::int64_t silent_us = now_us - heard_us_;
-    if (silent_us <= out_of_touch_us) return "in touch with the scheduler at " + config_.scheduler_address;
-    return "the scheduler at " + config_.scheduler_address + " has been silent for " +
+    if (silent_us <= out_of_touch_us) return "in touch with the scheduler at " + config_.scheduler.address;
+    return "the scheduler at " + config_.scheduler.address + " has been silent for " +
            std::to_string(silent_us / net::second) + " s";
   }
 
@@ -170,12 +168,41 @@ class NodeDriver {
         [this, level, text] { event([&](auto now, auto& out) { core_->on_note(now, level, text, out); }); });
   }
 
-  // The scheduler has never answered: says what is known about that, ever less often.
-  void complain_about_scheduler() {
+  // The scheduler does not know our key: an invite is there for that. It does no harm to use it again: a run
+  // before this one may have, without hearing the answer.
+  void use_invite() {
+    const std::int64_t now = net::monotonic_us();
+    if (!joiner_) {
+      if (joined_) return;  // let in; our link is about to notice
+      note(net::LogLevel::info, "the scheduler at " + config_.scheduler.address + " does not know our key " +
+                                    key_.public_key.hex() + ": joins by the invite");
+      auto joiner = Joiner::create(loop_.io(), {*config_.scheduler.invite, config_.scheduler.address,
+                                                key_.public_key, config_.nickname});
+      if (!joiner.ok()) return stop(joiner.status());
+      joiner_ = std::move(joiner).value();
+    }
+    joiner_->on_tick(now);
+    if (!joiner_->result()) return;
+    const Status result = *joiner_->result();
+    joiner_.reset();
+    if (!result.ok()) return stop(result);
+    joined_ = true;
+    note(net::LogLevel::info, "let in by the invite");
+  }
+
+  void stop(const Status& why) {
+    // The caller says it on standard error.
+    if (!config_.log.standard_error) log_->write(net::LogLevel::error, why.message());
+    result_ = why;
+    loop_.finish(0);
+  }
+
+  // The scheduler has never answered, or does not let us in: says what is known about that, ever less often.
+  void complain_about_scheduler(const net::LinkReport& link) {
     const std::int64_t now = net::monotonic_us();
     if (now < complain_at_us_) return;
-    const Status problem = explain(bus_->link_report(scheduler_, net::Channel::control),
-                                   config_.scheduler_address, key_.public_key);
+    const Status problem =
+        joiner_ ? joiner_->standing() : explain(link, config_.scheduler.address, key_.public_key);
     note(net::LogLevel::warning, problem.message() + "; still trying");
     complain_at_us_ = now + complaint_wait_us_;
     complaint_wait_us_ = std::min(2 * complaint_wait_us_, complaint_wait_us_max);
@@ -192,7 +219,9 @@ class NodeDriver {
   std::map<net::NodeKey, net::Member> peers_;  // data peers, as the core set them last
   std::string advertised_;
   Status result_;
-  std::int64_t heard_us_ = 0;  // from the scheduler, last; 0: never
+  std::int64_t heard_us_ = 0;       // from the scheduler, last; 0: never
+  std::unique_ptr<Joiner> joiner_;  // while an invite is being used
+  bool joined_ = false;
   HealthFile health_;
   std::int64_t complain_at_us_ = 0;
   std::int64_t complaint_wait_us_ = first_complaint_us;

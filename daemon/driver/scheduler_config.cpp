@@ -2,7 +2,9 @@
 
 #include <set>
 
+#include "daemon/driver/advertise.h"
 #include "daemon/driver/node_config.h"
+#include "net/address.h"
 
 namespace sidestep::driver {
 namespace {
@@ -23,9 +25,13 @@ scheduler::OptionTable scheduler_config_table(SchedulerConfig& config) {
   scheduler::OptionTable table;
   table.add("bind", config.bind,
             "address and port on which nodes and operators reach it; port 0: any free one");
+  table
+      .add("advertise", config.advertise,
+           "the same as other machines see it, for invites; port 0: the one that `bind` got")
+      .default_text("`bind`, unless that is 0.0.0.0");
   table.add("key_file", config.key_file, "the scheduler's key, made by `sidestep keygen`").required();
   table.add("data_dir", config.data_dir, "folder for its database and logs").required();
-  table.add("nodes", config.nodes, "public keys of daemons that may join").required();
+  table.add("nodes", config.nodes, "public keys of daemons that may join, besides those let in at run time");
   table.add("operators", config.operators, "public keys that may submit, cancel and ask").required();
   table.add("heartbeat_ms", config.heartbeat_ms, "how often nodes give a sign of life").range(20, 10'000);
   table.add("closed_dead_ms", config.closed_dead_ms, "a node whose connection was closed is lost after this")
@@ -51,6 +57,11 @@ Result<SchedulerConfig> load_scheduler_config(const std::string& path) {
   scheduler::Problems problems(path);
   scheduler_config_table(config).read(json.value(), problems);
   std::set<std::string> seen;
+  if (is_anywhere(config.advertise))
+    problems.add_key("advertise", config.advertise + " is no address that others can connect to");
+  else if (!config.advertise.empty())
+    if (const auto address = net::parse_address(config.advertise, net::AddressUse::bind); !address.ok())
+      problems.add_key("advertise", address.status().message());
   check_keys("nodes", config.nodes, seen, problems);
   check_keys("operators", config.operators, seen, problems);
   if (config.silent_dead_ms < 5 * config.heartbeat_ms)

@@ -14,6 +14,7 @@ namespace sidestep::driver {
 
 struct SchedulerConfig {
   std::string bind = "0.0.0.0:7000";  // port 0: any free one, which data_dir/endpoint then tells
+  std::string advertise;              // as nodes and operators reach it; empty: `bind`, with the port it got
   std::string key_file;
   std::string data_dir;
   std::vector<std::string> nodes;      // public keys that may run daemons

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "daemon/driver/advertise.h"
 #include "daemon/driver/event_loop.h"
 #include "daemon/driver/health.h"
 #include "daemon/driver/local_log.h"
@@ -65,9 +66,6 @@ class SchedulerDriver {
     auto saved = store_->open_term();
     if (!saved.ok()) return saved.status();
     core_ = std::make_unique<scheduler::SchedulerCore>(scheduler_options(), std::move(saved).value());
-    for (const auto* keys : {&config_.nodes, &config_.operators})
-      for (const std::string& key : *keys)
-        bus_->add_peer(net::NodeKey::from_hex(key).value(), net::Channel::control, "");
     log_->write(net::LogLevel::info, "scheduler listens at " + bus_->bound_address(net::Channel::control) +
                                          ", public key " + key_.public_key.hex());
     if (Status status = health_.open(config_.data_dir); !status.ok()) return status;
@@ -110,8 +108,11 @@ class SchedulerDriver {
     scheduler::SchedulerOptions options;
     options.key = key_.public_key;
     options.boot = net::random_boot_id();
+    for (const std::string& key : config_.nodes) options.nodes.insert(net::NodeKey::from_hex(key).value());
     for (const std::string& key : config_.operators)
       options.operators.insert(net::NodeKey::from_hex(key).value());
+    options.advertise = advertised_address(config_.advertise, bus_->bound_address(net::Channel::control));
+    if (is_anywhere(options.advertise)) options.advertise.clear();
     options.heartbeat_us = config_.heartbeat_ms * net::ms;
     options.closed_dead_us = config_.closed_dead_ms * net::ms;
     options.silent_dead_us = config_.silent_dead_ms * net::ms;
@@ -171,6 +172,12 @@ class SchedulerDriver {
     });
   }
   void act(scheduler::WriteLog& log) { log_->write(log.line); }
+  void act(scheduler::SetAdmitted& set) {
+    if (set.admitted)
+      bus_->add_peer(set.key, net::Channel::control, "");
+    else
+      bus_->remove_peer(set.key, net::Channel::control);
+  }
 
   void on_signal(int signal) {
     log_->write(net::LogLevel::info,

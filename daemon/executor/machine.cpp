@@ -1,11 +1,14 @@
 #include "daemon/executor/machine.h"
 
 #include <ATen/Version.h>
+#include <dlfcn.h>
+#include <torch/version.h>
 
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <fstream>
 
 namespace sidestep::daemon {
@@ -45,7 +48,34 @@ std::string plain(const std::string& text) {
   return result;
 }
 
+// "2.11.0" of "2.11.0+cu130", or of the line `__version__ = '2.11.0+cu130'`.
+std::string version_number(const std::string& text) {
+  const std::size_t begin = text.find_first_of("0123456789");
+  if (begin == std::string::npos) return {};
+  return text.substr(begin, text.find_first_not_of("0123456789.", begin) - begin);
+}
+
 }  // namespace
+
+LibTorch loaded_libtorch() {
+  LibTorch found{version_number(TORCH_VERSION), {}, {}};
+  Dl_info place{};
+  if (::dladdr(reinterpret_cast<const void*>(&at::get_cpu_capability), &place) == 0 ||
+      place.dli_fname == nullptr)
+    return found;
+  std::error_code problem;
+  const std::filesystem::path library = std::filesystem::canonical(place.dli_fname, problem);
+  if (problem) return found;
+  const std::filesystem::path folder = library.parent_path().parent_path();
+  found.folder = folder.string();
+  // A wheel has the first file, an archive the second.
+  for (const char* name : {"version.py", "build-version"}) {
+    std::ifstream file(folder / name);
+    for (std::string line; found.version.empty() && std::getline(file, line);)
+      if (name[0] == 'b' || line.starts_with("__version__")) found.version = version_number(line);
+  }
+  return found;
+}
 
 std::string cpu_class() {
   const std::string maker = cpu_maker();

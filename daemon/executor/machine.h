@@ -17,4 +17,12 @@ std::uint64_t memory_limit_bytes();
 // Bytes of memory that this process holds now, shared libraries included; 0 if that cannot be read.
 std::uint64_t resident_bytes();
 
+// The LibTorch that this process runs with.
+struct LibTorch {
+  std::string wanted;   // the version that the program was built for, "2.11.0"
+  std::string version;  // what the folder says of itself; empty if it does not
+  std::string folder;   // that lib/ is in; empty if it cannot be told
+};
+LibTorch loaded_libtorch();
+
 }  // namespace sidestep::daemon

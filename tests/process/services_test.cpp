@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/process/swarm_fixture.h"
+#include "tests/process/two_machines.h"
 #include "tests/skip.h"
 
 namespace sidestep::testing {
@@ -225,30 +226,13 @@ TEST_CASE("Commands: each way of not reaching the scheduler has its own words") 
 
 TEST_CASE("Services: they find each other across network namespaces") {
   if (geteuid() != 0) SIDESTEP_SKIP("network namespaces need root");
-  // Two namespaces and a cable between them, all gone at the end of the test.
-  struct Network {
-    std::string left = "sidestep-" + std::to_string(getpid()) + "-l";
-    std::string right = "sidestep-" + std::to_string(getpid()) + "-r";
-    static bool ip(const std::string& arguments) {
-      return std::system(("ip " + arguments + " 2>/dev/null").c_str()) == 0;
-    }
-    bool made = ip("netns add " + left) && ip("netns add " + right) &&
-                ip("link add sl0 netns " + left + " type veth peer name sr0 netns " + right) &&
-                ip("-n " + left + " address add 10.213.0.1/24 dev sl0") &&
-                ip("-n " + left + " link set sl0 up") && ip("-n " + left + " link set lo up") &&
-                ip("-n " + right + " address add 10.213.0.2/24 dev sr0") &&
-                ip("-n " + right + " link set sr0 up") && ip("-n " + right + " link set lo up");
-    ~Network() {
-      ip("netns delete " + left);
-      ip("netns delete " + right);
-    }
-  } network;
-  if (!network.made) SIDESTEP_SKIP("this machine does not allow network namespaces");
-  const ProcessOptions left{{"ip", "netns", "exec", network.left}};
-  const ProcessOptions right{{"ip", "netns", "exec", network.right}};
-  Installation installation(2, "10.213.0.1", left);
-  auto first = installation.start_node(1, {{"bind", "10.213.0.1:0"}}, left);
-  auto second = installation.start_node(2, {{"bind", "0.0.0.0:0"}, {"advertise", "10.213.0.2:0"}}, right);
+  const TwoMachines machines(0);
+  if (!machines.made()) SIDESTEP_SKIP("this machine does not allow network namespaces");
+  const ProcessOptions left = machines.left(), right = machines.right();
+  Installation installation(2, machines.left_host(), left);
+  auto first = installation.start_node(1, {{"bind", machines.left_host() + ":0"}}, left);
+  auto second =
+      installation.start_node(2, {{"bind", "0.0.0.0:0"}, {"advertise", machines.right_host() + ":0"}}, right);
   REQUIRE(first->wait_for("joined", Seconds(20)));
   REQUIRE(second->wait_for("joined", Seconds(20)));
   run_small_job(installation, right);

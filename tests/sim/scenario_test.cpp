@@ -154,6 +154,23 @@ TEST_CASE("Scheduler lost: commits go on without it, and none is missing when it
   expect_done(cluster, job, options);
 }
 
+TEST_CASE("Clocks: a swarm with one an hour ahead and one an hour behind trains as ever, and says so") {
+  SimOptions options;
+  options.nodes = 4;
+  options.clocks_off_us = {3'600 * second, -3'600 * second};
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(4));
+  const std::string job = cluster.submit(job_json(long_job()));
+  REQUIRE(cluster.run_until_ended(job));
+  expect_done(cluster, job, options);
+  const auto reply = cluster.ask("logs", {{"node", "scheduler"}, {"level", "warning"}});
+  REQUIRE(reply);
+  const std::string warnings = reply->body.dump();
+  CHECK(warnings.find("its clock is 3600 s ahead of the scheduler's") != std::string::npos);
+  CHECK(warnings.find("its clock is 3600 s behind the scheduler's") != std::string::npos);
+}
+
 TEST_CASE("Node lost: the job ends within 6 s, with the node and the last commit as reason") {
   const bool machine_too = GENERATE(false, true);
   SimOptions options;

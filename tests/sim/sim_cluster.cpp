@@ -168,7 +168,8 @@ void SimCluster::start_node(std::size_t index) {
   options.nickname = node.nickname;
   options.data_address = node.nickname + ":7001";
   options.resources = {std::uint64_t{1} << 40, 1, "cpu", "sim"};
-  options.wall_offset_us = wall_offset_us;
+  options.wall_offset_us =
+      wall_offset_us + (index < options_.clocks_off_us.size() ? options_.clocks_off_us[index] : 0);
   options.chunk_bytes = options_.chunk_bytes;
   options.slot_deadline_us = options_.slot_deadline_us;
   node.core = std::make_unique<daemon::NodeCore>(options);
@@ -261,10 +262,10 @@ void SimCluster::perform(std::size_t index, const daemon::SetPeers& peers) {
     node.peers.push_back(member.key);
     node.bus->add_peer(member.key, Channel::data, member.data_address);
   }
-  for (const NodeKey& guest : peers.guests) {
-    if (std::ranges::find(node.peers, guest) != node.peers.end()) continue;
-    node.peers.push_back(guest);
-    node.bus->add_peer(guest, Channel::data, "");
+  for (const net::Guest& guest : peers.guests) {
+    if (std::ranges::find(node.peers, guest.key) != node.peers.end()) continue;
+    node.peers.push_back(guest.key);
+    node.bus->add_peer(guest.key, Channel::data, guest.data_address);
   }
   for (const NodeKey& old : before) {
     if (std::ranges::find(node.peers, old) == node.peers.end()) node.bus->remove_peer(old, Channel::data);

@@ -30,10 +30,11 @@ inline constexpr std::int64_t tick_us_max = 50'000;
 struct SimOptions {
   std::uint64_t seed = 1;
   std::size_t nodes = 6;
-  net::SimLinkOptions link;            // of every link, with its faults
-  std::vector<double> speeds;          // of nodes; those beyond the list: 1
-  std::size_t nodes_without_data = 0;  // the last ones
-  std::int64_t chunk_bytes = 12;       // of in-stage averaging
+  net::SimLinkOptions link;                 // of every link, with its faults
+  std::vector<std::int64_t> clocks_off_us;  // of nodes' wall clocks; those beyond the list: 0
+  std::vector<double> speeds;               // of nodes; those beyond the list: 1
+  std::size_t nodes_without_data = 0;       // the last ones
+  std::int64_t chunk_bytes = 12;            // of in-stage averaging
   std::int64_t slot_deadline_us = 500'000;
   std::vector<std::size_t> full_disks;  // nodes that save no snapshot
   FakeOptions fake;
@@ -149,6 +150,7 @@ class SimCluster {
   void perform(const scheduler::StartQuery& query);
   void perform(const scheduler::StartPlanning& planning);
   void perform(const scheduler::WriteLog& log);
+  void perform(const scheduler::SetAdmitted& set);
   void note(const std::string& who, const net::LogLine& line);
   void write_trace(const std::string& line);
   bool runs(std::size_t node, net::BootId boot) const;

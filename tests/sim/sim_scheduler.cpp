@@ -26,14 +26,13 @@ void SimCluster::start_scheduler() {
   scheduler::SchedulerOptions options;
   options.key = scheduler_key_;
   options.boot = boot;
+  for (const Node& node : nodes_) options.nodes.insert(node.key);
   options.operators = {operator_key_};
   options.wall_offset_us = wall_offset_us;
   Result<scheduler::SavedState> saved = store_->open_term();
   SIDESTEP_ASSERT(saved.ok());
   scheduler_ = std::make_unique<scheduler::SchedulerCore>(options, std::move(saved).value());
   scheduler_bus_ = network_.create_bus(scheduler_key_, boot);
-  for (const Node& node : nodes_) scheduler_bus_->add_peer(node.key, Channel::control, "");
-  scheduler_bus_->add_peer(operator_key_, Channel::control, "");
   scheduler_bus_->set_handlers({.on_message =
                                     [this](const NodeKey& peer, Channel, const net::Envelope& envelope) {
                                       SchedulerOutbox out;
@@ -113,6 +112,13 @@ void SimCluster::perform(const scheduler::StartPlanning& planning) {
 }
 
 void SimCluster::perform(const scheduler::WriteLog& log) { note("scheduler", log.line); }
+
+void SimCluster::perform(const scheduler::SetAdmitted& set) {
+  if (set.admitted)
+    scheduler_bus_->add_peer(set.key, Channel::control, "");
+  else
+    scheduler_bus_->remove_peer(set.key, Channel::control);
+}
 
 // ---- the operator
 

@@ -48,6 +48,14 @@ TEST_CASE("Command line: a value out of range is named with its bound") {
               "--nodes: value 99999999999999999999 is too large, at most 1024 allowed");
   check_usage({"record", "j", "--step", "-1"}, "--step: value -1 is too small, at least 0 allowed");
   check_usage({"logs", "--level", "warn"}, "--level: unknown value \"warn\"; did you mean \"warning\"?");
+  check_usage({"invite", "--valid", "soon"},
+              "--valid: value \"soon\" is no length of time: a number and s, m, h or d, as in 24h");
+  check_usage({"invite", "--valid", "0h"}, "--valid: value 0h is too small, at least 1s allowed");
+  check_usage({"invite", "--valid", "366d"}, "--valid: value 366d is too large, at most 365d allowed");
+  check_usage(
+      {"invite", "--valid", "99999999999999999d"},
+      "--valid: value \"99999999999999999d\" is no length of time: a number and s, m, h or d, as in 24h");
+  check_usage({"admit", "x", "--as", "nod"}, "--as: unknown value \"nod\"; did you mean \"node\"?");
   check_usage({"logs", "--level", "x"}, "--level: unknown value \"x\"; one of debug, info, warning, error");
   check_usage({"export", "j", "--out", "m", "--precision", "bfloat"},
               "--precision: unknown value \"bfloat\"; did you mean \"bfloat16\"?");

@@ -76,6 +76,47 @@ TEST_CASE("Config: a node's problems come all at once, with the nearest key") {
   CHECK(problems.find("\"log.files_max\": value 0 is too small, at least 1 allowed") != std::string::npos);
 }
 
+TEST_CASE("Config: an invite says which scheduler it is, from the file or instead of the one there") {
+  const net::Invite invite{"192.0.2.10:7000", net::generate_key_pair().public_key,
+                           net::generate_key_pair().secret_key};
+  const std::string token = net::invite_token(invite);
+  auto json = json_of(configs + "node.json");
+  json.erase("scheduler");
+  CHECK(problems_of(json).find("missing key \"scheduler.address\"") != std::string::npos);
+  CHECK(problems_of(json).find("missing key \"scheduler.public_key\"") != std::string::npos);
+  const auto load = [&](const std::string& given) {
+    const File file(json);
+    const auto config = driver::load_node_config(file.path(), given);
+    INFO(config.status().message());
+    REQUIRE(config.ok());
+    return config.value().scheduler;
+  };
+  CHECK(load(token).address == "192.0.2.10:7000");
+  json["invite"] = token;
+  CHECK(load("").public_key == invite.scheduler.hex());
+  const net::Invite other{"192.0.2.99:7000", invite.scheduler, invite.secret};
+  CHECK(load(net::invite_token(other)).address == "192.0.2.99:7000");
+  // What the file says about the way there holds; about the key they must agree.
+  json["scheduler"] = {{"address", "10.0.0.1:7000"}};
+  CHECK(load("").address == "10.0.0.1:7000");
+  json["scheduler"]["public_key"] = net::generate_key_pair().public_key.hex();
+  CHECK(problems_of(json).find("the invite is of another scheduler, with key " + invite.scheduler.hex()) !=
+        std::string::npos);
+  json["invite"] = token.substr(0, token.size() - 1);
+  CHECK(problems_of(json).find("\"invite\": the invite is cut short or mistyped") != std::string::npos);
+}
+
+TEST_CASE("Config: a scheduler advertises nothing that nobody can connect to") {
+  auto json = json_of(configs + "scheduler.json");
+  for (const char* address : {"0.0.0.0:7000", "nowhere"}) {
+    json["advertise"] = address;
+    const File file(json);
+    const auto config = driver::load_scheduler_config(file.path());
+    REQUIRE(!config.ok());
+    CHECK(config.status().message().find("\"advertise\"") != std::string::npos);
+  }
+}
+
 TEST_CASE("Config: a node that listens everywhere has to say where it is reached") {
   auto json = json_of(configs + "node.json");
   json.erase("advertise");

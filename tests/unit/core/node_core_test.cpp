@@ -128,6 +128,40 @@ TEST_CASE("NodeCore: a refusal stops it with status 1 and the reason") {
   CHECK_THAT(stop->reason, Catch::Contains("another daemon with this key"));
 }
 
+TEST_CASE("NodeCore: a final refusal stops it at once") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  deliver(core, 1, net::Refusal{"key 01 was revoked", true}, out);
+  const auto* stop = std::get_if<daemon::Stop>(&out.back());
+  REQUIRE(stop);
+  CHECK(stop->status == 1);
+  CHECK(stop->reason == "the scheduler refuses this node: key 01 was revoked");
+}
+
+TEST_CASE("NodeCore: answers a guest's probe with as much as it asks for, within bounds, and nobody else's") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  deliver(core, 1, net::Guests{1, {{JobFixture::node(9), "guest:1"}}}, out, 2);
+  const auto probe = [&](int from, std::uint32_t reply_bytes) {
+    out.clear();
+    core.on_message(2, JobFixture::node(from), net::Channel::data, {3, 0, net::Probe{5, reply_bytes, {}}},
+                    out);
+    return messages<net::ProbeReply>(out);
+  };
+  const auto replies = probe(9, 1000);
+  REQUIRE(replies.size() == 1);
+  CHECK(replies[0].number == 5);
+  CHECK(replies[0].tensor.payload.size() == 1000);
+  CHECK(probe(9, 0).size() == 1);
+  CHECK(probe(9, (1 << 16) + 1).empty());
+  CHECK(probe(8, 10).empty());
+}
+
 TEST_CASE("NodeCore: control messages of others than the scheduler are dropped and named") {
   NodeCore core(options());
   NodeOutbox out;
@@ -144,31 +178,32 @@ TEST_CASE(
   NodeOutbox out;
   core.on_start(0, out);
   const net::NodeKey guest = JobFixture::node(210);
+  const net::Guest entry{guest, "guest:1"};
   const auto guests_set = [&] {
-    std::vector<net::NodeKey> last;
+    std::vector<net::Guest> last;
     for (const auto& action : out)
       if (const auto* peers = std::get_if<daemon::SetPeers>(&action)) last = peers->guests;
     return last;
   };
   out.clear();
-  deliver(core, 0, net::Guests{1, {guest}}, out, 2);
+  deliver(core, 0, net::Guests{1, {entry}}, out, 2);
   CHECK(out.empty());  // no member yet: the scheduler repeats it
   deliver(core, 0, welcome(1, 7, 1), out);
   out.clear();
-  deliver(core, 1, net::Guests{3, {guest}}, out, 3);
+  deliver(core, 1, net::Guests{3, {entry}}, out, 3);
   CHECK(messages<net::Ack>(out).size() == 1);
-  CHECK(guests_set() == std::vector{guest});
+  CHECK(guests_set() == std::vector{entry});
   out.clear();
   deliver(core, 2, net::Guests{2, {}}, out, 4);
   CHECK(messages<net::Ack>(out).size() == 1);
   for (const auto& action : out) CHECK_FALSE(std::holds_alternative<daemon::SetPeers>(action));
   // A new view keeps them.
   deliver(core, 3, net::ViewUpdate{1, welcome(1, 7, 2).view}, out, 5);
-  CHECK(guests_set() == std::vector{guest});
+  CHECK(guests_set() == std::vector{entry});
   out.clear();
   core.on_message(4, guest, net::Channel::data, {9, 1, net::Commit{{"job-1", 1, 1, 1}, 1, 1, false, false}},
                   out);
-  CHECK(logs(out, "dropped Commit from guest " + guest.short_name() + ": a guest may ask for slices only"));
+  CHECK(logs(out, "dropped Commit from guest " + guest.short_name() + ": not for guests"));
   CHECK(messages<net::Ack>(out).empty());
   out.clear();
   deliver(core, 5, net::Guests{4, {}}, out, 6);
@@ -182,7 +217,7 @@ TEST_CASE("NodeCore: a guest's request for a slice is answered to its run, and a
   core.on_start(0, out);
   deliver(core, 0, welcome(1, 7, 1), out);
   const net::NodeKey guest = JobFixture::node(210);
-  deliver(core, 0, net::Guests{1, {guest}}, out, 2);
+  deliver(core, 0, net::Guests{1, {{guest, ""}}}, out, 2);
   out.clear();
   const net::SliceRequest request{"old-1", 40, 2, net::SnapshotPart::weights, 8, 2};
   core.on_message(1, guest, net::Channel::data, {9, 0, request}, out);

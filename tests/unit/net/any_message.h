@@ -113,6 +113,14 @@ inline bool same(const Slice& a, const Slice& b) {
          a.begin == b.begin && a.problem == b.problem && same(a.tensor, b.tensor);
 }
 
+inline bool same(const Probe& a, const Probe& b) {
+  return a.number == b.number && a.reply_bytes == b.reply_bytes && same(a.tensor, b.tensor);
+}
+
+inline bool same(const ProbeReply& a, const ProbeReply& b) {
+  return a.number == b.number && same(a.tensor, b.tensor);
+}
+
 template <std::equality_comparable T>
 bool same(const T& a, const T& b) {
   return a == b;

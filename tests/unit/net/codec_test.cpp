@@ -86,6 +86,12 @@ TEST_CASE("Codec: names follow the order of Message") {
   CHECK(name_of(SnapshotTaken{}) == "SnapshotTaken");
   CHECK(name_of(SliceRequest{}) == "SliceRequest");
   CHECK(name_of(Slice{}) == "Slice");
+  CHECK(name_of(Join{}) == "Join");
+  CHECK(name_of(Admitted{}) == "Admitted");
+  CHECK(name_of(Visit{}) == "Visit");
+  CHECK(name_of(VisitReply{}) == "VisitReply");
+  CHECK(name_of(Probe{}) == "Probe");
+  CHECK(name_of(ProbeReply{}) == "ProbeReply");
 }
 
 TEST_CASE("Codec: a loss that is not finite travels") {

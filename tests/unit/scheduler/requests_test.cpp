@@ -32,9 +32,8 @@ TEST_CASE("Request: only operators may ask") {
   const auto replies = s.sent<net::Reply>(1);
   REQUIRE(replies.size() == 1);
   CHECK(replies[0].code == Code::refused);
-  CHECK(replies[0].message == "key " + key(1).hex() +
-                                  " is not an operator's; add it to \"operators\" in the "
-                                  "scheduler's config");
+  CHECK(replies[0].message ==
+        "key " + key(1).hex() + " is a node's; only operators may ask, with a key of their own");
 }
 
 TEST_CASE("Request: an unknown verb names the known ones") {
@@ -42,7 +41,8 @@ TEST_CASE("Request: an unknown verb names the known ones") {
   const net::Reply reply = s.ask("frobnicate");
   CHECK(reply.code == Code::invalid);
   CHECK(reply.message ==
-        "unknown request \"frobnicate\"; known: submit, jobs, status, cancel, nodes, logs, record, export");
+        "unknown request \"frobnicate\"; known: submit, jobs, status, cancel, nodes, logs, record, export, "
+        "admit, revoke, admitted, invite, invites");
 }
 
 TEST_CASE("Submit: a bad job is refused with every problem and the file's name") {

@@ -103,6 +103,31 @@ TEST_CASE("Store: the term rises with every start") {
   CHECK(c.store().open_term().value().term == 2);
 }
 
+TEST_CASE("Store: gives back who may come, as decided last, and the invites that are kept") {
+  Case c(GENERATE(false, true));
+  net::NodeKey first, second;
+  first.bytes[0] = 1;
+  second.bytes[0] = 2;
+  Admission admission{first, Role::node, "attic \xc3\xa9", false, "invite 88ab03c1", 1'800'000'000'000'000};
+  c.apply(PutAdmission{admission});
+  c.apply(PutAdmission{{second, Role::operator_, "", false, "an operator (key 0300)", 7}});
+  admission.revoked = true;
+  c.apply(PutAdmission{admission});
+  InviteRow used{first, Role::operator_, "for b", 5, 6, 0, {}, ""};
+  c.apply(PutInvite{used});
+  used.closed_us = 7;
+  used.used_by = second;
+  used.used_nickname = "b";
+  c.apply(PutInvite{used});
+  c.apply(PutInvite{{second, Role::node, "", 8, 9, 0, {}, ""}});
+  c.apply(DropInvite{second});
+  c.reopen();
+  const SavedState saved = c.store().open_term().value();
+  CHECK(saved.admissions ==
+        std::vector<Admission>{admission, {second, Role::operator_, "", false, "an operator (key 0300)", 7}});
+  CHECK(saved.invites == std::vector<InviteRow>{used});
+}
+
 TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   Case c(GENERATE(false, true));
   const net::View view{9, row("a", 1).view.members};
@@ -246,7 +271,7 @@ TEST_CASE("SqliteStore: another version's file is refused by name") {
       SqliteDatabase::open(folder.path + "/scheduler.db").value().execute("PRAGMA user_version = 7").ok());
   CHECK(SqliteStore::open({folder.path}).status().message() ==
         folder.path +
-            "/scheduler.db: it is of schema version 7, this program knows version 1; use the program that "
+            "/scheduler.db: it is of schema version 7, this program knows version 2; use the program that "
             "made it or another folder");
 }
 

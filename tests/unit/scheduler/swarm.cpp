@@ -51,6 +51,7 @@ Swarm::Swarm(SchedulerOptions given) : options(std::move(given)) {
   options.key = key(250);
   options.boot = 77;
   options.operators.insert(operator_key);
+  for (int number = 1; number < 100; ++number) options.nodes.insert(key(number));
   core = std::make_unique<SchedulerCore>(options, store.open_term().value());
   SchedulerOutbox out;
   core->on_start(now_us, out);
@@ -58,6 +59,7 @@ Swarm::Swarm(SchedulerOptions given) : options(std::move(given)) {
 }
 
 void Swarm::restart() {
+  admitted.clear();
   ++options.boot;
   core = std::make_unique<SchedulerCore>(options, store.open_term().value());
   sends_.clear();
@@ -77,11 +79,15 @@ void Swarm::take(SchedulerOutbox& out) {
       REQUIRE(status.ok());
     } else if (auto* send = std::get_if<net::Send>(&action)) {
       sends_.push_back(*send);
+      if (const auto in = admitted.find(send->peer); in == admitted.end() || !in->second)
+        ++sends_to_strangers;
       if (acks_end_job && std::holds_alternative<net::EndJob>(send->envelope.message))
         answers.push_back([this, peer = send->peer, id = send->envelope.id](SchedulerOutbox& next) {
           const int number = peer.bytes[0];
           core->on_message(now_us, peer, {boot(number), 0, net::Ack{options.boot, {id}}}, next);
         });
+    } else if (const auto* set = std::get_if<SetAdmitted>(&action)) {
+      admitted[set->key] = set->admitted;
     } else if (auto* query = std::get_if<StartQuery>(&action)) {
       answers.push_back([this, id = query->id, rows = store.query(query->query)](SchedulerOutbox& next) {
         core->on_query_result(now_us, id, rows, next);
@@ -128,7 +134,8 @@ void Swarm::hello(int number, std::optional<net::JobProgress> progress, const st
   say(number, net::Hello{"n" + std::to_string(number),
                          "10.0.0." + std::to_string(number) + ":7001",
                          {1u << 30, 2, device, device == "cpu" ? "cpu-avx2" : "cuda-sm90-132"},
-                         progress});
+                         progress,
+                         now_us + options.wall_offset_us});
 }
 
 void Swarm::kill(int number) { alive_.erase(number); }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <catch2/catch.hpp>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -88,7 +89,9 @@ class Swarm {
   MemoryStore store;
   std::unique_ptr<SchedulerCore> core;
   SchedulerOptions options;
-  bool hold_plans = false;  // plans are made but not given to the core
+  std::map<net::NodeKey, bool> admitted;  // as the core set it last, since its start
+  int sends_to_strangers = 0;             // to keys that were not admitted then
+  bool hold_plans = false;                // plans are made but not given to the core
   std::vector<StartPlanning> held_plans;
   bool acks_end_job = true;
 
