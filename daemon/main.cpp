@@ -2,6 +2,7 @@
 #include "daemon/cli/app.h"
 #include "daemon/executor/device.h"
 #include "daemon/executor/executor.h"
+#include "daemon/executor/machine.h"
 #include "daemon/executor/torch_runner.h"
 #include "daemon/export_command.h"
 #include "daemon/generate_command.h"

@@ -18,12 +18,12 @@ concept Is = std::same_as<std::remove_const_t<M>, T>;
 
 // In the order of Message: the place is the kind that travels.
 inline constexpr std::array<std::string_view, std::variant_size_v<Message>> message_names{
-    "Hello",        "Welcome",       "Refusal",      "Heartbeat",   "HeartbeatReply",
-    "ViewUpdate",   "Goodbye",       "PrepareJob",   "Prepared",    "StartJob",
-    "EndJob",       "JobFault",      "CommitReport", "LogBatch",    "Request",
-    "Reply",        "MicrobatchHop", "AverageChunk", "StageReport", "MicrobatchClosed",
+    "Hello",        "Welcome",       "Refusal",      "Heartbeat",    "HeartbeatReply",
+    "ViewUpdate",   "Goodbye",       "PrepareJob",   "Prepared",     "StartJob",
+    "EndJob",       "JobFault",      "CommitReport", "LogBatch",     "Request",
+    "Reply",        "MicrobatchHop", "AverageChunk", "StageReport",  "MicrobatchClosed",
     "Commit",       "Ack",           "Guests",       "TakeSnapshot", "SnapshotTaken",
-    "SliceRequest", "Slice",         "Join",         "Admitted",    "Visit",
+    "SliceRequest", "Slice",         "Join",         "Admitted",     "Visit",
     "VisitReply",   "Probe",         "ProbeReply"};
 
 // ---- pieces -------------------------------------------------------------------------------

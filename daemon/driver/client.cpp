@@ -28,7 +28,7 @@ struct Client::State {
   std::optional<net::Reply> reply;  // of request `number`
   std::string refusal;              // a Refusal that came instead
   std::function<void(const net::NodeKey&, const net::Message&)> on_data;
-  bool joined = false;              // by the invite; the link is about to notice
+  bool joined = false;  // by the invite; the link is about to notice
 
   void on_message(const net::NodeKey& peer, const net::Envelope& envelope) {
     if (peer != options.scheduler) return;

@@ -57,8 +57,8 @@ struct Shape {
 
 }  // namespace
 
-AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                          Mask mask, std::int64_t scores_max) {
+AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, Mask mask,
+                          std::int64_t scores_max) {
   const Shape shape(query, key, scores_max);
   const at::Tensor wide_query = shape.grouped(widened(query.contiguous()));
   const at::Tensor wide_key = widened(key.contiguous());

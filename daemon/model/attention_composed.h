@@ -9,8 +9,8 @@
 namespace sidestep::daemon::attention_composed {
 
 // `scores_max`: elements of one block of scores at most, where one query's scores are no more than that.
-AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                          Mask mask, std::int64_t scores_max = 1 << 26);
+AttentionOutput attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, Mask mask,
+                          std::int64_t scores_max = 1 << 26);
 
 AttentionGradient attention_backward(const at::Tensor& gradient, const at::Tensor& query,
                                      const at::Tensor& key, const at::Tensor& value,

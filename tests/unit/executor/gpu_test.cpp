@@ -95,7 +95,8 @@ TEST_CASE("GPU: attention agrees with float64") {
   const at::Tensor query = drawn(4, 1), key = drawn(kv_heads, 2), value = drawn(kv_heads, 3);
   const at::Tensor gradient = drawn(4, 4);
   const auto exact = [](const at::Tensor& x) { return x.cpu().to(at::kDouble); };
-  const AttentionOutput expected = attention_composed::attention(exact(query), exact(key), exact(value), Mask::causal);
+  const AttentionOutput expected =
+      attention_composed::attention(exact(query), exact(key), exact(value), Mask::causal);
   const AttentionOutput found = attention(query, key, value, Mask::causal);
   CHECK(difference(found.output.cpu(), expected.output) < near);
   CHECK(found.output.transpose(1, 2).is_contiguous());

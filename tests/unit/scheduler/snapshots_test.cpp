@@ -10,7 +10,7 @@ namespace {
 std::size_t guests_of(Swarm& s, int number) {
   const auto lists = s.sent<net::Guests>(number);
   REQUIRE_FALSE(lists.empty());
-  return lists.back().keys.size();
+  return lists.back().guests.size();
 }
 
 }  // namespace
@@ -151,7 +151,7 @@ TEST_CASE("Guests: an operator that exports is one on all nodes, for a while, on
   s.ask("export", {{"job", id}});
   const auto lists = s.sent<net::Guests>(2);
   REQUIRE_FALSE(lists.empty());
-  CHECK(lists.back().keys == std::vector{operator_key});
+  CHECK(lists.back().guests == std::vector{net::Guest{operator_key, ""}});
   s.join(3);
   CHECK(guests_of(s, 3) == 1);
   // Each request renews it, and nothing is sent for that.
