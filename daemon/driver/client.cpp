@@ -28,7 +28,8 @@ struct Client::State {
   std::optional<net::Reply> reply;  // of request `number`
   std::string refusal;              // a Refusal that came instead
   std::function<void(const net::NodeKey&, const net::Message&)> on_data;
-  bool joined = false;  // by the invite; the link is about to notice
+  bool is_final = false;  // the refusal holds for whatever is asked from now on
+  bool joined = false;    // by the invite; the link is about to notice
 
   void on_message(const net::NodeKey& peer, const net::Envelope& envelope) {
     if (peer != options.scheduler) return;
@@ -36,6 +37,7 @@ struct Client::State {
       if (answer->number == number) reply = *answer;
     } else if (const auto* refused = std::get_if<net::Refusal>(&envelope.message)) {
       refusal = refused->reason;
+      is_final = refused->is_final;
     }
   }
 
@@ -77,7 +79,7 @@ Result<nlohmann::json> Client::ask(const std::string& verb, nlohmann::json body,
   State& state = *state_;
   ++state.number;
   state.reply.reset();
-  state.refusal.clear();
+  if (!state.is_final) state.refusal.clear();
   const net::Envelope request{state.boot, 0, net::Request{state.number, verb, std::move(body)}};
   const std::int64_t begin_us = net::monotonic_us();
   std::int64_t send_at_us = begin_us;
