@@ -178,6 +178,9 @@ Result<ExportReport> export_job(driver::Client& client, const ExportTarget& targ
   report.tokenizer_note = std::move(note).value();
   if (fs::exists(companions)) options.companions = companions;
 
+  options.notes = {spec.pipeline.stages, spec.pipeline.stage_0_layers,
+                   spec.data.format == "tokens" ? "" : spec.data.tokenizer};
+
   const auto type = target.precision == "bfloat16" ? daemon::ElementType::bf16 : daemon::ElementType::f32;
   const auto tensors = daemon::model_tensors(spec.model, type);
   const auto source = daemon::stage_file_source(spec, files);

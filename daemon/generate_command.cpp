@@ -4,12 +4,17 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "daemon/cli/app.h"
 #include "daemon/cli/flags.h"
@@ -17,6 +22,7 @@
 #include "daemon/data/data_report.h"
 #include "daemon/executor/device.h"
 #include "daemon/executor/task_text.h"
+#include "daemon/export_job.h"
 #include "daemon/generate/generation.h"
 #include "daemon/generate/model_text.h"
 #include "daemon/generate/perplexity.h"
@@ -231,10 +237,36 @@ Status run(const GenerateRequest& request) {
                                     : measure(request, folder.value(), std::move(cut).value());
 }
 
-}  // namespace
+// Gone with all that is in it.
+class TemporaryExport {
+ public:
+  static Result<TemporaryExport> make(const GenerateRequest& request) {
+    std::string name = (std::filesystem::temp_directory_path() / "sidestep-model.XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr)
+      return Status::io(name + ": cannot be made: " + std::strerror(errno));
+    TemporaryExport made(name);
+    auto client = cli::connect({request.config, request.json});
+    if (!client.ok()) return client.status();
+    const auto tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+    const auto exported = export_job(*client.value(), {request.job, made.model(), "float32"}, tell);
+    if (!exported.ok()) return exported.status();
+    return std::move(made);
+  }
+  ~TemporaryExport() {
+    std::error_code error;
+    if (!folder_.empty()) std::filesystem::remove_all(folder_, error);
+  }
+  TemporaryExport(TemporaryExport&& other) noexcept : folder_(std::exchange(other.folder_, {})) {}
+  TemporaryExport& operator=(TemporaryExport&&) = delete;
+
+  std::string model() const { return folder_ + "/model"; }
+
+ private:
+  explicit TemporaryExport(std::string folder) : folder_(std::move(folder)) {}
+  std::string folder_;
+};
 
 int generate_from_folder(const GenerateRequest& request) {
-  cli::catch_interrupts();
   Status status;
   try {
     status = run(request);
@@ -244,6 +276,18 @@ int generate_from_folder(const GenerateRequest& request) {
     status = Status::internal("out of memory");
   }
   return status.ok() ? static_cast<int>(cli::exit_ok) : cli::fail(status);
+}
+
+}  // namespace
+
+int run_generate_command(const GenerateRequest& request) {
+  cli::catch_interrupts();
+  if (request.job.empty()) return generate_from_folder(request);
+  const auto exported = TemporaryExport::make(request);
+  if (!exported.ok()) return cli::fail(exported.status());
+  GenerateRequest of_folder = request;
+  of_folder.model = exported.value().model();
+  return generate_from_folder(of_folder);
 }
 
 }  // namespace sidestep

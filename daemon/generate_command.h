@@ -6,7 +6,7 @@
 
 namespace sidestep {
 
-// `request.model` is the folder, whoever put it there. Returns a cli::Exit.
-int generate_from_folder(const cli::GenerateRequest& request);
+// A job's weights are exported into a folder for the time being. Returns a cli::Exit.
+int run_generate_command(const cli::GenerateRequest& request);
 
 }  // namespace sidestep

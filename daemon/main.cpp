@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
   };
   wiring.solo = run_solo_command;
   wiring.export_job = run_export_command;
-  wiring.generate = generate_from_folder;
+  wiring.generate = run_generate_command;
   wiring.machine = [] {
     const daemon::LibTorch libtorch = daemon::loaded_libtorch();
     return driver::MachineFacts{daemon::memory_limit_bytes(), libtorch.wanted, libtorch.version,

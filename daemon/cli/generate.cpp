@@ -57,9 +57,13 @@ void add_generate(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
   CLI::App* command = add_command(
       app, "generate", "Sample text from a model, or measure how well it predicts a file.",
       "sidestep generate --model exported --prompt \"In the beginning\" --max-tokens 100 --top-k 40");
-  command->add_option("--model", request->model, "Hugging Face LLaMA folder, such as an export")
-      ->required()
+  auto flags = std::make_shared<OperatorFlags>();
+  CLI::Option_group* source = command->add_option_group("model", "Whose model");
+  source->add_option("--model", request->model, "Hugging Face LLaMA folder, such as an export")
       ->type_name("DIR");
+  source->add_option("--job", request->job, "Job whose weights are taken, as by `sidestep export`")
+      ->type_name("JOB");
+  source->require_option(1);
   CLI::Option* perplexity =
       command
           ->add_option("--perplexity", request->perplexity,
@@ -87,9 +91,13 @@ void add_generate(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
       ->capture_default_str();
   command->add_option("--threads", request->threads, "Compute threads; default: one per core")
       ->check(whole_number(1, 4096));
-  command->add_flag("--json", request->json, "Report as JSON, one line a sample");
+  add_operator_flags(*command, *flags);
   const auto run = wiring.generate;
-  command->callback([request, run, &chosen] { chosen = [request, run] { return run(*request); }; });
+  command->callback([request, flags, run, &chosen] {
+    request->config = flags->config;
+    request->json = flags->json;
+    chosen = [request, run] { return run(*request); };
+  });
 }
 
 }  // namespace sidestep::cli

@@ -9,7 +9,10 @@
 namespace sidestep::cli {
 
 struct GenerateRequest {
-  std::string model;  // a Hugging Face folder
+  // One of both.
+  std::string model;        // a Hugging Face folder
+  std::string job;          // whose weights are exported first
+  std::string config = {};  // the operator's config file, for `job`
 
   // The prompt, in at most one form; none: an empty text.
   std::string prompt;

@@ -126,6 +126,9 @@ TEST_CASE("Command line: generate gets its flags, and its status is the program'
   CHECK_FALSE(seen.max_tokens.has_value());
   CHECK(seen.temperature == 0.8);
   CHECK(seen.samples == 1);
+  CHECK(run_line({"generate", "--job", "job-1", "--config", "c.json"}, wiring).status == 7);
+  CHECK(seen.job == "job-1");
+  CHECK(seen.config == "c.json");
   CHECK(run_line({"generate", "--model",       "m",   "--prompt-tokens", "1,2,3",    "--max-tokens",
                   "9",        "--temperature", "0",   "--top-k",         "40",       "--top-p",
                   "0.9",      "--seed",        "5",   "--samples",       "2",        "--stages",
@@ -153,7 +156,9 @@ TEST_CASE("Command line: generate gets its flags, and its status is the program'
 }
 
 TEST_CASE("Command line: generate refuses what does not go together or is out of range") {
-  CHECK(run_line({"generate"}).error.find("--model is required") != std::string::npos);
+  CHECK(run_line({"generate"}).error.find("[Option Group: model]") == std::string::npos);
+  CHECK(run_line({"generate"}).status == exit_usage);
+  CHECK(run_line({"generate", "--model", "m", "--job", "job-1"}).status == exit_usage);
   check_usage({"generate", "--model", "m", "--top-p", "1.5"},
               "--top-p: value 1.5 is too large, at most 1 allowed");
   check_usage({"generate", "--model", "m", "--temperature", "-1"},

@@ -395,8 +395,8 @@ TEST_CASE("Runner: a snapshot holds the weights after the update, and ended jobs
   const std::string folder =
       (std::filesystem::temp_directory_path() / ("sidestep-saved-" + std::to_string(::getpid()))).string();
   TorchRunner runner({.snapshot_folder = folder});
-  must(runner, InitJob{job.spec, job.all_stages(), true});
-  train_step(runner, job, 1);
+  const auto elements = must(runner, InitJob{job.spec, job.all_stages(), true}).gradient_elements;
+  train_step(runner, job, elements, 1);
   const Completion saved = must(runner, SaveSnapshot{"job-1", 1, 1});
   CHECK(saved.problem == "");
   CHECK(saved.elements == static_cast<std::uint64_t>(ParameterLayout::of_stage(job.spec, 1).elements));
@@ -408,7 +408,7 @@ TEST_CASE("Runner: a snapshot holds the weights after the update, and ended jobs
   CHECK(net::sha256({first.tensor.payload.data(), first.tensor.payload.size()}) == saved.digest);
   const at::Tensor before = from_wire(first.tensor, false).value().clone();
   // Training goes on and changes nothing of it.
-  train_step(runner, job, 2);
+  train_step(runner, job, elements, 2);
   CHECK(must(runner, SaveSnapshot{"job-1", 2, 1}).digest != saved.digest);
   must(runner, DropJob{});
   CHECK(at::equal(from_wire(read().tensor, false).value(), before));
