@@ -87,8 +87,8 @@ void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& en
   if (const std::int64_t ahead_us = hello.wall_us - wall_us();
       hello.wall_us != 0 && (ahead_us > clock_apart_us || ahead_us < -clock_apart_us))
     log(net::LogLevel::warning, "",
-        label(node.member) + ": its clock is " + std::to_string(std::abs(ahead_us) / 1'000'000) + " s " +
-            (ahead_us > 0 ? "ahead of" : "behind") +
+        label(node.member) + ": its clock is " + std::to_string((std::abs(ahead_us) + 500'000) / 1'000'000) +
+            " s " + (ahead_us > 0 ? "ahead of" : "behind") +
             " the scheduler's; nothing is decided by it, but its log lines are out of place: set both by "
             "NTP");
   job_meets_node(node);

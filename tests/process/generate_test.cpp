@@ -113,7 +113,7 @@ TEST_CASE("Generate: what cannot be done is said with the reason, and ends with 
       {{"--prompt-tokens", "3,256"}, "token 256 of the prompt is outside the model's 256 tokens"},
       {{"--skip-stages", "0"}, "--skip-stages: stage 0 cannot be left out"},
       {{"--skip-stages", "3"}, "--skip-stages: there is no stage 3; there are 3 stages, 0 to 2"},
-      {{"--device", "tpu"}, "--device: device \"tpu\" is not available"},
+      {{"--device", "tpu"}, "--device: \"tpu\" is no device; allowed: \"cpu\" and \"cuda:0\""},
       {{"--prompt-file", folder / "none"}, "none cannot be read"},
       {{"--perplexity", folder / "none"}, folder / "none"},
       {{"--perplexity", config, "--sequence-length", "33"},

@@ -163,6 +163,7 @@ TEST_CASE("Clocks: a swarm with one an hour ahead and one an hour behind trains 
   REQUIRE(cluster.run_until_joined(4));
   const std::string job = cluster.submit(job_json(long_job()));
   REQUIRE(cluster.run_until_ended(job));
+  cluster.run_for(20 * second);
   expect_done(cluster, job, options);
   const auto reply = cluster.ask("logs", {{"node", "scheduler"}, {"level", "warning"}});
   REQUIRE(reply);

@@ -172,8 +172,9 @@ std::string SimCluster::pull(const nlohmann::json& answer, const nlohmann::json&
     operator_bus_->add_peer(key, Channel::data, source.at("address").get<std::string>());
   }
   values.resize(request.elements);
-  // Slices and a window so small that there are many of them.
-  daemon::SlicePuller puller(request, {.slice_elements = 2, .window = 2},
+  // Slices and a window so small that there are many of them, of a real model as of the fake's few numbers.
+  const std::uint64_t slice_elements = std::max<std::uint64_t>(2, request.elements / 50);
+  daemon::SlicePuller puller(request, {.slice_elements = slice_elements, .window = 2},
                              [&](std::uint64_t begin, std::span<const std::byte> bytes) {
                                std::memcpy(values.data() + begin, bytes.data(), bytes.size());
                                return Status();

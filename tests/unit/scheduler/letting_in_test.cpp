@@ -339,7 +339,7 @@ TEST_CASE("Visit: nodes let the visitor in for a minute, those that join meanwhi
   CHECK(s.sent<net::Guests>(3).back().guests.empty());
 }
 
-TEST_CASE("Visit: by an open invite, which stays open; by an ended one the reason comes back") {
+TEST_CASE("Visit: by an open invite, which stays open, and by an ended one, which says why") {
   Swarm s;
   make_invite(s);
   s.deliver(key(invite_key), {9, 0, net::Visit{key(180), ""}});
