@@ -2,6 +2,7 @@
 #include "scheduler/requests.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "scheduler/json_reader.h"
 #include "scheduler/memory.h"
@@ -298,7 +299,8 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
           {"stages", std::move(stages)}};
 }
 
-// What nodes said of their memory when they joined. Who has the data is asked later.
+// What nodes said of their memory when they joined. Who has the data is asked later; a node that has not
+// greeted since the scheduler's restart may have any amount.
 std::vector<PlacementNode> SchedulerCore::State::memory_by_node() const {
   std::vector<PlacementNode> list;
   for (const auto& [key, node] : nodes) {
@@ -306,7 +308,7 @@ std::vector<PlacementNode> SchedulerCore::State::memory_by_node() const {
     one.key = key;
     one.nickname = node.member.nickname;
     one.has_data = true;
-    one.memory_bytes = node.resources.memory_bytes;
+    one.memory_bytes = node.greeted ? node.resources.memory_bytes : std::numeric_limits<std::uint64_t>::max();
   }
   return list;
 }
