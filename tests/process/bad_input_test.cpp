@@ -49,15 +49,17 @@ std::vector<std::string> generate(const std::string& model) {
 }
 
 std::vector<std::string> solo(const TemporaryFolder& folder, const nlohmann::json& changes) {
-  nlohmann::json job = small_job(folder, "bad", 1, 1);
+  nlohmann::json job = small_job(folder, "bad", 1, 5);
   job.merge_patch(changes);
   return {"solo", write_job(folder, job)};
 }
 
 std::string scheduler_config(const TemporaryFolder& folder) {
   REQUIRE(net::write_key_file(folder / "key", net::generate_key_pair()).ok());
-  const nlohmann::json config{
-      {"bind", "127.0.0.1:0"}, {"key_file", folder / "key"}, {"data_dir", folder / "data"}};
+  const nlohmann::json config{{"bind", "127.0.0.1:0"},
+                              {"key_file", folder / "key"},
+                              {"data_dir", folder / "data"},
+                              {"operators", {std::string(64, '1')}}};
   write_text(folder / "scheduler.json", config.dump());
   return folder / "scheduler.json";
 }
@@ -103,7 +105,7 @@ const std::vector<Row> rows{
        write_text(folder / "t.model", "not a model");
        return std::vector<std::string>{"data", "check", text_file(folder), "--tokenizer", folder / "t.model"};
      },
-     "FOLDER/t.model: is no SentencePiece model"},
+     "FOLDER/t.model: is not a SentencePiece model"},
     {"a line of .jsonl that is no JSON",
      [](const auto& folder) {
        write_text(folder / "t.jsonl", "{\"text\": \"a\"}\n{\"text\": \n");
