@@ -104,18 +104,22 @@ bool SchedulerCore::State::committed_all() const {
 }
 
 // The lead origin's report overtakes the last Commit on its way to the others; a job is done when every node
-// has applied it and told of its snapshot, so that the trained model can be exported from then on.
+// that is still there has applied it and told of its snapshot, so that the trained model can be exported from
+// then on.
 void SchedulerCore::State::end_if_finished() {
   if (!committed_all()) return;
   const JobRow& job = row(active->id);
   if (!active->finish_deadline_us) active->finish_deadline_us = now_us + options.finish_limit_us;
   std::string missing;
-  for (const auto& [key, stages] : active->plan.stages_of) {
-    const Node& node = nodes.at(key);
+  for (const net::Member& member : job.view.members) {
+    const auto found = nodes.find(member.key);
+    if (found == nodes.end() || found->second.member.boot != member.boot) continue;  // lost: it tells no more
+    const Node& node = found->second;
+    const std::vector<std::uint32_t>& stages = active->plan.stages_of.at(member.key);
     const bool applied =
         node.progress && node.progress->job == active->id && node.progress->step >= *job.commit;
-    const bool told = std::all_of(stages.begin(), stages.end(), [&, node_key = key](std::uint32_t stage) {
-      return has_copy(job, *job.commit, stage, node_key);
+    const bool told = std::all_of(stages.begin(), stages.end(), [&](std::uint32_t stage) {
+      return has_copy(job, *job.commit, stage, member.key);
     });
     if (!applied || !told) missing += (missing.empty() ? "" : ", ") + label(node.member);
   }

@@ -292,10 +292,8 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   }
   const auto held = active->plan.stages_of.find(member.key);
   if (held == active->plan.stages_of.end()) return;
-  if (committed_all()) {  // nothing of the job is missing any more
-    end_committed();
-    return;
-  }
+  // Nothing is left to train; the others may still be saving their last stages.
+  if (committed_all()) return end_if_finished();
   std::vector<std::uint32_t> lost, kept;
   for (const std::uint32_t stage : held->second)
     (active->plan.replicas(stage).size() == 1 ? lost : kept).push_back(stage);

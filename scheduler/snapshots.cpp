@@ -99,9 +99,10 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
 }
 
 void SchedulerCore::State::ask_for_snapshot(std::uint64_t at_least) {
-  if (active->snapshot_asked >= at_least) return;
+  const auto lead = nodes.find(active->plan.lead_origin());
+  if (lead == nodes.end() || active->snapshot_asked >= at_least) return;
   active->snapshot_asked = at_least;
-  post(nodes.at(active->plan.lead_origin()), net::TakeSnapshot{active->id});
+  post(lead->second, net::TakeSnapshot{active->id});
 }
 
 Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& peer,

@@ -74,6 +74,46 @@ TEST_CASE("Export: an ended job's last snapshot outlives the scheduler and its d
   CHECK(s.ask("export", {{"job", id}}).code == Code::ok);
 }
 
+TEST_CASE("Export: a node lost after the last commit does not take the others' last snapshot with it") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2, 3}, 2, 1);
+  const Plan plan = parse_plan(s.job(id).plan).value();
+  REQUIRE(plan.stage_count() == 2);
+  std::uint32_t doubled = 0;
+  while (plan.replicas(doubled).size() != 2) ++doubled;
+  const net::NodeKey lost = plan.replicas(doubled)[0];
+  s.commit(1);
+  const bool with_new_boot = GENERATE(false, true);
+  s.reboot(lost.bytes[0]);
+  if (with_new_boot) {
+    s.hello(lost.bytes[0]);
+  } else {
+    s.kill(lost.bytes[0]);
+    s.run_for_ms(3'000);
+  }
+  CHECK(s.state(id) == "running");
+  CHECK(s.ask("export", {{"job", id}}).body.at("ready") == false);
+  for (const auto& [node, stages] : plan.stages_of) {
+    if (node == lost) continue;
+    CHECK(s.sent<net::EndJob>(node.bytes[0]).empty());
+    s.saved(node.bytes[0], 1);
+    s.applied(node.bytes[0], 1);
+  }
+  CHECK(s.state(id) == "done");
+  CHECK(s.job(id).reason == "");
+  CHECK(s.ask("export", {{"job", id}}).body.at("commit") == 1);
+}
+
+TEST_CASE("Export: a job whose nodes are all lost after the last commit ends and says what was not saved") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2}, 2, 1);
+  s.commit(1);
+  for (const int number : {1, 2}) s.close(number);
+  s.run_for_ms(3'000);
+  CHECK(s.state(id) == "done");
+  CHECK_THAT(s.job(id).reason, Catch::Contains("its last state is not saved whole"));
+}
+
 TEST_CASE("Export: what cannot be exported is named") {
   Swarm s;
   CHECK(s.ask("export", {{"job", "x"}}).code == Code::not_found);
