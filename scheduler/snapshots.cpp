@@ -66,17 +66,16 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
                               const net::SnapshotTaken& taken) {
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
-  acknowledge(peer, envelope);
   JobRow* job = find_row(taken.scope.job);
   const Result<Plan> plan = parse_plan(job == nullptr ? nlohmann::json() : job->plan);
   if (!plan.ok() || plan.value().epoch != taken.scope.epoch || !plan.value().holds(peer, taken.stage)) {
     log(net::LogLevel::warning, job == nullptr ? "" : job->id,
         "dropped a SnapshotTaken of stage " + std::to_string(taken.stage) + " from " + label(node->member) +
             ": it does not hold that stage in a plan of this number");
-    return;
+    return acknowledge(peer, envelope);
   }
   const std::uint64_t commit = taken.scope.step;
-  if (has_copy(*job, commit, taken.stage, peer)) return;
+  if (has_copy(*job, commit, taken.stage, peer)) return acknowledge(peer, envelope);
   const SnapshotCopy copy{taken.stage, peer, taken.elements, taken.digest, taken.problem};
   const std::uint64_t newest = std::max(job->snapshot ? job->snapshot->commit : 0,
                                         job->snapshot_coming ? job->snapshot_coming->commit : 0);
@@ -92,9 +91,11 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
       log(net::LogLevel::info, job->id, "snapshot of commit " + std::to_string(commit) + " is whole");
     }
   } else {
-    return;  // of an older one, which nobody will ask for
+    return acknowledge(peer, envelope);  // of an older one, which nobody will ask for
   }
+  // Stored first: what is acknowledged is never told again.
   save(*job);
+  acknowledge(peer, envelope);
   if (active && active->id == job->id) end_if_finished();
 }
 

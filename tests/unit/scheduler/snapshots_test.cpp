@@ -1,4 +1,6 @@
 // Where the stages of a job's snapshot are, and who may come and read them.
+#include <algorithm>
+
 #include "tests/unit/scheduler/swarm.h"
 
 using namespace sidestep;
@@ -182,6 +184,27 @@ TEST_CASE("SnapshotTaken: repeats, older ones and stages of others count for not
   CHECK(s.job(id).snapshot_coming->copies.size() == 1);
   CHECK(s.job(id).snapshot_coming->commit == 2);
   CHECK_FALSE(s.job(id).snapshot);
+}
+
+TEST_CASE("SnapshotTaken: is stored before it is acknowledged") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.commit(1);
+  SchedulerOutbox out;
+  s.core->on_message(s.now_us, key(1),
+                     s.envelope(1, net::SnapshotTaken{{id, 1, 1, 1}, 0, 7, "sha256:x", ""}), out);
+  const auto place = [&](const auto& wanted) { return std::find_if(out.begin(), out.end(), wanted); };
+  const auto stored = place([&](const SchedulerAction& action) {
+    const auto* persist = std::get_if<Persist>(&action);
+    const auto* put = persist == nullptr ? nullptr : std::get_if<PutJob>(&persist->change);
+    return put != nullptr && put->row.snapshot_coming.has_value();
+  });
+  const auto acked = place([](const SchedulerAction& action) {
+    const auto* send = std::get_if<net::Send>(&action);
+    return send != nullptr && std::holds_alternative<net::Ack>(send->envelope.message);
+  });
+  REQUIRE(acked != out.end());
+  CHECK(stored < acked);
 }
 
 TEST_CASE("Guests: an operator that exports is one on all nodes, for a while, on new ones too") {
