@@ -195,6 +195,7 @@ Result<nlohmann::json> SchedulerCore::State::revoke(const net::NodeKey& by, cons
     persist(PutInvite{invite});
     admissions.put(invite);
     log(net::LogLevel::info, "", "invite " + invite.name() + " was withdrawn");
+    dismiss_guests(key);
     return nlohmann::json{{"key", key.hex()}, {"what", "invite"}};
   }
   if (key == by)
@@ -216,6 +217,7 @@ Result<nlohmann::json> SchedulerCore::State::revoke(const net::NodeKey& by, cons
     emit(std::move(sends));
     out->push_back(SetAdmitted{key, false});
     if (nodes.contains(key)) declare_dead(key, "its key was revoked by an operator");
+    dismiss_guests(key);
   }
   return nlohmann::json{{"key", key.hex()}, {"what", to_string(admission.role)}};
 }

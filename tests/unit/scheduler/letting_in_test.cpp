@@ -1,5 +1,6 @@
 // Who may come: admit, revoke, invites, visits.
 #include <catch2/catch.hpp>
+#include <set>
 
 #include "tests/unit/scheduler/swarm.h"
 
@@ -162,6 +163,31 @@ TEST_CASE("Revoke: an operator cannot ask any more, and one always remains") {
   s.deliver(key(stranger), {5, 0, net::Request{1, "submit", {{"spec", job_json()}}}});
   CHECK(s.sent<net::Reply>(stranger).empty());
   CHECK(s.ask("jobs").body.at("jobs").empty());
+}
+
+TEST_CASE("Revoke: the nodes shut out whom the key brought in, at once, and nobody else") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2, 3}, 2);
+  REQUIRE(s.ask("admit", {{"key", key(stranger).hex()}, {"as", "operator"}}).code == Code::ok);
+  make_invite(s);
+  s.ask("export", {{"job", id}});
+  s.deliver(key(stranger), {5, 0, net::Request{1, "export", {{"job", id}}}});
+  s.deliver(key(stranger), {5, 0, net::Visit{key(180), "10.0.0.9:7001"}});
+  s.deliver(key(invite_key), {9, 0, net::Visit{key(181), ""}});
+  s.deliver(key(3), {9, 0, net::Visit{key(182), ""}});
+  const auto guests = [&] {
+    std::set<net::NodeKey> keys;
+    for (const net::Guest& guest : s.sent<net::Guests>(1).back().guests) keys.insert(guest.key);
+    return keys;
+  };
+  using Keys = std::set<net::NodeKey>;
+  CHECK(guests() == Keys{key(stranger), key(180), key(181), key(182), operator_key});
+  REQUIRE(s.ask("revoke", {{"key", key(stranger).hex()}}).code == Code::ok);
+  CHECK(guests() == Keys{key(181), key(182), operator_key});
+  REQUIRE(s.ask("revoke", {{"key", key(invite_key).hex()}}).code == Code::ok);
+  CHECK(guests() == Keys{key(182), operator_key});
+  REQUIRE(s.ask("revoke", {{"key", key(3).hex()}}).code == Code::ok);
+  CHECK(guests() == Keys{operator_key});
 }
 
 TEST_CASE("Revoke: a key is named by its first digits if they name one alone") {

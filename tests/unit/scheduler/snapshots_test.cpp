@@ -191,8 +191,8 @@ TEST_CASE("SnapshotTaken: is stored before it is acknowledged") {
   const std::string id = s.start_job({1, 2});
   s.commit(1);
   SchedulerOutbox out;
-  s.core->on_message(s.now_us, key(1),
-                     s.envelope(1, net::SnapshotTaken{{id, 1, 1, 1}, 0, 7, "sha256:x", ""}), out);
+  s.core->on_message(s.now_us, key(1), s.envelope(1, net::SnapshotTaken{{id, 1, 1, 1}, 0, 7, "sha256:x", ""}),
+                     out);
   const auto place = [&](const auto& wanted) { return std::find_if(out.begin(), out.end(), wanted); };
   const auto stored = place([&](const SchedulerAction& action) {
     const auto* persist = std::get_if<Persist>(&action);
