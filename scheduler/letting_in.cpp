@@ -208,15 +208,17 @@ Result<nlohmann::json> SchedulerCore::State::revoke(const net::NodeKey& by, cons
     admission.by = "an operator (key " + by.short_name() + ")";
     decide(admission);
     log(net::LogLevel::warning, "", "revoked " + who + ", key " + key.hex());
+    // A node is told in the run that is a member; of an operator no run is known.
+    const auto node = nodes.find(key);
     std::vector<net::Send> sends;
     courier.send_once(key, net::Channel::control,
                       net::Refusal{"key " + key.hex() + " was revoked by an operator on " +
                                        utc(admissions.find(key)->wall_us),
                                    true},
-                      sends);
+                      sends, node == nodes.end() ? std::nullopt : std::optional(node->second.member.boot));
     emit(std::move(sends));
     out->push_back(SetAdmitted{key, false});
-    if (nodes.contains(key)) declare_dead(key, "its key was revoked by an operator");
+    if (node != nodes.end()) declare_dead(key, "its key was revoked by an operator");
     dismiss_guests(key);
   }
   return nlohmann::json{{"key", key.hex()}, {"what", to_string(admission.role)}};
