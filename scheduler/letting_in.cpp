@@ -3,6 +3,7 @@
 #include <array>
 #include <ctime>
 
+#include "net/utf8.h"
 #include "scheduler/options.h"
 #include "scheduler/scheduler_state.h"
 
@@ -19,6 +20,13 @@ std::string utc(std::int64_t wall_us) {
   std::array<char, 32> text{};
   std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S UTC", &parts);
   return text.data();
+}
+
+// The nickname as far as it may go, in whole characters.
+std::string bounded(std::string nickname) {
+  if (nickname.size() > nickname_bytes_max) nickname.resize(nickname_bytes_max);
+  nickname.resize(nickname.size() - net::incomplete_utf8(nickname));
+  return nickname;
 }
 
 std::string named(const std::string& nickname, const net::NodeKey& key) {
@@ -131,7 +139,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     return refuse("key " + join.key.hex() + " is the scheduler's or an invite's: use a key of its own");
 
   Admission admission{join.key, invite.role, invite.nickname, false, "invite " + invite.name(), 0};
-  if (admission.nickname.empty()) admission.nickname = join.nickname.substr(0, nickname_bytes_max);
+  if (admission.nickname.empty()) admission.nickname = bounded(join.nickname);
   // The admission first: an invite that is used up must have let somebody in, whatever happens in between.
   decide(admission);
   invite.closed_us = wall_us();

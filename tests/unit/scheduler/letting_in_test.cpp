@@ -283,6 +283,15 @@ TEST_CASE("Invite: who is in already does not use it up, and an operator's key d
   CHECK(state_of_invite(s) == "open");
 }
 
+TEST_CASE("Invite: a nickname that is too long is cut between two characters") {
+  Swarm s;
+  make_invite(s);
+  std::string nickname = "x";
+  for (int i = 0; i < 150; ++i) nickname += "é";
+  REQUIRE(answer_to(s, invite_key, net::Join{key(stranger), nickname}) == "admitted as node");
+  CHECK(entry_of(s, stranger).at("nickname") == nickname.substr(0, 199));
+}
+
 TEST_CASE("Invite: for an operator") {
   Swarm s;
   make_invite(s, invite_key, "operator");
