@@ -124,13 +124,25 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const auto welcome = [&] {
     send(peer, envelope.boot, net::Admitted{join.key, std::string(to_string(invite.role))});
   };
+  const auto use_up = [&](const std::string& nickname) {
+    invite.closed_us = wall_us();
+    invite.used_by = join.key;
+    invite.used_nickname = nickname;
+    persist(PutInvite{invite});
+    admissions.put(invite);
+  };
+  const std::string by_invite = "invite " + invite.name();
   const Admission* known = admissions.find(join.key);
   if (known != nullptr && known->revoked)
     return refuse("key " + join.key.hex() + " was revoked on " + utc(known->wall_us) +
                   "; an operator has to run: sidestep admit " + join.key.hex());
   // Its answer may have been lost, however often. Nor is an invite used up by who is in already.
-  if (known != nullptr && known->role == invite.role && (invite.used_by == join.key || invite.closed_us == 0))
+  if (known != nullptr && known->role == invite.role &&
+      (invite.used_by == join.key || invite.closed_us == 0)) {
+    // Stored as admitted, but not the invite as used up: the scheduler was killed between the two.
+    if (invite.closed_us == 0 && known->by == by_invite) use_up(known->nickname);
     return welcome();
+  }
   if (const std::string ended = why_ended(invite); !ended.empty()) return refuse(ended);
   if (known != nullptr)
     return refuse("key " + join.key.hex() + " is " + a(known->role) + "'s already, the invite is for " +
@@ -138,15 +150,11 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (join.key == options.key || admissions.find_invite(join.key) != nullptr)
     return refuse("key " + join.key.hex() + " is the scheduler's or an invite's: use a key of its own");
 
-  Admission admission{join.key, invite.role, invite.nickname, false, "invite " + invite.name(), 0};
+  Admission admission{join.key, invite.role, invite.nickname, false, by_invite, 0};
   if (admission.nickname.empty()) admission.nickname = bounded(join.nickname);
   // The admission first: an invite that is used up must have let somebody in, whatever happens in between.
   decide(admission);
-  invite.closed_us = wall_us();
-  invite.used_by = join.key;
-  invite.used_nickname = admission.nickname;
-  persist(PutInvite{invite});
-  admissions.put(invite);
+  use_up(admission.nickname);
   out->push_back(SetAdmitted{join.key, true});
   log(net::LogLevel::info, "",
       "let in " + std::string(to_string(invite.role)) + " " + named(admission.nickname, join.key) +

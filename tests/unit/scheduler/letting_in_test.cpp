@@ -292,6 +292,19 @@ TEST_CASE("Invite: a nickname that is too long is cut between two characters") {
   CHECK(entry_of(s, stranger).at("nickname") == nickname.substr(0, 199));
 }
 
+TEST_CASE("Invite: is used up also when the scheduler was killed between its two changes") {
+  Swarm s;
+  make_invite(s);
+  const InviteRow open = s.store.open_term().value().invites.at(0);
+  REQUIRE(join_by(s, invite_key, stranger) == "admitted as node");
+  REQUIRE(s.store.apply(PutInvite{open}).ok());
+  s.restart();
+  REQUIRE(state_of_invite(s) == "open");
+  CHECK(join_by(s, invite_key, stranger) == "admitted as node");
+  CHECK(state_of_invite(s) == "used");
+  CHECK_THAT(join_by(s, invite_key, stranger + 1), Catch::Contains("this invite was used by n150"));
+}
+
 TEST_CASE("Invite: for an operator") {
   Swarm s;
   make_invite(s, invite_key, "operator");
