@@ -231,6 +231,24 @@ TEST_CASE("Guests: an operator that exports is one on all nodes, for a while, on
   CHECK(guests_of(s, 1) == 0);
 }
 
+TEST_CASE(
+    "Guests: whoever asks once a minute stays one for as long as it pulls, and gets no newer snapshot") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.ask("export", {{"job", id}});
+  s.commit(1);
+  for (const int number : {1, 2}) s.saved(number, 1);
+  s.forget_sent();
+  for (int minute = 0; minute < 15; ++minute) {
+    s.run_for_ms(60'000);
+    CHECK(s.ask("export", {{"job", id}, {"at_least", 1}}).body.at("commit") == 1);
+  }
+  CHECK(s.sent<net::Guests>(1).empty());
+  CHECK(s.sent<net::TakeSnapshot>(1).empty());
+  s.run_for_ms(601'000);
+  CHECK(guests_of(s, 1) == 0);
+}
+
 TEST_CASE("Guests: a key that is no operator's gets nowhere") {
   Swarm s;
   s.join(1);
