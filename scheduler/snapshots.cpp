@@ -103,7 +103,8 @@ void SchedulerCore::State::ask_for_snapshot(std::uint64_t at_least) {
   const auto lead = nodes.find(active->plan.lead_origin());
   if (lead == nodes.end() || active->snapshot_asked >= at_least) return;
   active->snapshot_asked = at_least;
-  post(lead->second, net::TakeSnapshot{active->id});
+  const JobRow& job = row(active->id);
+  post(lead->second, net::TakeSnapshot{job.id, job.snapshot ? job.snapshot->commit : 0});
 }
 
 Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& peer,

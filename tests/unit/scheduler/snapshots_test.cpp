@@ -54,7 +54,7 @@ TEST_CASE("Export: a running job is asked for a snapshot once, and its stages ar
   CHECK(copies == 3);
   // The next export wants a newer one.
   CHECK(s.ask("export", {{"job", id}}).body.at("at_least") == 3);
-  CHECK(s.sent<net::TakeSnapshot>(1).size() == 1);
+  CHECK(s.sent<net::TakeSnapshot>(1) == std::vector{net::TakeSnapshot{id, 2}});
 }
 
 TEST_CASE("Export: an ended job's last snapshot outlives the scheduler and its daemons") {
@@ -91,7 +91,7 @@ TEST_CASE("Export: a node lost after the last commit does not take the others' l
     s.hello(lost.bytes[0]);
   } else {
     s.kill(lost.bytes[0]);
-    s.run_for_ms(3'000);
+    s.run_for_ms(6'000);
   }
   CHECK(s.state(id) == "running");
   CHECK(s.ask("export", {{"job", id}}).body.at("ready") == false);
