@@ -116,6 +116,19 @@ TEST_CASE("Export: a job whose nodes are all lost after the last commit ends and
   CHECK_THAT(s.job(id).reason, Catch::Contains("its last state is not saved whole"));
 }
 
+TEST_CASE("Export: between the last commit and the job's end it waits for the last state") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2}, 2, 1);
+  s.commit(1);
+  const nlohmann::json first = s.ask("export", {{"job", id}}).body;
+  CHECK(first.at("at_least") == 1);
+  CHECK(first.at("waiting") == "nodes to save the state of commit 1");
+  CHECK(s.sent<net::TakeSnapshot>(1).empty());
+  for (const int number : {1, 2}) s.saved(number, 1);
+  REQUIRE(s.state(id) == "running");
+  CHECK(s.ask("export", {{"job", id}}).body.at("commit") == 1);
+}
+
 TEST_CASE("Export: what cannot be exported is named") {
   Swarm s;
   CHECK(s.ask("export", {{"job", "x"}}).code == Code::not_found);
@@ -178,6 +191,7 @@ TEST_CASE("SnapshotTaken: repeats, older ones and stages of others count for not
   net::SnapshotTaken of_another_plan = taken(2, 0);
   of_another_plan.scope.epoch = 9;
   s.say(1, of_another_plan);
+  s.say(1, taken(4, 0));
   net::SnapshotTaken of_no_job = taken(2, 0);
   of_no_job.scope.job = "x";
   s.say(1, of_no_job);
