@@ -162,7 +162,7 @@ void SchedulerCore::State::settle_precision() {
   if (active->spec.precision != "auto") return;
   bool on_gpus = false, on_cpus = false;
   for (const auto& [key, answer] : active->answers) {
-    if (!answer || !answer->problem.empty()) continue;
+    if (!answer || !can_take_part(*answer)) continue;
     (nodes.at(key).resources.device.starts_with("cuda:") ? on_gpus : on_cpus) = true;
   }
   active->spec.resolve_precision(on_gpus && !on_cpus);
