@@ -265,8 +265,13 @@ TEST_CASE(
 
 TEST_CASE("Guests: a key that is no operator's gets nowhere") {
   Swarm s;
-  s.join(1);
-  s.sent<net::Guests>(1);
-  s.deliver(key(9), {5, 0, net::Request{1, "export", {{"job", "x"}}}});
-  CHECK(s.sent<net::Guests>(1).empty());
+  const std::string id = s.start_job({1, 2});
+  s.forget_sent();
+  for (const int number : {9, 150}) {  // a node's, and a stranger's
+    s.deliver(key(number), {5, 0, net::Request{1, "export", {{"job", id}}}});
+    CHECK(s.sent<net::Guests>(1).empty());
+  }
+  CHECK(s.sent<net::TakeSnapshot>(1).empty());
+  s.ask("export", {{"job", id}});
+  CHECK(guests_of(s, 1) == 1);
 }
