@@ -2,7 +2,6 @@
 #include "scheduler/requests.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "scheduler/json_reader.h"
 #include "scheduler/memory.h"
@@ -308,7 +307,7 @@ std::vector<PlacementNode> SchedulerCore::State::memory_by_node() const {
     one.key = key;
     one.nickname = node.member.nickname;
     one.has_data = true;
-    one.memory_bytes = node.greeted ? node.resources.memory_bytes : std::numeric_limits<std::uint64_t>::max();
+    one.memory_bytes = node.greeted ? node.resources.memory_bytes : PlacementNode::unknown_bytes;
   }
   return list;
 }
