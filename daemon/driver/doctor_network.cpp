@@ -183,6 +183,11 @@ class Examiner {
     return true;
   }
 
+  void ask_to_visit() {
+    control_->send(scheduler_, net::Channel::control,
+                   {boot_, 0, net::Visit{visitor_.public_key, advertised_}});
+  }
+
   bool visit() {
     std::int64_t next_us = 0;
     run_until(
@@ -191,8 +196,7 @@ class Examiner {
           if (net::monotonic_us() < next_us) return false;
           asked_us_ = net::monotonic_us();
           next_us = asked_us_ + 4 * repeat_us;  // an answer belongs to the last question
-          control_->send(scheduler_, net::Channel::control,
-                         {boot_, 0, net::Visit{visitor_.public_key, advertised_}});
+          ask_to_visit();
           return false;
         },
         answer_limit_us);
@@ -241,6 +245,8 @@ class Examiner {
       if (local_.key && member.key == local_.key->public_key) continue;
       if (options_.interrupted()) return;
       ++tried;
+      // A visit lasts a minute, and there may be many nodes: each gets a whole one.
+      ask_to_visit();
       examine_node(member, can_listen);
     }
     if (tried == 0)
