@@ -121,6 +121,7 @@ class Examiner {
       ahead_us_ = options_.wall_us() - reply->wall_us;
     } else if (const auto* refusal = std::get_if<net::Refusal>(&envelope.message)) {
       refusal_ = refusal->reason;
+      refusal_is_final_ = refusal->is_final;
     } else if (const auto* echo = std::get_if<net::ProbeReply>(&envelope.message)) {
       if (echo->number >= first_probe_ && peer == probed_) ++echoes_;
     }
@@ -205,8 +206,9 @@ class Examiner {
     if (!refusal_.empty())
       found("admission", Verdict::failed,
             "the scheduler at " + config_.scheduler.address + " refuses: " + refusal_,
-            local_.key ? "ask an operator to run: sidestep admit " + local_.key->public_key.hex()
-                       : "ask an operator for another invite");
+            !refusal_is_final_ ? "run this again in a minute"
+            : local_.key       ? "ask an operator to run: sidestep admit " + local_.key->public_key.hex()
+                               : "ask an operator for another invite");
     else if (!answer_)
       found("admission", Verdict::failed,
             "the scheduler at " + config_.scheduler.address + " lets us in but does not answer",
@@ -355,6 +357,7 @@ class Examiner {
   std::unique_ptr<net::ZmqBus> data_;
   std::string advertised_;  // where nodes shall reach us; empty: we do not listen
   std::string refusal_;
+  bool refusal_is_final_ = false;
   std::optional<net::VisitReply> answer_;
   std::int64_t asked_us_ = 0;
   std::int64_t answered_us_ = 0;
