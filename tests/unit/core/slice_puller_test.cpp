@@ -110,7 +110,7 @@ TEST_CASE("Slices: on a line that is slower than the first wait, repeats become 
         ++asked[begin];
   }
   REQUIRE(pull.puller.complete());
-  for (const auto& [begin, times] : asked) CHECK(times <= 3);
+  for (const auto& [begin, times] : asked) CHECK(times <= 4);  // seven when none waits longer than the first
 }
 
 TEST_CASE("Slices: another node takes over from the start when the first has a problem, is silent or lies") {
