@@ -177,7 +177,9 @@ TEST_CASE("Revoke: the nodes shut out whom the key brought in, at once, and nobo
   s.deliver(key(3), {9, 0, net::Visit{key(182), ""}});
   const auto guests = [&] {
     std::set<net::NodeKey> keys;
-    for (const net::Guest& guest : s.sent<net::Guests>(1).back().guests) keys.insert(guest.key);
+    const auto lists = s.sent<net::Guests>(1);
+    REQUIRE_FALSE(lists.empty());
+    for (const net::Guest& guest : lists.back().guests) keys.insert(guest.key);
     return keys;
   };
   using Keys = std::set<net::NodeKey>;
