@@ -11,7 +11,7 @@ namespace {
 // Clocks this far apart are worth a word; less may be the message's way.
 constexpr std::int64_t clock_apart_us = 2'000'000;
 
-// Beyond the year 100000.
+// Beyond the year 100000, either way.
 constexpr std::int64_t wall_us_max = std::numeric_limits<std::int64_t>::max() / 2;
 
 std::string ms_text(std::int64_t us) { return std::to_string(us / 1000) + " ms"; }
@@ -89,7 +89,7 @@ void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& en
           "; view " + std::to_string(view.number) + " of " + std::to_string(nodes.size()) +
           (nodes.size() == 1 ? " node" : " nodes"));
   // Peers may say anything, and a difference must not overflow.
-  const std::int64_t told_us = std::clamp<std::int64_t>(hello.wall_us, 0, wall_us_max);
+  const std::int64_t told_us = std::clamp(hello.wall_us, -wall_us_max, wall_us_max);
   if (const std::int64_t ahead_us = told_us - wall_us();
       hello.wall_us != 0 && (ahead_us > clock_apart_us || ahead_us < -clock_apart_us))
     log(net::LogLevel::warning, "",
