@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 #include "daemon/data/hf_export.h"
@@ -24,6 +25,8 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t poll_us = 300 * net::ms;
 constexpr std::int64_t snapshot_limit_us = 1'800 * net::second;
+// The scheduler makes us a guest at the nodes for ten minutes.
+constexpr std::int64_t renew_us = 60 * net::second;
 
 // A folder beside the export, with the stages on their way into it. Removed with all that is in it.
 class WorkFolder {
@@ -98,6 +101,13 @@ Result<daemon::PullRequest> pull_request(driver::Client& client, const nlohmann:
 Status pull_stages(driver::Client& client, const nlohmann::json& answer, const scheduler::JobSpec& spec,
                    const std::vector<std::string>& files,
                    const std::function<void(const std::string&)>& tell) {
+  // Each request makes us a guest anew. Whatever comes back, or nothing: nodes give until they are told not
+  // to.
+  auto stay_guest = [&, next_us = net::monotonic_us() + renew_us]() mutable {
+    if (net::monotonic_us() < next_us) return;
+    const auto ignored = client.ask("export", {{"job", answer.at("job")}, {"at_least", answer.at("commit")}});
+    next_us = net::monotonic_us() + renew_us;
+  };
   const auto& stages = answer.at("stages");
   if (stages.size() != files.size())
     return Status::internal("the scheduler names " + std::to_string(stages.size()) + " stages, the job has " +
@@ -113,7 +123,8 @@ Status pull_stages(driver::Client& client, const nlohmann::json& answer, const s
                              std::to_string(elements));
     tell("stage " + std::to_string(stage) + " from " + request.value().sources.front().name + ", " +
          std::to_string(elements) + " parameters");
-    if (Status status = driver::pull_stage(client, request.value(), files[stage]); !status.ok())
+    if (Status status = driver::pull_stage(client, request.value(), files[stage], std::ref(stay_guest));
+        !status.ok())
       return status;
   }
   return {};

@@ -9,6 +9,23 @@ namespace {
 
 using nlohmann::json;
 
+// Receivers refuse a message with text that is not UTF-8, in a JSON body too.
+void repair(json& value) {
+  if (value.is_string()) {
+    auto& text = value.get_ref<std::string&>();
+    if (!is_utf8(text)) text = repaired_utf8(text);
+  } else if (value.is_object()) {
+    json::object_t repaired;
+    for (auto& [key, entry] : value.get_ref<json::object_t&>()) {
+      repair(entry);
+      repaired.emplace(is_utf8(key) ? key : repaired_utf8(key), std::move(entry));
+    }
+    value = std::move(repaired);
+  } else if (value.is_array()) {
+    for (json& entry : value) repair(entry);
+  }
+}
+
 // Walks a message's table and collects its fields into one array.
 class Encoder {
  public:
@@ -38,7 +55,11 @@ class Encoder {
     return json::binary(std::vector<std::uint8_t>(field.bytes.begin(), field.bytes.end()));
   }
 
-  json value_of(const json& field) { return field; }
+  json value_of(const json& field) {
+    json repaired = field;
+    repair(repaired);
+    return repaired;
+  }
 
   json value_of(const Tensor& field) {
     frames_.push_back(field.payload);

@@ -190,7 +190,10 @@ void fields(auto& v, Is<CommitReport> auto& m) {
   v("end", m.end);
 }
 
-void fields(auto& v, Is<TakeSnapshot> auto& m) { v("job", m.job); }
+void fields(auto& v, Is<TakeSnapshot> auto& m) {
+  v("job", m.job);
+  v("keep", m.keep);
+}
 
 void fields(auto& v, Is<SnapshotTaken> auto& m) {
   v("scope", m.scope);
@@ -272,6 +275,7 @@ void fields(auto& v, Is<Commit> auto& m) {
   v("skip_update", m.skip_update);
   v("last", m.last);
   v("snapshot", m.snapshot);
+  v("keep", m.keep);
 }
 
 void fields(auto& v, Is<SliceRequest> auto& m) {

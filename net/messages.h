@@ -234,6 +234,7 @@ struct EndJob {
 // scheduler -> lead origin, acked: the next Commit asks for a snapshot.
 struct TakeSnapshot {
   std::string job;
+  std::uint64_t keep = 0;  // commit of the newest snapshot that is whole, so far; 0: none is
   bool operator==(const TakeSnapshot&) const = default;
 };
 
@@ -349,8 +350,9 @@ struct Commit {
   std::uint64_t next_epoch = 0;
   std::uint64_t next_view = 0;
   bool skip_update = false;
-  bool last = false;      // nothing follows this step
-  bool snapshot = false;  // save every stage as it is now, before anything else
+  bool last = false;       // nothing follows this step
+  bool snapshot = false;   // save every stage as it is now, before anything else
+  std::uint64_t keep = 0;  // with a snapshot: that of this commit is whole and stays; 0: none
   bool operator==(const Commit&) const = default;
 };
 

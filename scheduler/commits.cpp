@@ -7,18 +7,10 @@
 namespace sidestep::scheduler {
 namespace {
 
-// Of one step's speed in the smoothed one.
-constexpr double smoothing = 0.2;
 // Reports that may wait for an earlier one; the lead origin sends them in order, few at a time.
 constexpr std::size_t early_reports_max = 64;
 
 std::uint64_t next_step(const JobRow& job) { return job.commit ? *job.commit + 1 : 0; }
-
-void follow_speed(JobRow& job, const RecordStep& step) {
-  if (step.tokens == 0 || step.duration_us <= 0) return;
-  const double now = static_cast<double>(step.tokens) * 1e6 / static_cast<double>(step.duration_us);
-  job.tokens_per_s = job.tokens_per_s == 0 ? now : job.tokens_per_s + smoothing * (now - job.tokens_per_s);
-}
 
 }  // namespace
 
@@ -54,7 +46,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
 
 void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Envelope& envelope,
                                        const net::CommitReport& report) {
-  const Result<RecordStep> parsed = parse_record_step(report.record);
+  Result<RecordStep> parsed = parse_record_step(report.record);
   if (!parsed.ok() || parsed.value().step != report.scope.step) {
     acknowledge(peer, envelope);
     end_active(JobState::failed, label(nodes.at(peer).member) + ": sent no proper run record of step " +
@@ -62,20 +54,17 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
                                      (parsed.ok() ? "it is of another step" : parsed.status().message()));
     return;
   }
-  const RecordStep& step = parsed.value();
+  // The end is part of the record, which is stored in one piece: the row may be a step behind after a crash.
+  RecordStep step = std::move(parsed).value();
+  step.end = report.end;
   JobRow& job = row(active->id);
   // Stored first: what is acknowledged is never asked for again.
-  persist(AppendRecord{job.id, step.step, report.record});
+  persist(AppendRecord{job.id, step.step, to_json(step)});
   if (job.state == JobState::starting) {
     set_state(job, JobState::running);
     log(net::LogLevel::info, job.id, "all stages are ready, training starts");
   }
-  job.commit = step.step;
-  if (step.loss) job.loss = *step.loss;
-  if (step.skipped_update) ++job.skipped_updates;
-  job.end_reason = report.end;
-  if (step.validation_loss) job.validation_loss = step.validation_loss;
-  follow_speed(job, step);
+  take_step(job, step);
   save(job);
   acknowledge(peer, envelope);
   end_if_finished();
@@ -104,18 +93,22 @@ bool SchedulerCore::State::committed_all() const {
 }
 
 // The lead origin's report overtakes the last Commit on its way to the others; a job is done when every node
-// has applied it and told of its snapshot, so that the trained model can be exported from then on.
+// that is still there has applied it and told of its snapshot, so that the trained model can be exported from
+// then on.
 void SchedulerCore::State::end_if_finished() {
   if (!committed_all()) return;
   const JobRow& job = row(active->id);
   if (!active->finish_deadline_us) active->finish_deadline_us = now_us + options.finish_limit_us;
   std::string missing;
-  for (const auto& [key, stages] : active->plan.stages_of) {
-    const Node& node = nodes.at(key);
+  for (const net::Member& member : job.view.members) {
+    const auto found = nodes.find(member.key);
+    if (found == nodes.end() || found->second.member.boot != member.boot) continue;  // lost: it tells no more
+    const Node& node = found->second;
+    const std::vector<std::uint32_t>& stages = active->plan.stages_of.at(member.key);
     const bool applied =
         node.progress && node.progress->job == active->id && node.progress->step >= *job.commit;
-    const bool told = std::all_of(stages.begin(), stages.end(), [&, node_key = key](std::uint32_t stage) {
-      return has_copy(job, *job.commit, stage, node_key);
+    const bool told = std::all_of(stages.begin(), stages.end(), [&](std::uint32_t stage) {
+      return has_copy(job, *job.commit, stage, member.key);
     });
     if (!applied || !told) missing += (missing.empty() ? "" : ", ") + label(node.member);
   }

@@ -23,17 +23,22 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     return refuse("a visit needs a key made for it", false);
   if (!guests.contains(visit.key) && guests.size() >= guests_max)
     return refuse("too many visits at a time; try again in a minute", false);
-  admit_guest(visit.key, visit.data_address, visit_us);
+  admit_guest(visit.key, {visit.data_address, now_us + visit_us, peer});
   const Role role = invite != nullptr ? invite->role : *admissions.role_of(peer);
   send(peer, envelope.boot, net::VisitReply{visit.key, std::string(to_string(role)), wall_us(), view});
 }
 
-void SchedulerCore::State::admit_guest(const net::NodeKey& key, const std::string& data_address,
-                                       std::int64_t for_us) {
+void SchedulerCore::State::admit_guest(const net::NodeKey& key, Visitor visitor) {
   const auto known = guests.find(key);
-  const bool is_news = known == guests.end() || known->second.data_address != data_address;
-  guests[key] = {data_address, now_us + for_us};
+  const bool is_news = known == guests.end() || known->second.data_address != visitor.data_address;
+  guests[key] = std::move(visitor);
   if (is_news) publish_guests();
+}
+
+void SchedulerCore::State::dismiss_guests(const net::NodeKey& by) {
+  if (std::erase_if(guests, [&](const auto& guest) { return guest.first == by || guest.second.by == by; }) >
+      0)
+    publish_guests();
 }
 
 void SchedulerCore::State::expire_guests() {

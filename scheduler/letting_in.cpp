@@ -3,6 +3,7 @@
 #include <array>
 #include <ctime>
 
+#include "net/utf8.h"
 #include "scheduler/options.h"
 #include "scheduler/scheduler_state.h"
 
@@ -19,6 +20,13 @@ std::string utc(std::int64_t wall_us) {
   std::array<char, 32> text{};
   std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S UTC", &parts);
   return text.data();
+}
+
+// The nickname as far as it may go, in whole characters.
+std::string bounded(std::string nickname) {
+  if (nickname.size() > nickname_bytes_max) nickname.resize(nickname_bytes_max);
+  nickname.resize(nickname.size() - net::incomplete_utf8(nickname));
+  return nickname;
 }
 
 std::string named(const std::string& nickname, const net::NodeKey& key) {
@@ -116,13 +124,25 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const auto welcome = [&] {
     send(peer, envelope.boot, net::Admitted{join.key, std::string(to_string(invite.role))});
   };
+  const auto use_up = [&](const std::string& nickname) {
+    invite.closed_us = wall_us();
+    invite.used_by = join.key;
+    invite.used_nickname = nickname;
+    persist(PutInvite{invite});
+    admissions.put(invite);
+  };
+  const std::string by_invite = "invite " + invite.name();
   const Admission* known = admissions.find(join.key);
   if (known != nullptr && known->revoked)
     return refuse("key " + join.key.hex() + " was revoked on " + utc(known->wall_us) +
                   "; an operator has to run: sidestep admit " + join.key.hex());
   // Its answer may have been lost, however often. Nor is an invite used up by who is in already.
-  if (known != nullptr && known->role == invite.role && (invite.used_by == join.key || invite.closed_us == 0))
+  if (known != nullptr && known->role == invite.role &&
+      (invite.used_by == join.key || invite.closed_us == 0)) {
+    // Stored as admitted, but not the invite as used up: the scheduler was killed between the two.
+    if (invite.closed_us == 0 && known->by == by_invite) use_up(known->nickname);
     return welcome();
+  }
   if (const std::string ended = why_ended(invite); !ended.empty()) return refuse(ended);
   if (known != nullptr)
     return refuse("key " + join.key.hex() + " is " + a(known->role) + "'s already, the invite is for " +
@@ -130,15 +150,11 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (join.key == options.key || admissions.find_invite(join.key) != nullptr)
     return refuse("key " + join.key.hex() + " is the scheduler's or an invite's: use a key of its own");
 
-  Admission admission{join.key, invite.role, invite.nickname, false, "invite " + invite.name(), 0};
-  if (admission.nickname.empty()) admission.nickname = join.nickname.substr(0, nickname_bytes_max);
+  Admission admission{join.key, invite.role, invite.nickname, false, by_invite, 0};
+  if (admission.nickname.empty()) admission.nickname = bounded(join.nickname);
   // The admission first: an invite that is used up must have let somebody in, whatever happens in between.
   decide(admission);
-  invite.closed_us = wall_us();
-  invite.used_by = join.key;
-  invite.used_nickname = admission.nickname;
-  persist(PutInvite{invite});
-  admissions.put(invite);
+  use_up(admission.nickname);
   out->push_back(SetAdmitted{join.key, true});
   log(net::LogLevel::info, "",
       "let in " + std::string(to_string(invite.role)) + " " + named(admission.nickname, join.key) +
@@ -195,6 +211,7 @@ Result<nlohmann::json> SchedulerCore::State::revoke(const net::NodeKey& by, cons
     persist(PutInvite{invite});
     admissions.put(invite);
     log(net::LogLevel::info, "", "invite " + invite.name() + " was withdrawn");
+    dismiss_guests(key);
     return nlohmann::json{{"key", key.hex()}, {"what", "invite"}};
   }
   if (key == by)
@@ -207,15 +224,18 @@ Result<nlohmann::json> SchedulerCore::State::revoke(const net::NodeKey& by, cons
     admission.by = "an operator (key " + by.short_name() + ")";
     decide(admission);
     log(net::LogLevel::warning, "", "revoked " + who + ", key " + key.hex());
+    // A node is told in the run that is a member; of an operator no run is known.
+    const auto node = nodes.find(key);
     std::vector<net::Send> sends;
     courier.send_once(key, net::Channel::control,
                       net::Refusal{"key " + key.hex() + " was revoked by an operator on " +
                                        utc(admissions.find(key)->wall_us),
                                    true},
-                      sends);
+                      sends, node == nodes.end() ? std::nullopt : std::optional(node->second.member.boot));
     emit(std::move(sends));
     out->push_back(SetAdmitted{key, false});
-    if (nodes.contains(key)) declare_dead(key, "its key was revoked by an operator");
+    if (node != nodes.end()) declare_dead(key, "its key was revoked by an operator");
+    dismiss_guests(key);
   }
   return nlohmann::json{{"key", key.hex()}, {"what", to_string(admission.role)}};
 }

@@ -1,6 +1,7 @@
 // Who is alive: Hello, Heartbeat, Goodbye, silence and closed connections, and the views that follow.
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #include "scheduler/scheduler_state.h"
 
@@ -9,6 +10,9 @@ namespace {
 
 // Clocks this far apart are worth a word; less may be the message's way.
 constexpr std::int64_t clock_apart_us = 2'000'000;
+
+// Beyond the year 100000, either way.
+constexpr std::int64_t wall_us_max = std::numeric_limits<std::int64_t>::max() / 2;
 
 std::string ms_text(std::int64_t us) { return std::to_string(us / 1000) + " ms"; }
 
@@ -84,7 +88,9 @@ void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& en
           std::to_string(hello.resources.threads) + (hello.resources.threads == 1 ? " thread" : " threads") +
           "; view " + std::to_string(view.number) + " of " + std::to_string(nodes.size()) +
           (nodes.size() == 1 ? " node" : " nodes"));
-  if (const std::int64_t ahead_us = hello.wall_us - wall_us();
+  // Peers may say anything, and a difference must not overflow.
+  const std::int64_t told_us = std::clamp(hello.wall_us, -wall_us_max, wall_us_max);
+  if (const std::int64_t ahead_us = told_us - wall_us();
       hello.wall_us != 0 && (ahead_us > clock_apart_us || ahead_us < -clock_apart_us))
     log(net::LogLevel::warning, "",
         label(node.member) + ": its clock is " + std::to_string((std::abs(ahead_us) + 500'000) / 1'000'000) +

@@ -10,7 +10,7 @@ constexpr std::uint64_t head_elements_max = 1u << 24;  // logits are made in pie
 constexpr std::uint64_t chunk_bytes = 4u << 20;        // of an average on the wire
 constexpr std::uint64_t chunks_on_the_way = 32;
 
-std::uint64_t whole_mebibytes(std::uint64_t bytes) { return (bytes + (1u << 20) - 1) >> 20; }
+std::uint64_t whole_mebibytes(std::uint64_t bytes) { return (bytes >> 20) + ((bytes & 0xfffff) != 0); }
 
 // Sizes that the sums below are made of, as unsigned numbers.
 struct Sizes {

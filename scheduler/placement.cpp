@@ -43,7 +43,9 @@ class Placement {
               needs_[1].text();
     for (const PlacementNode* node : nodes_)
       text += (node == nodes_.front() ? "; " : ", ") + name_of(*node) +
-              (node->has_data ? ", with the data, has " : " has ") + mebibytes(node->memory_bytes) +
+              (node->memory_bytes == PlacementNode::unknown_bytes
+                   ? " has not said how much it has"
+                   : (node->has_data ? ", with the data, has " : " has ") + mebibytes(node->memory_bytes)) +
               (node->daemon_bytes > 0 ? ", of which its daemon takes " + mebibytes(node->daemon_bytes) : "");
     return Status::refused(text + problems_text());
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@
 namespace sidestep::scheduler {
 
 struct PlacementNode {
+  // Of memory, where the node has not said how much it has: it may have any amount.
+  static constexpr std::uint64_t unknown_bytes = std::numeric_limits<std::uint64_t>::max();
+
   net::NodeKey key;
   std::string nickname;
   std::string problem;  // not empty: cannot take part, and why

@@ -162,7 +162,7 @@ void SchedulerCore::State::settle_precision() {
   if (active->spec.precision != "auto") return;
   bool on_gpus = false, on_cpus = false;
   for (const auto& [key, answer] : active->answers) {
-    if (!answer || !answer->problem.empty()) continue;
+    if (!answer || !can_take_part(*answer)) continue;
     (nodes.at(key).resources.device.starts_with("cuda:") ? on_gpus : on_cpus) = true;
   }
   active->spec.resolve_precision(on_gpus && !on_cpus);
@@ -292,10 +292,8 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   }
   const auto held = active->plan.stages_of.find(member.key);
   if (held == active->plan.stages_of.end()) return;
-  if (committed_all()) {  // nothing of the job is missing any more
-    end_committed();
-    return;
-  }
+  // Nothing is left to train; the others may still be saving their last stages.
+  if (committed_all()) return end_if_finished();
   std::vector<std::uint32_t> lost, kept;
   for (const std::uint32_t stage : held->second)
     (active->plan.replicas(stage).size() == 1 ? lost : kept).push_back(stage);

@@ -3,9 +3,13 @@
 #include <algorithm>
 
 #include "scheduler/json_reader.h"
+#include "scheduler/store.h"
 
 namespace sidestep::scheduler {
 namespace {
+
+// Of one step's speed in the smoothed one.
+constexpr double smoothing = 0.2;
 
 // Keys are long and come often: a line names each node once, in "nodes", and means it by its place there.
 class NodeTable {
@@ -112,18 +116,20 @@ nlohmann::json to_json(const RecordStep& step) {
   }
   nlohmann::json routes = routes_to_json(step.routes, nodes);
   nlohmann::json evaluations = routes_to_json(step.evaluations, nodes);
-  return {{"step", step.step},
-          {"epoch", step.epoch},
-          {"view", step.view},
-          {"skipped_update", step.skipped_update},
-          {"loss", optional_json(step.loss)},
-          {"validation_loss", optional_json(step.validation_loss)},
-          {"tokens", step.tokens},
-          {"duration_us", step.duration_us},
-          {"nodes", nodes.json()},
-          {"routes", std::move(routes)},
-          {"evaluations", std::move(evaluations)},
-          {"stages", std::move(stages)}};
+  nlohmann::json json = {{"step", step.step},
+                         {"epoch", step.epoch},
+                         {"view", step.view},
+                         {"skipped_update", step.skipped_update},
+                         {"loss", optional_json(step.loss)},
+                         {"validation_loss", optional_json(step.validation_loss)},
+                         {"tokens", step.tokens},
+                         {"duration_us", step.duration_us},
+                         {"nodes", nodes.json()},
+                         {"routes", std::move(routes)},
+                         {"evaluations", std::move(evaluations)},
+                         {"stages", std::move(stages)}};
+  if (!step.end.empty()) json["end"] = step.end;
+  return json;
 }
 
 Result<RecordStep> parse_record_step(const nlohmann::json& json) {
@@ -133,6 +139,7 @@ Result<RecordStep> parse_record_step(const nlohmann::json& json) {
   step.epoch = reader.natural(reader.member(json, "epoch"));
   step.view = reader.natural(reader.member(json, "view"));
   step.skipped_update = reader.flag(reader.member(json, "skipped_update"));
+  if (json.contains("end")) step.end = reader.text(json.at("end"));
   step.loss = read_optional(reader.member(json, "loss"), reader);
   step.validation_loss = read_optional(reader.member(json, "validation_loss"), reader);
   step.tokens = reader.natural(reader.member(json, "tokens"));
@@ -156,6 +163,17 @@ Result<RecordStep> parse_record_step(const nlohmann::json& json) {
   }
   if (!reader.ok()) return reader.status();
   return step;
+}
+
+void take_step(JobRow& job, const RecordStep& step) {
+  job.commit = step.step;
+  if (step.loss) job.loss = *step.loss;
+  if (step.validation_loss) job.validation_loss = step.validation_loss;
+  if (step.skipped_update) ++job.skipped_updates;
+  job.end_reason = step.end;
+  if (step.tokens == 0 || step.duration_us <= 0) return;
+  const double now = static_cast<double>(step.tokens) * 1e6 / static_cast<double>(step.duration_us);
+  job.tokens_per_s = job.tokens_per_s == 0 ? now : job.tokens_per_s + smoothing * (now - job.tokens_per_s);
 }
 
 nlohmann::json to_json(const RecordHeader& header) { return {{"job", header.job}, {"spec", header.spec}}; }

@@ -14,6 +14,8 @@
 
 namespace sidestep::scheduler {
 
+struct JobRow;
+
 struct RecordRoute {
   std::uint32_t microbatch = 0;
   std::uint32_t attempt = 0;
@@ -43,6 +45,7 @@ struct RecordStep {
   std::uint64_t epoch = 0;
   std::uint64_t view = 0;
   bool skipped_update = false;
+  std::string end;             // not empty: this was the last step, and the job failed for this
   std::optional<double> loss;  // mean of the training microbatches; none in a step of validation alone
   std::optional<double> validation_loss;  // of the weights after commit step - 1
   std::uint64_t tokens = 0;               // trained on in this step
@@ -53,8 +56,11 @@ struct RecordStep {
   bool operator==(const RecordStep&) const = default;
 };
 
-nlohmann::json to_json(const RecordStep& step);
+nlohmann::json to_json(const RecordStep& step);  // "end" only where the job ended early
 Result<RecordStep> parse_record_step(const nlohmann::json& json);
+
+// The job's row follows its record: commit, losses, speed, steps without an update, why it ends.
+void take_step(JobRow& job, const RecordStep& step);
 
 // A whole record file: first line a header, then one line a step. Step 0 says who holds each stage.
 struct RecordHeader {

@@ -2,7 +2,6 @@
 #include "scheduler/requests.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "scheduler/json_reader.h"
 #include "scheduler/memory.h"
@@ -141,8 +140,18 @@ Result<nlohmann::json> SchedulerCore::State::submit(const nlohmann::json& body) 
   const std::string source = string_of(body, "source");
   Result<JobSpec> parsed = parse_job(*spec, source.empty() ? "job" : source);
   if (!parsed.ok()) return parsed.status();
-  if (Status status = check_memory(parsed.value(), memory_by_node()); !status.ok())
-    return status.with_context(source.empty() ? "job" : source);
+  // "auto" is settled by the devices of those who can take part; who has not greeted may be of either kind.
+  const auto fits_as = [&](bool on_gpus) {
+    JobSpec counted = parsed.value();
+    if (counted.precision == "auto") counted.resolve_precision(on_gpus);
+    return check_memory(counted, memory_by_node());
+  };
+  const bool on_gpus = std::all_of(nodes.begin(), nodes.end(), [](const auto& entry) {
+    return !entry.second.greeted || entry.second.resources.device.starts_with("cuda:");
+  });
+  Status fits = fits_as(on_gpus);
+  if (!fits.ok() && !all_greeted()) fits = fits_as(!on_gpus);
+  if (!fits.ok()) return fits.with_context(source.empty() ? "job" : source);
   JobRow job;
   job.submission = jobs.empty() ? 1 : jobs.rbegin()->first + 1;
   job.id = parsed.value().name + '-' + std::to_string(job.submission);
@@ -308,7 +317,7 @@ std::vector<PlacementNode> SchedulerCore::State::memory_by_node() const {
     one.key = key;
     one.nickname = node.member.nickname;
     one.has_data = true;
-    one.memory_bytes = node.greeted ? node.resources.memory_bytes : std::numeric_limits<std::uint64_t>::max();
+    one.memory_bytes = node.greeted ? node.resources.memory_bytes : PlacementNode::unknown_bytes;
   }
   return list;
 }

@@ -49,6 +49,12 @@ struct SchedulerCore::State {
     std::uint64_t snapshot_asked = 0;                // a snapshot of this commit or a later one was asked for
   };
 
+  struct Visitor {
+    std::string data_address;  // empty: it connects to the nodes
+    std::int64_t until_us = 0;
+    net::NodeKey by;  // who asked for it: an operator or a node, for itself or a visit, or an invite
+  };
+
   struct PendingQuery {
     net::NodeKey peer;
     net::BootId boot = 0;
@@ -94,8 +100,10 @@ struct SchedulerCore::State {
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Visit& visit);
   // Lets the key connect to all data sockets from now on, or longer if it may already. Nodes answer it at
   // `data_address`, or on its own connection where that is empty.
-  void admit_guest(const net::NodeKey& key) { admit_guest(key, "", options.guest_us); }
-  void admit_guest(const net::NodeKey& key, const std::string& data_address, std::int64_t for_us);
+  void admit_guest(const net::NodeKey& key) { admit_guest(key, {"", now_us + options.guest_us, key}); }
+  void admit_guest(const net::NodeKey& key, Visitor visitor);
+  // Those that the key brought in, itself among them: it was shut out.
+  void dismiss_guests(const net::NodeKey& by);
   void expire_guests();
   void publish_guests();
   void post_guests(const Node& node);
@@ -197,10 +205,6 @@ struct SchedulerCore::State {
   net::Courier courier;
   Admissions admissions;
   net::View view;
-  struct Visitor {
-    std::string data_address;  // empty: it connects to the nodes
-    std::int64_t until_us = 0;
-  };
   std::map<net::NodeKey, Node> nodes;  // the view's members
   std::map<net::NodeKey, Visitor> guests;
   std::uint64_t guests_number = 0;       // of the list, within this run

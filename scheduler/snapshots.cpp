@@ -66,17 +66,23 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
                               const net::SnapshotTaken& taken) {
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
-  acknowledge(peer, envelope);
   JobRow* job = find_row(taken.scope.job);
   const Result<Plan> plan = parse_plan(job == nullptr ? nlohmann::json() : job->plan);
   if (!plan.ok() || plan.value().epoch != taken.scope.epoch || !plan.value().holds(peer, taken.stage)) {
     log(net::LogLevel::warning, job == nullptr ? "" : job->id,
         "dropped a SnapshotTaken of stage " + std::to_string(taken.stage) + " from " + label(node->member) +
             ": it does not hold that stage in a plan of this number");
-    return;
+    return acknowledge(peer, envelope);
   }
   const std::uint64_t commit = taken.scope.step;
-  if (has_copy(*job, commit, taken.stage, peer)) return;
+  // It may have overtaken the reports of its commit and those before: not acknowledged, it comes again.
+  if (!job->commit || commit > *job->commit + 1) {
+    log(net::LogLevel::debug, job->id,
+        "SnapshotTaken of commit " + std::to_string(commit) + " from " + label(node->member) +
+            " has to wait: there is no such commit yet");
+    return;
+  }
+  if (has_copy(*job, commit, taken.stage, peer)) return acknowledge(peer, envelope);
   const SnapshotCopy copy{taken.stage, peer, taken.elements, taken.digest, taken.problem};
   const std::uint64_t newest = std::max(job->snapshot ? job->snapshot->commit : 0,
                                         job->snapshot_coming ? job->snapshot_coming->commit : 0);
@@ -92,16 +98,20 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
       log(net::LogLevel::info, job->id, "snapshot of commit " + std::to_string(commit) + " is whole");
     }
   } else {
-    return;  // of an older one, which nobody will ask for
+    return acknowledge(peer, envelope);  // of an older one, which nobody will ask for
   }
+  // Stored first: what is acknowledged is never told again.
   save(*job);
+  acknowledge(peer, envelope);
   if (active && active->id == job->id) end_if_finished();
 }
 
 void SchedulerCore::State::ask_for_snapshot(std::uint64_t at_least) {
-  if (active->snapshot_asked >= at_least) return;
+  const auto lead = nodes.find(active->plan.lead_origin());
+  if (lead == nodes.end() || active->snapshot_asked >= at_least) return;
   active->snapshot_asked = at_least;
-  post(nodes.at(active->plan.lead_origin()), net::TakeSnapshot{active->id});
+  const JobRow& job = row(active->id);
+  post(lead->second, net::TakeSnapshot{job.id, job.snapshot ? job.snapshot->commit : 0});
 }
 
 Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& peer,
@@ -131,19 +141,22 @@ Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& p
   if (job.state != JobState::running)
     return Status::refused("job " + job.id + " has no weights yet, it is " +
                            std::string(to_string(job.state)) + "; wait for its first commit");
-  if (at_least == 0) at_least = *job.commit + 1;
+  // The last commit saves its state unasked, and none follows it.
+  const bool last = committed_all();
+  if (at_least == 0) at_least = last ? *job.commit : *job.commit + 1;
   if (job.snapshot && job.snapshot->commit >= at_least) return sources_of(job);
   if (job.snapshot_coming && job.snapshot_coming->commit >= at_least &&
       hopeless(*job.snapshot_coming, active->plan))
     return Status::io("the snapshot of commit " + std::to_string(job.snapshot_coming->commit) + " of job " +
                       job.id + " was not saved: " + unsaved(job, active->plan.stage_count()));
-  ask_for_snapshot(at_least);
-  const bool coming = job.snapshot_coming && job.snapshot_coming->commit >= at_least;
+  if (!last) ask_for_snapshot(at_least);
+  const bool coming = last || (job.snapshot_coming && job.snapshot_coming->commit >= at_least);
   return nlohmann::json{
       {"job", job.id},
       {"ready", false},
       {"at_least", at_least},
-      {"waiting", coming ? "nodes to save the state of commit " + std::to_string(job.snapshot_coming->commit)
+      {"waiting", coming ? "nodes to save the state of commit " +
+                               std::to_string(last ? *job.commit : job.snapshot_coming->commit)
                          : "the commit after step " + std::to_string(*job.commit)}};
 }
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <map>
 
 #include "scheduler/record_file.h"
@@ -183,8 +184,18 @@ Result<SavedState> SqliteStore::open_term() {
     if (row.state != JobState::running) continue;
     Result<RecordFile*> file = impl_->record_file(row.id, false);
     if (!file.ok()) return file.status();
-    if (file.value() != nullptr && file.value()->last_step() > row.commit)
-      row.commit = file.value()->last_step();
+    if (file.value() == nullptr) continue;
+    const auto missed = file.value()->read({.job = row.id,
+                                            .step = {},
+                                            .after = row.commit.value_or(0),
+                                            .from_start = !row.commit,
+                                            .limit = std::numeric_limits<std::uint64_t>::max()});
+    if (!missed.ok()) return missed.status();
+    for (const nlohmann::json& json : missed.value()) {
+      const Result<RecordStep> step = parse_record_step(json);
+      if (!step.ok()) return step.status().with_context("the record of job " + row.id);
+      take_step(row, step.value());
+    }
   }
   return saved;
 }

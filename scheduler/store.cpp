@@ -149,13 +149,10 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
   if (const nlohmann::json& loss = reader.member(json, "validation_loss"); !loss.is_null())
     row.validation_loss = reader.number(loss);
   row.tokens_per_s = reader.number(reader.member(json, "tokens_per_s"));
-  // Rows of versions before snapshots do not have these.
-  if (json.contains("snapshot")) {
-    row.skipped_updates = reader.natural(reader.member(json, "skipped_updates"));
-    row.end_reason = reader.text(reader.member(json, "end_reason"));
-    row.snapshot = read_snapshot(reader.member(json, "snapshot"), reader);
-    row.snapshot_coming = read_snapshot(reader.member(json, "snapshot_coming"), reader);
-  }
+  row.skipped_updates = reader.natural(reader.member(json, "skipped_updates"));
+  row.end_reason = reader.text(reader.member(json, "end_reason"));
+  row.snapshot = read_snapshot(reader.member(json, "snapshot"), reader);
+  row.snapshot_coming = read_snapshot(reader.member(json, "snapshot_coming"), reader);
   row.submitted_us = time("submitted_us");
   row.started_us = time("started_us");
   row.ended_us = time("ended_us");

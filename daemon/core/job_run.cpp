@@ -162,7 +162,12 @@ void JobRun::commit_if_ready(std::int64_t now_us) {
   for (const auto& [node, stages] : context_.plan.stages_of)
     context_.post(now_us, node,
                   net::Commit{context_.scope(), context_.plan.epoch, context_.view.number, page.skip_update,
-                              last, snapshot});
+                              last, snapshot, snapshot ? snapshot_kept_ : 0});
+}
+
+void JobRun::ask_for_snapshot(std::uint64_t keep) {
+  snapshot_asked_ = true;
+  snapshot_kept_ = std::max(snapshot_kept_, keep);  // messages may overtake each other
 }
 
 std::string JobRun::end_of_job(const Ledger::Page& page) {
@@ -192,11 +197,11 @@ void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net:
     const net::Scope* scope = scope_of(message);
     return scope && scope->step <= step && !std::holds_alternative<net::Commit>(message);
   });
-  const auto updated = [this, last = commit.last, snapshot = commit.snapshot](std::int64_t now) {
-    if (snapshot)
-      save_snapshots(now, 0, last);
+  const auto updated = [this, commit](std::int64_t now) {
+    if (commit.snapshot)
+      save_snapshots(now, 0, commit);
     else
-      finish_step(now, last);
+      finish_step(now, commit.last);
   };
   if (!context_.trains()) return updated(now_us);
   phase_ = Phase::updating;
@@ -210,12 +215,12 @@ void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net:
   });
 }
 
-void JobRun::save_snapshots(std::int64_t now_us, std::size_t next, bool last) {
-  if (next == context_.my_stages.size()) return finish_step(now_us, last);
+void JobRun::save_snapshots(std::int64_t now_us, std::size_t next, const net::Commit& commit) {
+  if (next == context_.my_stages.size()) return finish_step(now_us, commit.last);
   phase_ = Phase::saving;
   const std::uint32_t stage = context_.my_stages[next];
-  ports_.queue_task(SaveSnapshot{context_.job, context_.step, stage},
-                    [this, next, last, stage](std::int64_t now, const Completion& done) {
+  ports_.queue_task(SaveSnapshot{context_.job, context_.step, stage, commit.keep},
+                    [this, next, commit, stage](std::int64_t now, const Completion& done) {
                       const std::string& problem = done.fault.empty() ? done.problem : done.fault;
                       if (!problem.empty())
                         ports_.log(now, net::LogLevel::error, stage,
@@ -223,7 +228,7 @@ void JobRun::save_snapshots(std::int64_t now_us, std::size_t next, bool last) {
                                        std::to_string(stage) + " was not saved: " + problem);
                       ports_.post_scheduler(now, net::SnapshotTaken{context_.scope(), stage, done.elements,
                                                                     done.digest, problem});
-                      save_snapshots(now, next + 1, last);
+                      save_snapshots(now, next + 1, commit);
                     });
 }
 

@@ -38,8 +38,9 @@ class JobRun {
   const std::string& job() const { return context_.job; }
   std::uint64_t epoch() const { return context_.plan.epoch; }
   bool leads() const { return context_.leads(); }
-  // Precondition: leads(). The next commit takes a snapshot.
-  void ask_for_snapshot() { snapshot_asked_ = true; }
+  // Precondition: leads(). The next commit takes a snapshot; that of commit `keep` stays until a later one is
+  // known to be whole (0: none is).
+  void ask_for_snapshot(std::uint64_t keep);
   // Takes a data message of this job; false: not now, do not acknowledge it.
   bool on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
   // Does what has become possible: local messages, averages, commit, the next task. After every event.
@@ -58,7 +59,7 @@ class JobRun {
   void commit_if_ready(std::int64_t now_us);
   void on_commit(std::int64_t now_us, const net::NodeKey& peer, const net::Commit& commit);
   // Saves the stages from this one on, then goes on; `next` counts in my_stages.
-  void save_snapshots(std::int64_t now_us, std::size_t next, bool last);
+  void save_snapshots(std::int64_t now_us, std::size_t next, const net::Commit& commit);
   void finish_step(std::int64_t now_us, bool last);
   // Why the job cannot go on after this step; empty: it can. Counts steps without an update.
   std::string end_of_job(const Ledger::Page& page);
@@ -78,6 +79,7 @@ class JobRun {
 
   // Used by the lead origin alone.
   bool snapshot_asked_ = false;
+  std::uint64_t snapshot_kept_ = 0;  // commit of the newest snapshot known to be whole
   std::uint64_t skipped_in_a_row_ = 0;
 
   // For the progress line.

@@ -330,7 +330,7 @@ SliceServer::Ports NodeCore::State::slice_ports() {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::TakeSnapshot& m) {
-  if (run && run->job() == m.job && run->leads()) return run->ask_for_snapshot();
+  if (run && run->job() == m.job && run->leads()) return run->ask_for_snapshot(m.keep);
   log(now_us, net::LogLevel::warning, std::nullopt,
       "dropped TakeSnapshot of job " + m.job + ": this node does not lead it");
 }

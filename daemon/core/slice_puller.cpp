@@ -15,15 +15,16 @@ std::uint64_t SlicePuller::length_at(std::uint64_t begin) const {
   return std::min(options_.slice_elements, request_.elements - begin);
 }
 
-void SlicePuller::ask(std::int64_t now_us, std::uint64_t begin, std::vector<Outgoing>& out) {
-  wanted_[begin] = {now_us, false};
+void SlicePuller::ask(std::int64_t now_us, std::uint64_t begin, std::int64_t wait_us,
+                      std::vector<Outgoing>& out) {
+  wanted_[begin] = {now_us, wait_us, false};
   out.push_back({source().node,
                  {request_.job, request_.commit, request_.stage, request_.part, begin, length_at(begin)}});
 }
 
 void SlicePuller::fill_window(std::int64_t now_us, std::vector<Outgoing>& out) {
   while (!failed() && wanted_.size() < options_.window && next_ < request_.elements) {
-    ask(now_us, next_, out);
+    ask(now_us, next_, options_.repeat_us, out);
     next_ += length_at(next_);
   }
 }
@@ -38,10 +39,12 @@ void SlicePuller::on_tick(std::int64_t now_us, std::vector<Outgoing>& out) {
   }
   // On a slow line slices are on their way for long: only silence, or a later one that came, means a loss.
   const bool silent = now_us - heard_us_ >= options_.repeat_us;
-  std::vector<std::uint64_t> late;
+  std::vector<std::pair<std::uint64_t, std::int64_t>> late;
   for (const auto& [begin, slice] : wanted_)
-    if ((silent || slice.overtaken) && now_us - slice.sent_us >= options_.repeat_us) late.push_back(begin);
-  for (const std::uint64_t begin : late) ask(now_us, begin, out);
+    if ((silent || slice.overtaken) && now_us - slice.sent_us >= slice.wait_us)
+      late.emplace_back(begin, slice.wait_us);
+  // A line may be slower than any wait: repeats become rare before they fill it.
+  for (const auto& [begin, waited_us] : late) ask(now_us, begin, 2 * waited_us, out);
   fill_window(now_us, out);
 }
 

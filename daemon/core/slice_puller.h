@@ -33,7 +33,7 @@ struct PullRequest {
 struct PullOptions {
   std::uint64_t slice_elements = 1 << 18;  // 1 MiB
   std::size_t window = 8;                  // slices asked for and not there yet
-  std::int64_t repeat_us = 2'000'000;      // a request is repeated when it is this late
+  std::int64_t repeat_us = 2'000'000;      // a request is repeated when it is this late, then twice as late
   std::int64_t patience_us = 30'000'000;   // a source that gives nothing for so long is left
 };
 
@@ -69,11 +69,12 @@ class SlicePuller {
  private:
   struct Wanted {
     std::int64_t sent_us = 0;
-    bool overtaken = false;  // a slice that was asked for later is here
+    std::int64_t wait_us = 0;  // until it is repeated
+    bool overtaken = false;    // a slice that was asked for later is here
   };
 
   void fill_window(std::int64_t now_us, std::vector<Outgoing>& out);
-  void ask(std::int64_t now_us, std::uint64_t begin, std::vector<Outgoing>& out);
+  void ask(std::int64_t now_us, std::uint64_t begin, std::int64_t wait_us, std::vector<Outgoing>& out);
   std::uint64_t length_at(std::uint64_t begin) const;
 
   PullRequest request_;

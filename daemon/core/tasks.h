@@ -116,6 +116,7 @@ struct SaveSnapshot {
   std::string job;
   std::uint64_t commit = 0;
   std::uint32_t stage = 0;
+  std::uint64_t keep = 0;  // the snapshot of this commit stays on the disk; 0: none has to
 };
 
 // Reads a slice of a snapshot, of any job. What is not there is Completion::problem.

@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* weights_name = "weights";
-constexpr std::size_t commits_kept = 2;
+constexpr std::size_t commits_kept = 3;
 constexpr std::size_t opened_max = 8;
 constexpr std::size_t name_bytes_max = 128;
 
@@ -47,8 +47,17 @@ std::vector<fs::path> folders_in(const fs::path& folder) {
 
 }  // namespace
 
+std::vector<std::uint64_t> commits_to_delete(const std::vector<std::uint64_t>& newest_first,
+                                             std::uint64_t saved, std::uint64_t keep) {
+  std::vector<std::uint64_t> gone;
+  std::size_t kept = 1;  // the one just saved, whatever the clock says
+  for (const std::uint64_t commit : newest_first)
+    if (commit != saved && kept++ >= commits_kept && commit != keep) gone.push_back(commit);
+  return gone;
+}
+
 Result<SavedStage> SnapshotStore::save(const std::string& job, std::uint64_t commit, std::uint32_t stage,
-                                       const net::Tensor& weights) {
+                                       const net::Tensor& weights, std::uint64_t keep) {
   SIDESTEP_ASSERT(weights.dtype == net::DType::float32 && weights.shape.size() == 1);
   if (folder_.empty()) return Status::refused("this process keeps no snapshots: it has no data folder");
   if (Status status = check_name(job); !status.ok()) return status;
@@ -56,19 +65,28 @@ Result<SavedStage> SnapshotStore::save(const std::string& job, std::uint64_t com
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return Status::io(folder.string() + ": cannot be made: " + error.message());
-  const TensorInfo info{.name = weights_name, .type = ElementType::f32, .shape = weights.shape};
   const std::string path = (folder / name_of(stage)).string();
   opened_.erase(path);
+  Result<SavedStage> saved = write(path, weights);
+  if (saved.ok()) {
+    prune(job, commit, keep);
+  } else {
+    fs::remove(path, error);
+    fs::remove(folder, error);  // if it is empty: another stage may be in it
+  }
+  return saved;
+}
+
+Result<SavedStage> SnapshotStore::write(const std::string& path, const net::Tensor& weights) {
+  const TensorInfo info{.name = weights_name, .type = ElementType::f32, .shape = weights.shape};
   const TensorSource source = [&](const TensorInfo&) { return Result<net::Payload>(weights.payload); };
   if (Status status = write_safetensors(path, {info}, source); !status.ok()) return status;
   // What a reader will find, not what was meant to be written.
   const auto file = open(path);
   if (!file.ok()) return file.status();
   const auto& content = file.value()->content();
-  const SavedStage saved{static_cast<std::uint64_t>(content.tensors.at(weights_name).info.elements()),
-                         content.metadata.at(digest_key(weights_name))};
-  prune(job);
-  return saved;
+  return SavedStage{static_cast<std::uint64_t>(content.tensors.at(weights_name).info.elements()),
+                    content.metadata.at(digest_key(weights_name))};
 }
 
 Result<SnapshotStore::File> SnapshotStore::open(const std::string& path) {
@@ -109,18 +127,22 @@ Result<net::Tensor> SnapshotStore::read(const net::SliceRequest& request) {
 }
 
 // Deleting is no business of the job's: what cannot be deleted now is tried again at the next save.
-void SnapshotStore::prune(const std::string& job) {
+void SnapshotStore::prune(const std::string& job, std::uint64_t saved, std::uint64_t keep) {
   std::error_code ignored;
   const auto remove = [&](const fs::path& folder) {
     std::erase_if(opened_, [&](const auto& entry) { return entry.first.starts_with(folder.string() + "/"); });
     fs::remove_all(folder, ignored);
   };
   const fs::path own = fs::path(folder_) / job;
-  std::vector<std::pair<std::uint64_t, fs::path>> commits;
+  std::vector<std::pair<fs::file_time_type, std::uint64_t>> commits;
   for (const fs::path& folder : folders_in(own))
-    if (const auto commit = commit_of(folder)) commits.emplace_back(*commit, folder);
+    if (const auto commit = commit_of(folder))
+      commits.emplace_back(fs::last_write_time(folder, ignored), *commit);
   std::sort(commits.rbegin(), commits.rend());
-  for (std::size_t i = commits_kept; i < commits.size(); ++i) remove(commits[i].second);
+  std::vector<std::uint64_t> newest_first;
+  for (const auto& [time, commit] : commits) newest_first.push_back(commit);
+  for (const std::uint64_t commit : commits_to_delete(newest_first, saved, keep))
+    remove(own / std::to_string(commit));
 
   std::vector<std::pair<fs::file_time_type, fs::path>> others;
   for (const fs::path& folder : folders_in(folder_))

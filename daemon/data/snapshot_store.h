@@ -2,14 +2,16 @@
 //
 //   FOLDER/JOB/COMMIT/stage-N.safetensors     tensor "weights", flat float32 in the order of ParameterLayout
 //
-// Of each job the newest two commits are kept (the older one until every node has the newer), and the jobs
-// that wrote last; what is older is deleted when a new one is saved.
+// Of each job the three commits written last are kept (a save may fail at another node, so that an older one
+// is the newest that is whole) and the one that is known to be whole; and the jobs that wrote last. What is
+// older is deleted when a new one is saved.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "daemon/data/safetensors.h"
 #include "net/messages.h"
@@ -22,17 +24,24 @@ struct SavedStage {
   std::string digest;  // "sha256:…" of the elements' bytes
 };
 
+// Which commits of a job go once `saved` is written. `newest_first`: all that are on the disk, by the time of
+// writing; not by number, for a new scheduler may give a job's name again. `keep`: known to be whole; 0:
+// none.
+std::vector<std::uint64_t> commits_to_delete(const std::vector<std::uint64_t>& newest_first,
+                                             std::uint64_t saved, std::uint64_t keep);
+
 // Owner: a runner; one thread. An empty folder means that this process keeps no snapshots.
 class SnapshotStore {
  public:
   SnapshotStore(std::string folder, std::int64_t jobs_kept)
       : folder_(std::move(folder)), jobs_kept_(jobs_kept) {}
 
-  // The file appears when it is whole; after a failure older snapshots are there still. Precondition:
-  // `weights` is flat float32. Errors: io, with path and the system's reason; invalid (the job's name is no
-  // file name); refused (no folder).
+  // The file appears when it is whole; after a failure nothing of it is left, and older snapshots are there
+  // still. `keep`: commit of a snapshot that stays, however old; 0: none. Precondition: `weights` is flat
+  // float32. Errors: io, with path and the system's reason; invalid (the job's name is no file name); refused
+  // (no folder).
   Result<SavedStage> save(const std::string& job, std::uint64_t commit, std::uint32_t stage,
-                          const net::Tensor& weights);
+                          const net::Tensor& weights, std::uint64_t keep = 0);
 
   // Elements [begin, begin + elements), flat float32; the payload is the mapped file and keeps it, also when
   // it is deleted meanwhile. Errors: not_found (no such snapshot here, or not that part of it); invalid
@@ -43,7 +52,8 @@ class SnapshotStore {
   using File = std::shared_ptr<const SafetensorsFile>;
 
   Result<File> open(const std::string& path);
-  void prune(const std::string& job);
+  Result<SavedStage> write(const std::string& path, const net::Tensor& weights);
+  void prune(const std::string& job, std::uint64_t saved, std::uint64_t keep);
 
   std::string folder_;
   std::int64_t jobs_kept_;

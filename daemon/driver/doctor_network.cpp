@@ -121,6 +121,7 @@ class Examiner {
       ahead_us_ = options_.wall_us() - reply->wall_us;
     } else if (const auto* refusal = std::get_if<net::Refusal>(&envelope.message)) {
       refusal_ = refusal->reason;
+      refusal_is_final_ = refusal->is_final;
     } else if (const auto* echo = std::get_if<net::ProbeReply>(&envelope.message)) {
       if (echo->number >= first_probe_ && peer == probed_) ++echoes_;
     }
@@ -183,6 +184,11 @@ class Examiner {
     return true;
   }
 
+  void ask_to_visit() {
+    control_->send(scheduler_, net::Channel::control,
+                   {boot_, 0, net::Visit{visitor_.public_key, advertised_}});
+  }
+
   bool visit() {
     std::int64_t next_us = 0;
     run_until(
@@ -191,8 +197,7 @@ class Examiner {
           if (net::monotonic_us() < next_us) return false;
           asked_us_ = net::monotonic_us();
           next_us = asked_us_ + 4 * repeat_us;  // an answer belongs to the last question
-          control_->send(scheduler_, net::Channel::control,
-                         {boot_, 0, net::Visit{visitor_.public_key, advertised_}});
+          ask_to_visit();
           return false;
         },
         answer_limit_us);
@@ -201,8 +206,9 @@ class Examiner {
     if (!refusal_.empty())
       found("admission", Verdict::failed,
             "the scheduler at " + config_.scheduler.address + " refuses: " + refusal_,
-            local_.key ? "ask an operator to run: sidestep admit " + local_.key->public_key.hex()
-                       : "ask an operator for another invite");
+            !refusal_is_final_ ? "run this again in a minute"
+            : local_.key       ? "ask an operator to run: sidestep admit " + local_.key->public_key.hex()
+                               : "ask an operator for another invite");
     else if (!answer_)
       found("admission", Verdict::failed,
             "the scheduler at " + config_.scheduler.address + " lets us in but does not answer",
@@ -241,6 +247,8 @@ class Examiner {
       if (local_.key && member.key == local_.key->public_key) continue;
       if (options_.interrupted()) return;
       ++tried;
+      // A visit lasts a minute, and there may be many nodes: each gets a whole one.
+      ask_to_visit();
       examine_node(member, can_listen);
     }
     if (tried == 0)
@@ -349,6 +357,7 @@ class Examiner {
   std::unique_ptr<net::ZmqBus> data_;
   std::string advertised_;  // where nodes shall reach us; empty: we do not listen
   std::string refusal_;
+  bool refusal_is_final_ = false;
   std::optional<net::VisitReply> answer_;
   std::int64_t asked_us_ = 0;
   std::int64_t answered_us_ = 0;

@@ -51,7 +51,8 @@ class File {
 
 }  // namespace
 
-Status pull_stage(Client& client, const daemon::PullRequest& request, const std::string& path) {
+Status pull_stage(Client& client, const daemon::PullRequest& request, const std::string& path,
+                  std::function<void()> meanwhile) {
   File file(path);
   if (!file.opened().ok()) return file.opened();
   daemon::SlicePuller puller(request, {}, [&](std::uint64_t begin, std::span<const std::byte> bytes) {
@@ -96,6 +97,7 @@ Status pull_stage(Client& client, const daemon::PullRequest& request, const std:
       puller.reject(link.reason);
       down_since_us = now_us;
     }
+    meanwhile();
     client.idle(turn_us);
   }
   return puller.failure();

@@ -1,6 +1,7 @@
 // Pulling a stage of a snapshot into a file, by an operator's connection.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "daemon/core/slice_puller.h"
@@ -12,6 +13,8 @@ namespace sidestep::driver {
 // Writes the part's bytes, and nothing else, to `path`, from the first source whose bytes have the digest
 // that it promised. Precondition: the sources were connected (Client::connect_data). Memory: the window.
 // Errors: every source with what was wrong with it, its link included; the disk's; interrupted.
-Status pull_stage(Client& client, const daemon::PullRequest& request, const std::string& path);
+// `meanwhile` is called every 20 ms or so, between two events.
+Status pull_stage(Client& client, const daemon::PullRequest& request, const std::string& path,
+                  std::function<void()> meanwhile);
 
 }  // namespace sidestep::driver

@@ -340,7 +340,7 @@ Status TorchRunner::perform(const SaveSnapshot& task, Completion& done) {
   auto held = find_stage(task.stage);
   if (!held.ok()) return held.status();
   const at::Tensor weights = held.value()->stage.weights().to(at::kCPU, at::kFloat);
-  const auto saved = snapshots_.save(task.job, task.commit, task.stage, to_wire(weights));
+  const auto saved = snapshots_.save(task.job, task.commit, task.stage, to_wire(weights), task.keep);
   if (saved.ok()) {
     done.elements = saved.value().elements;
     done.digest = saved.value().digest;

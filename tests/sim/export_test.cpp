@@ -143,25 +143,15 @@ TEST_CASE("Export: a snapshot that a restart of the scheduler interrupts is aske
 }
 
 TEST_CASE("Full disk: training goes on, the export says which node, and the end of the job warns") {
-  JobShape shape = long_job();
   SimOptions options;
-  std::size_t full = 0;
-  {  // which node holds stage 3 alone does not depend on disks
-    SimCluster trial(options);
-    trial.start();
-    REQUIRE(trial.run_until_joined(6));
-    const std::string job = trial.submit(job_json(shape));
-    REQUIRE(trial.run_until_commit(job, 1));
-    full = holder_of(trial, job, 3);
-    REQUIRE(plan_of(trial, job).replicas(3).size() == 1);
-  }
-  options.full_disks = {full};
   SimCluster cluster(options);
   cluster.start();
   REQUIRE(cluster.run_until_joined(6));
-  const std::string job = cluster.submit(job_json(shape));
+  const std::string job = cluster.submit(job_json(long_job()));
   REQUIRE(cluster.run_until_commit(job, 2));
-  REQUIRE(holder_of(cluster, job, 3) == full);
+  const std::size_t full = holder_of(cluster, job, 3);
+  REQUIRE(plan_of(cluster, job).replicas(3).size() == 1);
+  cluster.fill_disk(full);
   const std::string name = "node-" + std::to_string(full + 1);
   const SimCluster::Export got = cluster.export_job(job);
   CHECK_THAT(got.problem, Catch::Contains("stage 3: " + name) && Catch::Contains("no space left on device"));
@@ -170,6 +160,24 @@ TEST_CASE("Full disk: training goes on, the export says which node, and the end 
   CHECK(join(check_done(cluster, job, options.fake)) == "");
   CHECK_THAT(cluster.job(job)->reason, Catch::Contains("not saved whole: stage 3: " + name));
   CHECK_THAT(cluster.export_job(job).problem, Catch::Contains("ended without a saved state"));
+}
+
+TEST_CASE("Full disk: however often saving fails there, the newest whole state stays at the others") {
+  SimOptions options;
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  const std::string job = cluster.submit(job_json(long_job()));
+  REQUIRE(cluster.run_until_commit(job, 2));
+  const SimCluster::Export whole = cluster.export_job(job);
+  check_stages(cluster, job, whole, whole.commit);
+  cluster.fill_disk(holder_of(cluster, job, 3));
+  for (int i = 0; i < 4; ++i)
+    CHECK_THAT(cluster.export_job(job).problem, Catch::Contains("no space left on device"));
+  REQUIRE(cluster.run_until_ended(job));
+  const SimCluster::Export last = cluster.export_job(job);
+  CHECK(last.commit == whole.commit);
+  check_stages(cluster, job, last, whole.commit);
 }
 
 TEST_CASE(

@@ -7,6 +7,7 @@
 #include <limits>
 #include <span>
 
+#include "daemon/data/snapshot_store.h"
 #include "net/digest.h"
 
 namespace sidestep::sim {
@@ -298,12 +299,21 @@ void FakeRunner::perform(const SaveSnapshot& task, Completion& done) {
       task.commit == step_ && task.commit > static_cast<std::uint64_t>(spec_->steps);
   if (!after_update && !validation_alone)
     return violation(done, "SaveSnapshot of commit " + std::to_string(task.commit));
-  if (options_.disk_full) {
+  if (trace_->disk_full) {
     done.problem = "no space left on device";
     return;
   }
   const std::vector<float> values = snapshot_of(stage->weights, task.stage);
   trace_->disk[{task.job, task.commit, task.stage}] = values;
+  std::vector<std::uint64_t>& saved = trace_->saved[task.job];
+  std::erase(saved, task.commit);
+  saved.insert(saved.begin(), task.commit);
+  for (const std::uint64_t commit : daemon::commits_to_delete(saved, task.commit, task.keep)) {
+    std::erase(saved, commit);
+    std::erase_if(trace_->disk, [&](const auto& file) {
+      return std::get<0>(file.first) == task.job && std::get<1>(file.first) == commit;
+    });
+  }
   done.elements = values.size();
   done.digest = net::sha256(std::as_bytes(std::span(values)));
 }

@@ -25,7 +25,6 @@ struct FakeOptions {
   bool has_data = true;
   std::uint64_t non_finite_step = 0;  // the averages of this step are not finite
   std::uint64_t non_finite_last = 0;  // nor those of the steps after it, up to this one
-  bool disk_full = false;             // no snapshot is saved
 };
 
 // What one runner did in one job.
@@ -45,7 +44,9 @@ struct FakeTrace {
   std::vector<std::string> violations;
   std::int64_t live_tensors = 0;  // given out and not freed
   std::map<std::tuple<std::string, std::uint64_t, std::uint32_t>, std::vector<float>>
-      disk;  // job, commit, stage
+      disk;                                                 // job, commit, stage
+  bool disk_full = false;                                   // no snapshot is saved
+  std::map<std::string, std::vector<std::uint64_t>> saved;  // commits on it, by job, the one saved last first
 };
 
 // What a snapshot of a stage with these weights holds.

@@ -157,7 +157,6 @@ void SimCluster::start_node(std::size_t index) {
   FakeOptions fake = options_.fake;
   fake.seed = random_.next();
   fake.speed = node.speed;
-  fake.disk_full = std::ranges::find(options_.full_disks, index) != options_.full_disks.end();
   fake.has_data = index + options_.nodes_without_data < nodes_.size();
   node.runner = options_.runner ? options_.runner() : std::make_unique<FakeRunner>(fake, node.fake);
 

@@ -36,7 +36,6 @@ struct SimOptions {
   std::size_t nodes_without_data = 0;       // the last ones
   std::int64_t chunk_bytes = 12;            // of in-stage averaging
   std::int64_t slot_deadline_us = 500'000;
-  std::vector<std::size_t> full_disks;  // nodes that save no snapshot
   FakeOptions fake;
   bool trace = false;
   // Instead of the scheduler's own placement.
@@ -104,6 +103,8 @@ class SimCluster {
   std::size_t node_of(const net::NodeKey& key) const;
   bool alive(std::size_t node) const { return nodes_[node].core != nullptr; }
   const FakeTrace& fake(std::size_t node) const { return *nodes_[node].fake; }
+  // From now on the node saves no snapshot.
+  void fill_disk(std::size_t node) { nodes_[node].fake->disk_full = true; }
   // What a node's last Stop said; nothing while it runs.
   const std::optional<daemon::Stop>& stopped(std::size_t node) const { return nodes_[node].stopped; }
   // Every violation that runners and the cluster saw.

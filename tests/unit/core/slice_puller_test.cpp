@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <cstring>
+#include <map>
 #include <set>
 
 #include "tests/unit/core/job_fixture.h"
@@ -94,8 +95,22 @@ TEST_CASE("Slices: what is lost is asked for again, what is only slow is not") {
   CHECK(pull.take(second / 2, 1, pull.slice(3)) == List{6});
   CHECK(pull.tick(second - 1).empty());
   CHECK(pull.tick(second) == List{0});
-  // Nothing came at all.
-  CHECK(pull.tick(2 * second) == List{0, 6});
+  // Nothing came at all; the one that was repeated has longer.
+  CHECK(pull.tick(2 * second) == List{6});
+  CHECK(pull.tick(3 * second) == List{0});
+}
+
+TEST_CASE("Slices: on a line that is slower than the first wait, repeats become rare") {
+  Pull pull;
+  std::map<std::uint64_t, int> asked;
+  for (std::int64_t now = 0; now < 60 * second; now += second / 10) {
+    for (const std::uint64_t begin : pull.tick(now)) ++asked[begin];
+    if (now % (4 * second) == 0 && now > 0)  // one every four seconds, whatever was asked
+      for (const std::uint64_t begin : pull.take(now, 1, pull.slice((now / (4 * second) - 1) * 3)))
+        ++asked[begin];
+  }
+  REQUIRE(pull.puller.complete());
+  for (const auto& [begin, times] : asked) CHECK(times <= 4);  // seven when none waits longer than the first
 }
 
 TEST_CASE("Slices: another node takes over from the start when the first has a problem, is silent or lies") {

@@ -95,19 +95,28 @@ TEST_CASE("Snapshots: a damaged file is named, and a failed save leaves the olde
   CHECK(failed.status().code() == Code::io);
   CHECK_THAT(failed.status().message(), Contains(path));
   CHECK(store.read(slice(40, 0, 10)).ok());
+  // A stage that cannot be written leaves no folder, and no other stage goes with it.
+  std::filesystem::create_directories(folder.path("job-1/42/stage-2.safetensors/in-the-way"));
+  REQUIRE(store.save("job-1", 42, 1, weights(10)).ok());
+  CHECK_FALSE(store.save("job-1", 42, 2, weights(10)).ok());
+  CHECK(folder.names("job-1/42").contains("stage-1.safetensors"));
+  std::filesystem::create_directories(folder.path("job-1/43/stage-2.safetensors"));
+  CHECK_FALSE(store.save("job-1", 43, 2, weights(10)).ok());
+  CHECK_FALSE(std::filesystem::exists(folder.path("job-1/43")));
   testing::write_bytes(folder.path("job-1/40/stage-2.safetensors"), "cut");
   SnapshotStore fresh(folder.path(), 4);
   CHECK_THAT(fresh.read(slice(40, 0, 1)).status().message(), Contains("stage-2.safetensors"));
 }
 
-TEST_CASE("Snapshots: two commits of a job stay, and the jobs that saved last") {
+TEST_CASE("Snapshots: three commits of a job stay, and the jobs that saved last") {
   const TemporaryFolder folder;
   SnapshotStore store(folder.path(), 2);
   save(store, "job-1", 8);
   const net::Tensor held = store.read(slice(8, 0, 10)).value();
-  save(store, "job-1", 9);
-  save(store, "job-1", 10, 5);
-  CHECK(folder.names("job-1") == std::set<std::string>{"9", "10"});
+  for (const std::uint64_t commit : {9, 10}) save(store, "job-1", commit, 5);
+  CHECK(folder.names("job-1") == std::set<std::string>{"8", "9", "10"});
+  save(store, "job-1", 11, 5);
+  CHECK(folder.names("job-1") == std::set<std::string>{"9", "10", "11"});
   CHECK(floats_of(store.read(slice(10, 0, 1)).value()) == std::vector<float>{5});
   CHECK_FALSE(store.read(slice(8, 0, 1)).ok());
   // A slice on its way keeps its bytes.
@@ -122,6 +131,28 @@ TEST_CASE("Snapshots: two commits of a job stay, and the jobs that saved last") 
   CHECK(folder.names() == std::set<std::string>{"job-1", "job-2"});
   save(store, "job-3", 1);
   CHECK(folder.names() == std::set<std::string>{"job-2", "job-3"});
+}
+
+TEST_CASE("Snapshots: what was written last stays, whatever its number, and what is known to be whole") {
+  using List = std::vector<std::uint64_t>;
+  CHECK(commits_to_delete({9, 8, 7}, 9, 0).empty());
+  CHECK(commits_to_delete({9, 8, 7, 6, 5}, 9, 0) == List{6, 5});
+  CHECK(commits_to_delete({9, 8, 7, 6, 5}, 9, 5) == List{6});
+  CHECK(commits_to_delete({9, 8, 7, 6, 5}, 9, 8) == List{6, 5});
+  CHECK(commits_to_delete({40, 39, 38, 5}, 5, 0) == List{38});  // the clock was set back
+  const TemporaryFolder folder;
+  SnapshotStore store(folder.path(), 4);
+  namespace fs = std::filesystem;
+  for (const int commit : {40, 41, 42}) {
+    save(store, "job-1", static_cast<std::uint64_t>(commit));
+    fs::last_write_time(folder.path("job-1/" + std::to_string(commit)),
+                        fs::file_time_type::clock::now() - std::chrono::hours(100 - commit));
+  }
+  // A job of the same name, by a new scheduler.
+  REQUIRE(store.save("job-1", 1, 2, weights(10), 40).ok());
+  CHECK(folder.names("job-1") == std::set<std::string>{"1", "40", "41", "42"});
+  REQUIRE(store.save("job-1", 2, 2, weights(10)).ok());
+  CHECK(folder.names("job-1") == std::set<std::string>{"1", "2", "42"});
 }
 
 }  // namespace

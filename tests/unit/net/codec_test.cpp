@@ -125,6 +125,12 @@ TEST_CASE("Codec: text that is not UTF-8 is repaired on the way out") {
                                               "b"}}));
   REQUIRE(decoded.ok());
   CHECK(std::get<Goodbye>(decoded.value().message).reason == "a??b");
+  // In a JSON body, too, however deep.
+  const json body = {{"list", {1, {{"k\xff", "x\xc3"}}}}, {"text", "fine"}};
+  const auto reply = decode(encode({1, 2, Reply{1, Code::ok, "", body}}));
+  REQUIRE(reply.ok());
+  CHECK(std::get<Reply>(reply.value().message).body ==
+        json({{"list", {1, {{"k?", "x?"}}}}, {"text", "fine"}}));
 }
 
 TEST_CASE("Codec: another wire version is refused by name") {

@@ -1,5 +1,6 @@
 // Who may come: admit, revoke, invites, visits.
 #include <catch2/catch.hpp>
+#include <set>
 
 #include "tests/unit/scheduler/swarm.h"
 
@@ -164,6 +165,33 @@ TEST_CASE("Revoke: an operator cannot ask any more, and one always remains") {
   CHECK(s.ask("jobs").body.at("jobs").empty());
 }
 
+TEST_CASE("Revoke: the nodes shut out whom the key brought in, at once, and nobody else") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2, 3}, 2);
+  REQUIRE(s.ask("admit", {{"key", key(stranger).hex()}, {"as", "operator"}}).code == Code::ok);
+  make_invite(s);
+  s.ask("export", {{"job", id}});
+  s.deliver(key(stranger), {5, 0, net::Request{1, "export", {{"job", id}}}});
+  s.deliver(key(stranger), {5, 0, net::Visit{key(180), "10.0.0.9:7001"}});
+  s.deliver(key(invite_key), {9, 0, net::Visit{key(181), ""}});
+  s.deliver(key(3), {9, 0, net::Visit{key(182), ""}});
+  const auto guests = [&] {
+    std::set<net::NodeKey> keys;
+    const auto lists = s.sent<net::Guests>(1);
+    REQUIRE_FALSE(lists.empty());
+    for (const net::Guest& guest : lists.back().guests) keys.insert(guest.key);
+    return keys;
+  };
+  using Keys = std::set<net::NodeKey>;
+  CHECK(guests() == Keys{key(stranger), key(180), key(181), key(182), operator_key});
+  REQUIRE(s.ask("revoke", {{"key", key(stranger).hex()}}).code == Code::ok);
+  CHECK(guests() == Keys{key(181), key(182), operator_key});
+  REQUIRE(s.ask("revoke", {{"key", key(invite_key).hex()}}).code == Code::ok);
+  CHECK(guests() == Keys{key(182), operator_key});
+  REQUIRE(s.ask("revoke", {{"key", key(3).hex()}}).code == Code::ok);
+  CHECK(guests() == Keys{operator_key});
+}
+
 TEST_CASE("Revoke: a key is named by its first digits if they name one alone") {
   Swarm s;
   CHECK_THAT(s.ask("revoke", {{"key", "0100"}}).message, Catch::Matches(""));
@@ -255,6 +283,28 @@ TEST_CASE("Invite: who is in already does not use it up, and an operator's key d
   CHECK_THAT(join_by(s, invite_key, invite_key),
              Catch::EndsWith("is the scheduler's or an invite's: use a key of its own"));
   CHECK(state_of_invite(s) == "open");
+}
+
+TEST_CASE("Invite: a nickname that is too long is cut between two characters") {
+  Swarm s;
+  make_invite(s);
+  std::string nickname = "x";
+  for (int i = 0; i < 150; ++i) nickname += "é";
+  REQUIRE(answer_to(s, invite_key, net::Join{key(stranger), nickname}) == "admitted as node");
+  CHECK(entry_of(s, stranger).at("nickname") == nickname.substr(0, 199));
+}
+
+TEST_CASE("Invite: is used up also when the scheduler was killed between its two changes") {
+  Swarm s;
+  make_invite(s);
+  const InviteRow open = s.store.open_term().value().invites.at(0);
+  REQUIRE(join_by(s, invite_key, stranger) == "admitted as node");
+  REQUIRE(s.store.apply(PutInvite{open}).ok());
+  s.restart();
+  REQUIRE(state_of_invite(s) == "open");
+  CHECK(join_by(s, invite_key, stranger) == "admitted as node");
+  CHECK(state_of_invite(s) == "used");
+  CHECK_THAT(join_by(s, invite_key, stranger + 1), Catch::Contains("this invite was used by n150"));
 }
 
 TEST_CASE("Invite: for an operator") {

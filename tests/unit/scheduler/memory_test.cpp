@@ -84,3 +84,10 @@ TEST_CASE("Memory: the sum as people read it") {
         "417 MiB (weights 68, gradients 68, optimizer 136, averaging 68, activations 4 x 20, work 0, "
         "messages 0)");
 }
+
+TEST_CASE("Memory: whole mebibytes are rounded up, of any number of bytes") {
+  CHECK(mebibytes(0) == "0 MiB");
+  CHECK(mebibytes(1) == "1 MiB");
+  CHECK(mebibytes(3u << 20) == "3 MiB");
+  CHECK(mebibytes(~std::uint64_t{0}) == "17592186044416 MiB");
+}

@@ -200,3 +200,25 @@ TEST_CASE("Record: header, steps, and on from the last one") {
   s.finish();
   CHECK(s.ask("record", {{"job", id}, {"after", 3}}).body.at("ended") == true);
 }
+
+TEST_CASE("Submit: with precision \"auto\" memory is counted as the nodes' devices will have it") {
+  const bool gpus = GENERATE(false, true);
+  Swarm s;
+  for (const int number : {1, 2}) s.join(number, gpus ? "cuda:0" : "cpu");
+  nlohmann::json job = job_json();
+  job["data"]["sequence_length"] = 2048;  // 1.4 GB in float32, 0.8 GB in bfloat16; they have 1.1 GB
+  job["pipeline"]["microbatch_size"] = 64;
+  const auto submit = [&] { return s.ask("submit", {{"spec", job}, {"source", "job.json"}}); };
+  const net::Reply reply = submit();
+  INFO(reply.message);
+  CHECK(reply.code == (gpus ? Code::ok : Code::refused));
+  if (!gpus) CHECK_THAT(reply.message, Catch::Contains("the stages do not fit"));
+  // One that has not come back may be anything.
+  s.restart();
+  s.hello(1, {}, "cpu");
+  CHECK(submit().code == Code::ok);
+  job["precision"] = "float32";
+  job["data"]["sequence_length"] = 4096;
+  s.hello(2, {}, "cuda:0");
+  CHECK(submit().code == Code::refused);
+}

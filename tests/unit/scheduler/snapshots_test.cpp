@@ -1,4 +1,6 @@
 // Where the stages of a job's snapshot are, and who may come and read them.
+#include <algorithm>
+
 #include "tests/unit/scheduler/swarm.h"
 
 using namespace sidestep;
@@ -52,7 +54,7 @@ TEST_CASE("Export: a running job is asked for a snapshot once, and its stages ar
   CHECK(copies == 3);
   // The next export wants a newer one.
   CHECK(s.ask("export", {{"job", id}}).body.at("at_least") == 3);
-  CHECK(s.sent<net::TakeSnapshot>(1).size() == 1);
+  CHECK(s.sent<net::TakeSnapshot>(1) == std::vector{net::TakeSnapshot{id, 2}});
 }
 
 TEST_CASE("Export: an ended job's last snapshot outlives the scheduler and its daemons") {
@@ -72,6 +74,59 @@ TEST_CASE("Export: an ended job's last snapshot outlives the scheduler and its d
   s.reboot(2);
   s.hello(2);
   CHECK(s.ask("export", {{"job", id}}).code == Code::ok);
+}
+
+TEST_CASE("Export: a node lost after the last commit does not take the others' last snapshot with it") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2, 3}, 2, 1);
+  const Plan plan = parse_plan(s.job(id).plan).value();
+  REQUIRE(plan.stage_count() == 2);
+  std::uint32_t doubled = 0;
+  while (plan.replicas(doubled).size() != 2) ++doubled;
+  const net::NodeKey lost = plan.replicas(doubled)[0];
+  s.commit(1);
+  const bool with_new_boot = GENERATE(false, true);
+  s.close(lost.bytes[0]);
+  if (with_new_boot) {
+    s.reboot(lost.bytes[0]);
+    s.hello(lost.bytes[0]);
+  } else {
+    s.run_for_ms(1'000);
+  }
+  CHECK(s.state(id) == "running");
+  CHECK(s.ask("export", {{"job", id}}).body.at("ready") == false);
+  for (const auto& [node, stages] : plan.stages_of) {
+    if (node == lost) continue;
+    CHECK(s.sent<net::EndJob>(node.bytes[0]).empty());
+    s.saved(node.bytes[0], 1);
+    s.applied(node.bytes[0], 1);
+  }
+  CHECK(s.state(id) == "done");
+  CHECK(s.job(id).reason == "");
+  CHECK(s.ask("export", {{"job", id}}).body.at("commit") == 1);
+}
+
+TEST_CASE("Export: a job whose nodes are all lost after the last commit ends and says what was not saved") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2}, 2, 1);
+  s.commit(1);
+  for (const int number : {1, 2}) s.close(number);
+  s.run_for_ms(3'000);
+  CHECK(s.state(id) == "done");
+  CHECK_THAT(s.job(id).reason, Catch::Contains("its last state is not saved whole"));
+}
+
+TEST_CASE("Export: between the last commit and the job's end it waits for the last state") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2}, 2, 1);
+  s.commit(1);
+  const nlohmann::json first = s.ask("export", {{"job", id}}).body;
+  CHECK(first.at("at_least") == 1);
+  CHECK(first.at("waiting") == "nodes to save the state of commit 1");
+  CHECK(s.sent<net::TakeSnapshot>(1).empty());
+  for (const int number : {1, 2}) s.saved(number, 1);
+  REQUIRE(s.state(id) == "running");
+  CHECK(s.ask("export", {{"job", id}}).body.at("commit") == 1);
 }
 
 TEST_CASE("Export: what cannot be exported is named") {
@@ -136,12 +191,34 @@ TEST_CASE("SnapshotTaken: repeats, older ones and stages of others count for not
   net::SnapshotTaken of_another_plan = taken(2, 0);
   of_another_plan.scope.epoch = 9;
   s.say(1, of_another_plan);
+  s.say(1, taken(4, 0));
   net::SnapshotTaken of_no_job = taken(2, 0);
   of_no_job.scope.job = "x";
   s.say(1, of_no_job);
   CHECK(s.job(id).snapshot_coming->copies.size() == 1);
   CHECK(s.job(id).snapshot_coming->commit == 2);
   CHECK_FALSE(s.job(id).snapshot);
+}
+
+TEST_CASE("SnapshotTaken: is stored before it is acknowledged") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.commit(1);
+  SchedulerOutbox out;
+  s.core->on_message(s.now_us, key(1), s.envelope(1, net::SnapshotTaken{{id, 1, 1, 1}, 0, 7, "sha256:x", ""}),
+                     out);
+  const auto place = [&](const auto& wanted) { return std::find_if(out.begin(), out.end(), wanted); };
+  const auto stored = place([&](const SchedulerAction& action) {
+    const auto* persist = std::get_if<Persist>(&action);
+    const auto* put = persist == nullptr ? nullptr : std::get_if<PutJob>(&persist->change);
+    return put != nullptr && put->row.snapshot_coming.has_value();
+  });
+  const auto acked = place([](const SchedulerAction& action) {
+    const auto* send = std::get_if<net::Send>(&action);
+    return send != nullptr && std::holds_alternative<net::Ack>(send->envelope.message);
+  });
+  REQUIRE(acked != out.end());
+  CHECK(stored < acked);
 }
 
 TEST_CASE("Guests: an operator that exports is one on all nodes, for a while, on new ones too") {
@@ -168,10 +245,34 @@ TEST_CASE("Guests: an operator that exports is one on all nodes, for a while, on
   CHECK(guests_of(s, 1) == 0);
 }
 
+TEST_CASE(
+    "Guests: whoever asks once a minute stays one for as long as it pulls, and gets no newer snapshot") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.ask("export", {{"job", id}});
+  s.commit(1);
+  for (const int number : {1, 2}) s.saved(number, 1);
+  s.forget_sent();
+  for (int minute = 0; minute < 15; ++minute) {
+    s.run_for_ms(60'000);
+    CHECK(s.ask("export", {{"job", id}, {"at_least", 1}}).body.at("commit") == 1);
+  }
+  // What is not acknowledged is repeated; nothing else is sent.
+  for (const net::Guests& list : s.sent<net::Guests>(1)) CHECK(list.guests.size() == 1);
+  for (const net::TakeSnapshot& take : s.sent<net::TakeSnapshot>(1)) CHECK(take == net::TakeSnapshot{id, 0});
+  s.run_for_ms(601'000);
+  CHECK(guests_of(s, 1) == 0);
+}
+
 TEST_CASE("Guests: a key that is no operator's gets nowhere") {
   Swarm s;
-  s.join(1);
-  s.sent<net::Guests>(1);
-  s.deliver(key(9), {5, 0, net::Request{1, "export", {{"job", "x"}}}});
-  CHECK(s.sent<net::Guests>(1).empty());
+  const std::string id = s.start_job({1, 2});
+  s.forget_sent();
+  for (const int number : {9, 150}) {  // a node's, and a stranger's
+    s.deliver(key(number), {5, 0, net::Request{1, "export", {{"job", id}}}});
+    CHECK(s.sent<net::Guests>(1).empty());
+  }
+  CHECK(s.sent<net::TakeSnapshot>(1).empty());
+  s.ask("export", {{"job", id}});
+  CHECK(guests_of(s, 1) == 1);
 }

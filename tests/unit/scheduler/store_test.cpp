@@ -244,6 +244,29 @@ TEST_CASE("SqliteStore: a record is a file with a header, and a torn last line i
   CHECK(steps(c.store().query(ReadRecord{"j", {}})) == std::vector<std::uint64_t>{0, 1, 2});
 }
 
+TEST_CASE("SqliteStore: a job whose row is behind its record catches up, with the reason of its early end") {
+  Case c(true);
+  JobRow behind = row("j", 1);
+  behind.state = JobState::running;
+  behind.commit = 3;
+  behind.skipped_updates = 1;
+  c.apply(PutJob{behind});
+  for (const std::uint64_t number : {4, 5}) {
+    RecordStep step;
+    step.step = number;
+    step.skipped_update = true;
+    step.loss = 2.5;
+    if (number == 5) step.end = "steps 4 to 5 made no update";
+    c.apply(AppendRecord{"j", number, to_json(step)});
+  }
+  c.reopen();
+  const JobRow restored = c.store().open_term().value().jobs.at(0);
+  CHECK(restored.commit == 5);
+  CHECK(restored.skipped_updates == 3);
+  CHECK(restored.end_reason == "steps 4 to 5 made no update");
+  CHECK(restored.loss == 2.5);
+}
+
 TEST_CASE("SqliteStore: a crash inside the header costs nothing") {
   Case c(true);
   c.apply(PutJob{row("j", 1)});
