@@ -366,6 +366,18 @@ TEST_CASE("Doctor: what is wrong is named with its cure") {
   CHECK(node.at("cure").get<std::string>().find("open or forward 127.0.0.1:1 to ") == 0);
   CHECK(finding(hidden, "memory").at("verdict") == "failed");
 
+  // A GPU that no machine has: its memory is not compared with the host's.
+  const nlohmann::json gpu = doctor(
+      spot_config(folder, "spot",
+                  {{"scheduler", scheduler}, {"device", "cuda:63"}, {"memory_bytes", 1LL << 49}}),
+      1);
+  CHECK(finding(gpu, "device").at("verdict") == "failed");
+  CHECK(finding(gpu, "device").at("text").get<std::string>().starts_with("device \"cuda:63\": "));
+  const std::string cure = finding(gpu, "device").at("cure");
+  CHECK(cure.ends_with("or set \"device\" to \"cpu\""));
+  CHECK(gpu.at("findings").dump().find("\"memory\"") == std::string::npos);
+  CHECK(finding(hidden, "device").at("text").get<std::string>().starts_with("cpu is cpu-"));
+
   // The port of another program.
   const std::string taken = scheduler.at("address");
   const nlohmann::json busy =
