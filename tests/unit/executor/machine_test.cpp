@@ -31,4 +31,9 @@ TEST_CASE("Memory held: a mapped file that was read counts nothing, memory writt
   CHECK(written.back() == 'x');
 }
 
+TEST_CASE("Machine has a device class and a memory limit") {
+  CHECK_THAT(cpu_class(), Catch::StartsWith("cpu-"));
+  CHECK(memory_limit_bytes() > 0);
+}
+
 }  // namespace sidestep::daemon
