@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -105,7 +106,9 @@ std::uint64_t held_bytes(at::Device device) {
 }
 
 void release_cached_memory(at::Device device) {
-  if (device.is_cuda()) c10::getDeviceAllocator(c10::DeviceType::CUDA)->emptyCache();
+  if (!device.is_cuda()) return;
+  c10::getDeviceAllocator(c10::DeviceType::CUDA)->emptyCache();
+  at::getHostAllocator(c10::DeviceType::CUDA)->empty_cache();
 }
 
 }  // namespace sidestep::daemon
