@@ -44,11 +44,12 @@ int examine_config(const DoctorFlags& flags, const Wiring& wiring) {
 
 void add_doctor(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
   auto flags = std::make_shared<DoctorFlags>();
-  CLI::App* command = add_command(app, "doctor",
-                                  "Before a node joins: look at its key, device, memory, disk, port and clock, at "
-                                  "the scheduler, and at the ways to and "
-                                  "from every node, with a cure for what is wrong. Uses up no invite.",
-                                  "sidestep doctor --config node.json");
+  CLI::App* command =
+      add_command(app, "doctor",
+                  "Before a node joins: look at its key, device, memory, disk, port and clock, at "
+                  "the scheduler, and at the ways to and "
+                  "from every node, with a cure for what is wrong. Uses up no invite.",
+                  "sidestep doctor --config node.json");
   command->add_option("--config", flags->config, "Node config file")
       ->required()
       ->envname("SIDESTEP_NODE_CONFIG")

@@ -151,8 +151,7 @@ HeadResult Stage::head(const at::Tensor& input, const at::Tensor& targets, bool 
 
   std::vector<at::Tensor> by_parts;
   at::Tensor loss;  // read once, at the end: reading waits for a GPU
-  const std::int64_t piece =
-      std::max<std::int64_t>(1, scheduler::logits_elements_max / model_.vocab_size);
+  const std::int64_t piece = std::max<std::int64_t>(1, scheduler::logits_elements_max / model_.vocab_size);
   for (std::int64_t first = 0; first < count; first += piece) {
     const std::int64_t length = std::min(piece, count - first);
     const at::Tensor part = normed.output.narrow(0, first, length);
