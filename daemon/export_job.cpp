@@ -1,21 +1,18 @@
 #include "daemon/export_job.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <vector>
 
+#include "daemon/data/bring_tokenizer.h"
 #include "daemon/data/hf_export.h"
 #include "daemon/driver/snapshot_pull.h"
 #include "daemon/model/parameters.h"
 #include "daemon/model/stage_files.h"
 #include "daemon/model/weights.h"
+#include "daemon/scratch_folder.h"
 #include "net/clock.h"
-#include "net/digest.h"
 #include "scheduler/job.h"
 
 namespace sidestep {
@@ -27,34 +24,6 @@ constexpr std::int64_t poll_us = 300 * net::ms;
 constexpr std::int64_t snapshot_limit_us = 1'800 * net::second;
 // The scheduler makes us a guest at the nodes for ten minutes.
 constexpr std::int64_t renew_us = 60 * net::second;
-
-// A folder beside the export, with the stages on their way into it. Removed with all that is in it.
-class WorkFolder {
- public:
-  static Result<WorkFolder> beside(const std::string& out) {
-    std::error_code error;
-    fs::path place = fs::absolute(out, error);
-    if (place.filename().empty()) place = place.parent_path();
-    fs::create_directories(place.parent_path(), error);
-    if (error) return Status::io(place.parent_path().string() + ": cannot be made: " + error.message());
-    std::string name = (place.parent_path() / ("." + place.filename().string() + ".stages-XXXXXX")).string();
-    if (::mkdtemp(name.data()) == nullptr)
-      return Status::io(name + ": cannot be made: " + std::strerror(errno));
-    return WorkFolder(name);
-  }
-  WorkFolder(WorkFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  WorkFolder& operator=(WorkFolder&&) = delete;
-  ~WorkFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-
- private:
-  explicit WorkFolder(fs::path path) : path_(std::move(path)) {}
-  fs::path path_;
-};
 
 // Asks until the snapshot is there; its answer.
 Result<nlohmann::json> wait_for_snapshot(driver::Client& client, const std::string& job,
@@ -130,29 +99,6 @@ Status pull_stages(driver::Client& client, const nlohmann::json& answer, const s
   return {};
 }
 
-// Puts the job's tokenizer into `folder`, under the name that transformers looks for. Gives a note where it
-// cannot.
-Result<std::string> bring_tokenizer(const scheduler::DataSpec& data, const std::string& folder) {
-  if (data.format == "tokens")
-    return std::string("the job was trained on tokens; put their tokenizer beside it");
-  if (data.tokenizer != "sentencepiece") return std::string();
-  const std::string missing = "tokenizer.model is not in it: ";
-  // The digest that all nodes have agreed on: the last of the job's.
-  const std::string wanted =
-      !data.tokenizer_digest.empty() ? data.tokenizer_digest : data.digest.substr(data.digest.rfind(' ') + 1);
-  const auto digest = net::sha256_file(data.tokenizer_path);
-  if (!digest.ok())
-    return missing + data.tokenizer_path + " cannot be read here; copy it from a node with the data";
-  if (digest.value() != wanted)
-    return missing + data.tokenizer_path + " is another file here than the job's: it has " + digest.value() +
-           ", the job's has " + wanted;
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error || !fs::copy_file(data.tokenizer_path, fs::path(folder) / "tokenizer.model", error))
-    return Status::io(data.tokenizer_path + ": cannot be copied: " + error.message());
-  return std::string();
-}
-
 std::uint64_t folder_bytes(const std::string& folder) {
   std::uint64_t bytes = 0;
   std::error_code error;
@@ -174,7 +120,8 @@ Result<ExportReport> export_job(driver::Client& client, const ExportTarget& targ
   if (!parsed.ok()) return parsed.status();
   const scheduler::JobSpec& spec = parsed.value();
 
-  auto work = WorkFolder::beside(target.out);
+  // For the stages on their way into the export.
+  auto work = ScratchFolder::beside(target.out);
   if (!work.ok()) return work.status();
   std::vector<std::string> files;
   for (std::int64_t stage = 0; stage < spec.pipeline.stages; ++stage)
@@ -184,9 +131,11 @@ Result<ExportReport> export_job(driver::Client& client, const ExportTarget& targ
   ExportReport report;
   daemon::HfExportOptions options;
   const std::string companions = work.value() / "companions";
-  auto note = bring_tokenizer(spec.data, companions);
+  auto note = daemon::bring_tokenizer(spec.data, companions);
   if (!note.ok()) return note.status();
   report.tokenizer_note = std::move(note).value();
+  if (!report.tokenizer_note.empty() && daemon::has_tokenizer(target.out))
+    report.tokenizer_note = "the tokenizer in it is the one that was beside the older export";
   if (fs::exists(companions)) options.companions = companions;
 
   options.notes = {spec.pipeline.stages, spec.pipeline.stage_0_layers,

@@ -4,12 +4,14 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -28,6 +30,7 @@
 #include "daemon/generate/perplexity.h"
 #include "daemon/generate/text_stream.h"
 #include "daemon/model/predictor.h"
+#include "daemon/scratch_folder.h"
 #include "net/clock.h"
 
 namespace sidestep {
@@ -42,9 +45,12 @@ Status stop_when_interrupted(const char* what, std::uint64_t done) {
                             : Status();
 }
 
-void print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+using Loaded = std::function<void()>;
+
+Status print(const std::string& text) {
+  errno = 0;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
+  return Status::io(std::string("standard output cannot be written: ") + std::strerror(errno));
 }
 
 // Shows samples as they are made; text, or token numbers where `tokenizer` is null.
@@ -64,45 +70,40 @@ class Printer : public daemon::GenerationSink {
     start_us_ = net::monotonic_us();
     if (tokenizer_ != nullptr) stream_.emplace(*tokenizer_, prompt_);
     if (request_.json) return {};
-    if (request_.samples > 1) print("--- sample " + std::to_string(sample + 1) + "\n");
-    print(prompt_text_);
-    return {};
+    const std::string title =
+        request_.samples > 1 ? "--- sample " + std::to_string(sample + 1) + "\n" : std::string();
+    return print(title + prompt_text_);
   }
 
   Status add(std::int64_t token) override {
     tokens_.push_back(token);
     ++made_;
-    if (stream_)
-      show(stream_->add(token));
-    else
-      show((tokens_.size() == 1 ? "" : ",") + std::to_string(token));
+    const std::string text =
+        stream_ ? stream_->add(token) : (tokens_.size() == 1 ? "" : ",") + std::to_string(token);
+    if (Status status = show(text); !status.ok()) return status;
     return stop_when_interrupted("tokens", made_);
   }
 
   Status end_sample(bool at_end) override {
-    if (stream_) show(stream_->finish());
-    if (!request_.json) {
-      print("\n");
-      return {};
-    }
+    if (stream_)
+      if (Status status = show(stream_->finish()); !status.ok()) return status;
+    if (!request_.json) return print("\n");
     nlohmann::json line{{"sample", sample_},
                         {"prompt_tokens", prompt_},
                         {"tokens", tokens_},
                         {"end", at_end ? "end" : "length"},
                         {"seconds", static_cast<double>(net::monotonic_us() - start_us_) / 1e6}};
     if (stream_) line.update({{"prompt", prompt_text_}, {"text", text_}});
-    print(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
-    return {};
+    return print(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
   }
 
   std::uint64_t made() const { return made_; }
 
  private:
-  void show(const std::string& text) {
-    if (request_.json)
-      text_ += text;
-    else
-      print(text);
+  Status show(const std::string& text) {
+    if (!request_.json) return print(text);
+    text_ += text;
+    return {};
   }
 
   const GenerateRequest& request_;
@@ -140,7 +141,8 @@ Result<std::unique_ptr<daemon::Predictor>> load(const GenerateRequest& request,
   return daemon::Predictor::load(folder, {request.device, request.precision, std::move(cut), positions});
 }
 
-Status sample(const GenerateRequest& request, const daemon::HfFolder& folder, daemon::StageCut cut) {
+Status sample(const GenerateRequest& request, const daemon::HfFolder& folder, daemon::StageCut cut,
+              const Loaded& loaded) {
   const auto text = daemon::open_model_text(folder);
   if (!text.ok()) return text.status();
   std::string prompt_text;
@@ -164,6 +166,7 @@ Status sample(const GenerateRequest& request, const daemon::HfFolder& folder, da
   const std::int64_t start_us = net::monotonic_us();
   auto model = load(request, folder, std::move(cut), std::ssize(prompt) + tokens.value());
   if (!model.ok()) return model.status();
+  loaded();
   const std::int64_t loaded_us = net::monotonic_us();
   daemon::GenerationOptions options;
   options.tokens = tokens.value();
@@ -174,8 +177,11 @@ Status sample(const GenerateRequest& request, const daemon::HfFolder& folder, da
   const bool shows_text = request.prompt_tokens.empty();
   Printer printer(request, prompt, prompt_text, shows_text ? text.value().tokenizer.get() : nullptr);
   const Status status = daemon::generate(*model.value(), prompt, options, printer);
-  if (!status.ok() && !request.json) print("\n");
-  if (!status.ok()) return status.with_context(folder.path());
+  if (status.code() == Code::io) return status;
+  if (!status.ok()) {
+    if (!request.json) (void)print("\n");  // so that the reason begins a line
+    return status.with_context(folder.path());
+  }
   if (!request.json)
     std::fprintf(stderr, "%llu tokens, %.1f tokens/s; loaded in %.1f s\n",
                  static_cast<unsigned long long>(printer.made()),
@@ -185,7 +191,8 @@ Status sample(const GenerateRequest& request, const daemon::HfFolder& folder, da
   return {};
 }
 
-Status measure(const GenerateRequest& request, const daemon::HfFolder& folder, daemon::StageCut cut) {
+Status measure(const GenerateRequest& request, const daemon::HfFolder& folder, daemon::StageCut cut,
+               const Loaded& loaded) {
   const std::int64_t positions = folder.model().max_position_embeddings;
   const std::int64_t length =
       request.sequence_length.value_or(std::min(positions, sequence_length_unasked_max));
@@ -207,69 +214,52 @@ Status measure(const GenerateRequest& request, const daemon::HfFolder& folder, d
   if (!data.ok()) return data.status();
   auto model = load(request, folder, std::move(cut), length);
   if (!model.ok()) return model.status();
+  loaded();
   const auto measured = daemon::measure_perplexity(
       *model.value(), *data.value(), length,
       [](std::uint64_t done, std::uint64_t) { return stop_when_interrupted("tokens", done); });
   if (!measured.ok()) return measured.status().with_context(folder.path());
   const daemon::Perplexity& result = measured.value();
   if (request.json)
-    print(nlohmann::json{{"file", spec.path},
-                         {"digest", data.value()->digest()},
-                         {"tokens", result.tokens},
-                         {"sequence_length", length},
-                         {"loss", result.loss},
-                         {"perplexity", result.perplexity()}}
-              .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
-          "\n");
-  else
-    std::printf("%llu tokens of %s: loss %.4f nats a token, perplexity %.2f\n",
-                static_cast<unsigned long long>(result.tokens), spec.path.c_str(), result.loss,
+    return print(nlohmann::json{{"file", spec.path},
+                                {"digest", data.value()->digest()},
+                                {"tokens", result.tokens},
+                                {"sequence_length", length},
+                                {"loss", result.loss},
+                                {"perplexity", result.perplexity()}}
+                     .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+                 "\n");
+  std::array<char, 128> numbers{};
+  std::snprintf(numbers.data(), numbers.size(), ": loss %.4f nats a token, perplexity %.2f\n", result.loss,
                 result.perplexity());
-  return {};
+  return print(std::to_string(result.tokens) + " tokens of " + spec.path + numbers.data());
 }
 
-Status run(const GenerateRequest& request) {
+Status run(const GenerateRequest& request, const Loaded& loaded) {
   const auto folder = daemon::HfFolder::open(request.model);
   if (!folder.ok()) return folder.status();
   auto cut = daemon::cut_stages(folder.value(), request.stages, request.skip_stages);
   if (!cut.ok()) return cut.status();
-  return request.perplexity.empty() ? sample(request, folder.value(), std::move(cut).value())
-                                    : measure(request, folder.value(), std::move(cut).value());
+  return request.perplexity.empty() ? sample(request, folder.value(), std::move(cut).value(), loaded)
+                                    : measure(request, folder.value(), std::move(cut).value(), loaded);
 }
 
-// Gone with all that is in it.
-class TemporaryExport {
- public:
-  static Result<TemporaryExport> make(const GenerateRequest& request) {
-    std::string name = (std::filesystem::temp_directory_path() / "sidestep-model.XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr)
-      return Status::io(name + ": cannot be made: " + std::strerror(errno));
-    TemporaryExport made(name);
-    auto client = cli::connect({request.config, request.json});
-    if (!client.ok()) return client.status();
-    const auto tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
-    const auto exported = export_job(*client.value(), {request.job, made.model(), "float32"}, tell);
-    if (!exported.ok()) return exported.status();
-    return std::move(made);
-  }
-  ~TemporaryExport() {
-    std::error_code error;
-    if (!folder_.empty()) std::filesystem::remove_all(folder_, error);
-  }
-  TemporaryExport(TemporaryExport&& other) noexcept : folder_(std::exchange(other.folder_, {})) {}
-  TemporaryExport& operator=(TemporaryExport&&) = delete;
+// The job's weights as a model folder in `scratch`; its path.
+Result<std::string> export_into(const ScratchFolder& scratch, const GenerateRequest& request) {
+  auto client = cli::connect({request.config, request.json});
+  if (!client.ok()) return client.status();
+  const auto tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+  const std::string model = scratch / "model";
+  const auto exported = export_job(*client.value(), {request.job, model, "float32"}, tell);
+  if (!exported.ok()) return exported.status();
+  return model;
+}
 
-  std::string model() const { return folder_ + "/model"; }
-
- private:
-  explicit TemporaryExport(std::string folder) : folder_(std::move(folder)) {}
-  std::string folder_;
-};
-
-int generate_from_folder(const GenerateRequest& request) {
+// `loaded` is called when the folder is needed no more.
+int generate_from_folder(const GenerateRequest& request, const Loaded& loaded) {
   Status status;
   try {
-    status = run(request);
+    status = run(request, loaded);
   } catch (const c10::Error& error) {
     status = Status::internal(daemon::memory_text(error.what_without_backtrace()));
   } catch (const std::bad_alloc&) {
@@ -282,12 +272,18 @@ int generate_from_folder(const GenerateRequest& request) {
 
 int run_generate_command(const GenerateRequest& request) {
   cli::catch_interrupts();
-  if (request.job.empty()) return generate_from_folder(request);
-  const auto exported = TemporaryExport::make(request);
-  if (!exported.ok()) return cli::fail(exported.status());
+  // A reader that goes away, or a full disk, fails a write with a reason in place of ending the process,
+  // which would leave the temporary export behind.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  if (request.job.empty()) return generate_from_folder(request, [] {});
+  auto scratch = ScratchFolder::make(std::filesystem::temp_directory_path() / "sidestep-model");
+  if (!scratch.ok()) return cli::fail(scratch.status());
+  const auto model = export_into(scratch.value(), request);
+  if (!model.ok()) return cli::fail(model.status());
   GenerateRequest of_folder = request;
-  of_folder.model = exported.value().model();
-  return generate_from_folder(of_folder);
+  of_folder.model = model.value();
+  return generate_from_folder(of_folder, [&scratch] { scratch.value().remove(); });
 }
 
 }  // namespace sidestep

@@ -55,10 +55,19 @@ int main(int argc, char** argv) {
   wiring.solo = run_solo_command;
   wiring.export_job = run_export_command;
   wiring.generate = run_generate_command;
-  wiring.machine = [] {
+  wiring.machine = [](const std::string& name) {
+    driver::MachineFacts facts;
+    if (const auto device = daemon::open_device(name); device.ok()) {
+      facts.device_class = daemon::device_class(device.value());
+      facts.memory_limit_bytes = daemon::device_memory_bytes(device.value());
+    } else {
+      facts.device_problem = device.status().message();
+    }
     const daemon::LibTorch libtorch = daemon::loaded_libtorch();
-    return driver::MachineFacts{daemon::memory_limit_bytes(), libtorch.wanted, libtorch.version,
-                                libtorch.folder};
+    facts.libtorch_wanted = libtorch.wanted;
+    facts.libtorch_found = libtorch.version;
+    facts.libtorch_folder = libtorch.folder;
+    return facts;
   };
   return cli::run(argc, argv, wiring);
 }

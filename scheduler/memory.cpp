@@ -2,12 +2,13 @@
 
 #include <algorithm>
 
+#include "scheduler/logits.h"
+
 namespace sidestep::scheduler {
 namespace {
 
 constexpr std::uint64_t float_bytes = 4;
-constexpr std::uint64_t head_elements_max = 1u << 24;  // logits are made in pieces of at most these
-constexpr std::uint64_t chunk_bytes = 4u << 20;        // of an average on the wire
+constexpr std::uint64_t chunk_bytes = 4u << 20;  // of an average on the wire
 constexpr std::uint64_t chunks_on_the_way = 32;
 
 std::uint64_t whole_mebibytes(std::uint64_t bytes) { return (bytes >> 20) + ((bytes & 0xfffff) != 0); }
@@ -45,12 +46,13 @@ std::uint64_t work_of_layer(const Sizes& s) {
   return s.element * (s.tokens * rows + matrix);
 }
 
-// The head: normed rows and their gradient, a piece of logits (in float32, and once more in a smaller type),
-// the matrix's gradient before it is added.
+// The head: normed rows and their gradient, a piece of logits (in float32, on a GPU their logarithms too, and
+// once more in a smaller type), the matrix's gradient before it is added.
 std::uint64_t work_of_head(const Sizes& s) {
-  const std::uint64_t logits = std::min(s.tokens * s.vocabulary, std::max(head_elements_max, s.vocabulary));
+  const std::uint64_t logits =
+      std::min(s.tokens * s.vocabulary, std::max(Sizes::as_count(logits_elements_max), s.vocabulary));
   const std::uint64_t copy = s.element == float_bytes ? 0 : s.element;
-  return 3 * s.activation() + logits * (float_bytes + copy) + s.element * s.vocabulary * s.hidden;
+  return 3 * s.activation() + logits * (2 * float_bytes + copy) + s.element * s.vocabulary * s.hidden;
 }
 
 }  // namespace

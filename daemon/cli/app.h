@@ -37,7 +37,7 @@ struct Wiring {
   std::function<int(const SoloRequest&)> solo;  // returns an Exit
   std::function<int(const ExportRequest&)> export_job;
   std::function<int(const GenerateRequest&)> generate;
-  std::function<driver::MachineFacts()> machine;  // for `doctor`
+  std::function<driver::MachineFacts(const std::string& device)> machine;  // for `doctor`
 };
 
 // Parses and runs; returns the exit status. Called once, by main.

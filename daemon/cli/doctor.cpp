@@ -15,12 +15,13 @@ struct DoctorFlags {
   bool json = false;
 };
 
-int examine_config(const DoctorFlags& flags, const driver::MachineFacts& machine) {
+int examine_config(const DoctorFlags& flags, const Wiring& wiring) {
   auto config = driver::load_node_config(flags.config, driver::invite_from_environment());
   if (!config.ok()) return fail(config.status());
   catch_interrupts();
   nlohmann::json findings = nlohmann::json::array();
   bool all_well = true;
+  const driver::MachineFacts machine = wiring.machine(config.value().device);
   driver::DoctorOptions options{std::move(config).value(), machine, interrupted, {}};
   options.found = [&](const driver::Finding& finding) {
     const std::string verdict(to_string(finding.verdict));
@@ -43,19 +44,19 @@ int examine_config(const DoctorFlags& flags, const driver::MachineFacts& machine
 
 void add_doctor(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
   auto flags = std::make_shared<DoctorFlags>();
-  CLI::App* command = add_command(app, "doctor",
-                                  "Before a node joins: look at its key, memory, disk, port and clock, at "
-                                  "the scheduler, and at the ways to and "
-                                  "from every node, with a cure for what is wrong. Uses up no invite.",
-                                  "sidestep doctor --config node.json");
+  CLI::App* command =
+      add_command(app, "doctor",
+                  "Before a node joins: look at its key, device, memory, disk, port and clock, at "
+                  "the scheduler, and at the ways to and "
+                  "from every node, with a cure for what is wrong. Uses up no invite.",
+                  "sidestep doctor --config node.json");
   command->add_option("--config", flags->config, "Node config file")
       ->required()
       ->envname("SIDESTEP_NODE_CONFIG")
       ->type_name("FILE");
   command->add_flag("--json", flags->json, "Report as JSON");
-  const auto machine = wiring.machine;
   command->callback(
-      [flags, machine, &chosen] { chosen = [flags, machine] { return examine_config(*flags, machine()); }; });
+      [flags, wiring, &chosen] { chosen = [flags, wiring] { return examine_config(*flags, wiring); }; });
 }
 
 }  // namespace sidestep::cli

@@ -215,6 +215,9 @@ class LocalSwarm {
 };
 
 int up(const SwarmOptions& options, bool json) {
+  // The daemons share this machine's cores: an OpenMP thread that spins while it waits takes them from
+  // another.
+  setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
   unsetenv("SIDESTEP_INVITE");  // meant for another swarm: these daemons have keys of their own
   auto folder = SwarmFolder::prepare(options);
   if (!folder.ok()) return fail(folder.status());

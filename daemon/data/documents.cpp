@@ -80,6 +80,8 @@ class LineReader {
       json = nlohmann::json::parse(line_);
     } catch (const nlohmann::json::parse_error& error) {
       return problem("not JSON at column " + std::to_string(error.byte));
+    } catch (const nlohmann::json::exception&) {
+      return problem("holds a number that is too large");
     }
     if (!json.is_object()) return problem("not a JSON object");
     const auto found = json.find(field_);

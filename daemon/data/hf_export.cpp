@@ -76,11 +76,12 @@ bool belongs_to_export(const std::string& name) {
          std::find(companion_names.begin(), companion_names.end(), name) != companion_names.end();
 }
 
+// Those that are not in `to` already.
 Status copy_companions(const std::string& from, const std::string& to) {
   for (const char* name : companion_names) {
     std::error_code error;
     const fs::path source = fs::path(from) / name;
-    if (!fs::is_regular_file(source, error)) continue;
+    if (!fs::is_regular_file(source, error) || fs::exists(fs::path(to) / name, error)) continue;
     if (!fs::copy_file(source, fs::path(to) / name, error))
       return Status::io(source.string() + ": cannot be copied: " + error.message());
   }
@@ -140,6 +141,8 @@ Status write_hf_folder(const std::string& path, const scheduler::ModelSpec& mode
         return status;
     if (!options.companions.empty())
       if (Status status = copy_companions(options.companions, folder.string()); !status.ok()) return status;
+    // What somebody put beside the older export is still theirs to keep.
+    if (Status status = copy_companions(path, folder.string()); !status.ok()) return status;
     return write_file((folder / config_file_name).string(),
                       hf_config(model, dtype, options.notes).dump(2) + "\n");
   };

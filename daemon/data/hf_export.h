@@ -16,6 +16,7 @@ struct HfExportOptions {
   // Tensors in one weight file, bytes; a larger tensor has a file of its own.
   std::uint64_t shard_bytes_max = 5'000'000'000;
   // A folder whose tokenizer and generation_config.json come along, as far as there are any. Empty: none.
+  // Where it has none, those of the export that is replaced stay.
   std::string companions = {};
   ExportNotes notes = {};
 };

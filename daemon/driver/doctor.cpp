@@ -81,6 +81,31 @@ std::uint64_t available_memory_bytes() {
   return 0;
 }
 
+void examine_device(const DoctorOptions& options) {
+  const std::string& problem = options.machine.device_problem;
+  if (problem.empty()) {
+    options.found({"device", Verdict::ok, options.config.device + " is " + options.machine.device_class, ""});
+    return;
+  }
+  // What to do is told after the first semicolon.
+  const std::size_t end = problem.find("; ");
+  options.found({"device", Verdict::failed, problem.substr(0, end),
+                 end == std::string::npos ? "set \"device\" to \"cpu\"" : problem.substr(end + 2)});
+}
+
+void examine_gpu_memory(const DoctorOptions& options) {
+  const std::uint64_t free = options.machine.memory_limit_bytes;
+  const auto set = static_cast<std::uint64_t>(options.config.memory_bytes);
+  const std::string facts = "jobs may use " + gibibytes(set > 0 ? set : free) + " of " + gibibytes(free) +
+                            " that are free on " + options.config.device;
+  if (set > free)
+    options.found({"memory", Verdict::failed, facts,
+                   "set memory_bytes to " + std::to_string(free) +
+                       " or less, or end what uses the rest (nvidia-smi shows it)"});
+  else
+    options.found({"memory", Verdict::ok, facts, ""});
+}
+
 void examine_memory(const DoctorOptions& options) {
   const std::uint64_t limit = options.machine.memory_limit_bytes;
   const bool is_set = options.config.memory_bytes > 0;
@@ -138,7 +163,12 @@ LocalState examine_machine(const DoctorOptions& options) {
   LocalState local;
   local.key = examine_key(options);
   examine_libtorch(options);
-  examine_memory(options);
+  examine_device(options);
+  const bool computes_on_cpu = options.config.device == "cpu";
+  if (computes_on_cpu)
+    examine_memory(options);
+  else if (options.machine.device_problem.empty())
+    examine_gpu_memory(options);
   examine_disk(options);
   if (const auto health = read_health(options.config.data_dir, net::wall_us()); health.ok()) {
     local.daemon_runs = true;

@@ -26,9 +26,12 @@ struct Finding {
 
 // What only the program's wiring knows.
 struct MachineFacts {
-  std::uint64_t memory_limit_bytes = 0;  // the machine's, or its control group's; 0: unknown
-  std::string libtorch_wanted;           // version that the program was built for
-  std::string libtorch_found;            // version that is loaded; empty: unknown
+  std::string device_problem;            // why the config's device cannot be used, with a cure; empty: it can
+  std::string device_class;              // what it is
+  std::uint64_t memory_limit_bytes = 0;  // the machine's, or its control group's; of a GPU what is free on
+                                         // it; 0: unknown
+  std::string libtorch_wanted;  // version that the program was built for
+  std::string libtorch_found;   // version that is loaded; empty: unknown
   std::string libtorch_folder;
 };
 

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/core/Tensor.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -11,6 +12,7 @@
 
 #include "daemon/core/device_name.h"
 #include "daemon/executor/machine.h"
+#include "daemon/model/cuda_attribute.h"
 #include "net/assert.h"
 
 namespace sidestep::daemon {
@@ -72,14 +74,6 @@ Status open_cuda(int index) {
                          (count == 0 ? "" : "; name one of those") + or_cpu);
 }
 
-// cudaDeviceGetAttribute out of the CUDA runtime that libtorch_cuda.so brought along.
-int attribute(int which, int index) {
-  using Get = int (*)(int* value, int attribute, int device);
-  static const auto get = reinterpret_cast<Get>(dlsym(RTLD_DEFAULT, "cudaDeviceGetAttribute"));
-  int value = 0;
-  return get != nullptr && get(&value, which, index) == 0 ? value : 0;
-}
-
 }  // namespace
 
 Result<at::Device> open_device(const std::string& name) {
@@ -93,11 +87,9 @@ Result<at::Device> open_device(const std::string& name) {
 
 std::string device_class(at::Device device) {
   if (device.is_cpu()) return cpu_class();
-  // Of CUDA's enum cudaDeviceAttr, whose numbers never change.
-  constexpr int multiprocessors = 16, capability_major = 75, capability_minor = 76;
-  return "cuda-sm" + std::to_string(attribute(capability_major, device.index())) +
-         std::to_string(attribute(capability_minor, device.index())) + "-" +
-         std::to_string(attribute(multiprocessors, device.index()));
+  const auto number = [device](CudaAttribute which) { return std::to_string(cuda_attribute(which, device)); };
+  return "cuda-sm" + number(CudaAttribute::capability_major) + number(CudaAttribute::capability_minor) + "-" +
+         number(CudaAttribute::multiprocessors);
 }
 
 std::uint64_t device_memory_bytes(at::Device device) {
@@ -114,7 +106,9 @@ std::uint64_t held_bytes(at::Device device) {
 }
 
 void release_cached_memory(at::Device device) {
-  if (device.is_cuda()) c10::getDeviceAllocator(c10::DeviceType::CUDA)->emptyCache();
+  if (!device.is_cuda()) return;
+  c10::getDeviceAllocator(c10::DeviceType::CUDA)->emptyCache();
+  at::getHostAllocator(c10::DeviceType::CUDA)->empty_cache();
 }
 
 }  // namespace sidestep::daemon

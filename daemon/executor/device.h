@@ -30,7 +30,7 @@ std::uint64_t device_memory_bytes(at::Device device);
 // resident_bytes(). Precondition: opened.
 std::uint64_t held_bytes(at::Device device);
 
-// Gives memory that ATen keeps for later back to the GPU, which other processes may share; nothing on a CPU.
+// Gives what ATen keeps for later back: memory of the GPU and pinned memory of the host. Nothing on a CPU.
 void release_cached_memory(at::Device device);
 
 }  // namespace sidestep::daemon

@@ -93,8 +93,9 @@ std::uint64_t memory_limit_bytes() {
 
 std::uint64_t resident_bytes() {
   std::ifstream file("/proc/self/statm");
-  std::uint64_t whole = 0, resident = 0;
-  return file >> whole >> resident ? resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
+  std::uint64_t whole = 0, resident = 0, of_files = 0;  // pages
+  if (!(file >> whole >> resident >> of_files) || resident < of_files) return 0;
+  return (resident - of_files) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace sidestep::daemon

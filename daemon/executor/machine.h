@@ -14,7 +14,9 @@ std::string cpu_class();
 // 0 if neither can be read.
 std::uint64_t memory_limit_bytes();
 
-// Bytes of memory that this process holds now, shared libraries included; 0 if that cannot be read.
+// Bytes of memory that this process holds now and that no other could have: not the pages of files (mapped
+// data, snapshots, shared libraries), which the kernel takes back when memory is short. 0 if that cannot be
+// read.
 std::uint64_t resident_bytes();
 
 // The LibTorch that this process runs with.

@@ -30,6 +30,19 @@ std::string data_key(const scheduler::JobSpec& spec) {
          (spec.validation.every > 0 ? " validated" : "");
 }
 
+// Of the exception that is being handled.
+Status thrown_status() {
+  try {
+    throw;
+  } catch (const c10::Error& error) {
+    return Status::internal(memory_text(error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    return Status::internal("out of memory");
+  } catch (const std::exception& error) {
+    return Status::internal(error.what());
+  }
+}
+
 Status no_job() { return Status::invalid("no job is set up here"); }
 
 }  // namespace
@@ -47,12 +60,13 @@ Completion TorchRunner::run(TaskId id, const Task& task) {
   try {
     status = std::visit([&](const auto& kind) { return perform(kind, done); }, task);
     if (link_ != nullptr) link_->wait();
-  } catch (const c10::Error& error) {
-    status = Status::internal(memory_text(error.what_without_backtrace()));
-  } catch (const std::bad_alloc&) {
-    status = Status::internal("out of memory");
-  } catch (const std::exception& error) {
-    status = Status::internal(error.what());
+  } catch (...) {
+    status = thrown_status();
+    // Kernels and copies of the failed task must not run into the next one, or into memory given back.
+    try {
+      if (link_ != nullptr) link_->wait();
+    } catch (...) {  // the same failure again, which a GPU tells more than once
+    }
   }
   if (!status.ok()) {
     done = {};

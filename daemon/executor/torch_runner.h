@@ -35,8 +35,8 @@ struct TorchRunnerOptions {
 // Failure: whatever goes wrong in a task is Completion::fault; the job's state is then undefined until
 // DropJob or another InitJob. Tasks for stages, microbatches or tensors that do not exist are faults too.
 //
-// On a CPU, tensors in completions share the runner's memory: an accumulator stays as it is until Update, an
-// average until the next step's Reduce or StoreAverage of the same elements; the rest is never written again.
+// On a CPU, tensors in completions share the runner's memory: an accumulator and an average stay as they are
+// until Update; the rest is never written again.
 // On a GPU they are copies in the host's pinned memory, there when the task completes; all of a task's
 // kernels have ended then, so that its duration is theirs too. Weights, accumulators and averages stay on the
 // GPU.

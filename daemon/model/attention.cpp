@@ -6,14 +6,17 @@
 #include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 
 #include "daemon/model/attention_composed.h"
+#include "daemon/model/cuda_attribute.h"
 
 namespace sidestep::daemon {
 namespace {
 
-// What the flash kernel for NVIDIA GPUs takes (from compute capability 8.0).
+// What the flash kernel for NVIDIA GPUs takes. On an older GPU than it is made for it would throw.
 bool flash_takes(const at::Tensor& query) {
   constexpr std::int64_t head_dim_max = 256;
-  return query.scalar_type() == at::kBFloat16 && query.size(3) % 8 == 0 && query.size(3) <= head_dim_max;
+  constexpr int capability_min = 8;
+  return query.scalar_type() == at::kBFloat16 && query.size(3) % 8 == 0 && query.size(3) <= head_dim_max &&
+         cuda_attribute(CudaAttribute::capability_major, query.device()) >= capability_min;
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Attention, softmax(q kᵀ / sqrt(head_dim)) v, through ATen's flash attention on the CPU and, in
-// bfloat16, on a GPU, composed of ATen's operators otherwise (attention_composed.h): nothing of the size
-// positions x positions is kept. Called without autograd.
+// bfloat16, on a GPU of compute capability 8.0 or more, composed of ATen's operators otherwise
+// (attention_composed.h): nothing of the size positions x positions is kept. Called without autograd.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -10,15 +10,9 @@
 
 #include "daemon/model/matmul.h"
 #include "net/assert.h"
+#include "scheduler/logits.h"
 
 namespace sidestep::daemon {
-namespace {
-
-// Logits of one piece of a microbatch take at most this many elements: 64 MiB in float32, on a GPU, which
-// wants large products, 256 MiB.
-std::int64_t logits_elements_max(at::Device device) { return device.is_cuda() ? 1 << 26 : 1 << 24; }
-
-}  // namespace
 
 at::ScalarType compute_type(const scheduler::JobSpec& spec) {
   return spec.precision == "bfloat16" ? at::kBFloat16 : at::kFloat;
@@ -157,8 +151,7 @@ HeadResult Stage::head(const at::Tensor& input, const at::Tensor& targets, bool 
 
   std::vector<at::Tensor> by_parts;
   at::Tensor loss;  // read once, at the end: reading waits for a GPU
-  const std::int64_t piece =
-      std::max<std::int64_t>(1, logits_elements_max(options_.device) / model_.vocab_size);
+  const std::int64_t piece = std::max<std::int64_t>(1, scheduler::logits_elements_max / model_.vocab_size);
   for (std::int64_t first = 0; first < count; first += piece) {
     const std::int64_t length = std::min(piece, count - first);
     const at::Tensor part = normed.output.narrow(0, first, length);

@@ -2,6 +2,7 @@
 // another.
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <filesystem>
 
 #include "net/utf8.h"
 #include "tests/process/model_fixture.h"
@@ -92,6 +93,44 @@ TEST_CASE("Generate: what cannot be done is said with the reason, and ends with 
   const Finished missing = generate(folder / "nowhere", {});
   CHECK(missing.status == 1);
   CHECK(missing.error.find("nowhere: is not a folder") != std::string::npos);
+}
+
+TEST_CASE("Generate: from an ended job's weights, whose export is gone when it ends, also on a full disk") {
+  LocalSwarm swarm(2);
+  const auto submit = swarm.submit(small_job(swarm.folder(), "tiny", 2, 3));
+  const auto ended = submit->wait_exit(Seconds(60));
+  INFO(submit->output() << submit->error() << swarm.logs());
+  REQUIRE(ended == 0);
+  const std::string scratch = swarm.folder() / "scratch";
+  std::filesystem::create_directory(scratch);
+  const std::vector<std::string> line{"generate", "--job",    "tiny-1",
+                                      "--prompt", "the ",     "--max-tokens",
+                                      "5",        "--config", swarm.operator_config()};
+  const ProcessOptions options{{}, {"TMPDIR=" + scratch}};
+  const Finished made = run(line, Seconds(60), options);
+  INFO(made.output << made.error);
+  CHECK(made.status == 0);
+  CHECK(made.output.starts_with("the "));
+  CHECK(made.error.find("5 tokens") != std::string::npos);
+  CHECK(std::filesystem::is_empty(scratch));
+
+  ProcessOptions full = options;
+  full.prefix = {"sh", "-c", "exec \"$@\" >/dev/full", "sh"};
+  const Finished failed = run(line, Seconds(60), full);
+  INFO(failed.error);
+  CHECK(failed.status == 1);
+  CHECK(failed.error.find("standard output cannot be written: No space left on device") != std::string::npos);
+  CHECK(std::filesystem::is_empty(scratch));
+
+  // The folder itself as the place: the stages on their way are beside it, not in it.
+  const std::string here = swarm.folder() / "here";
+  std::filesystem::create_directory(here);
+  for (const std::string& place : {here + "/.", here + "/./", here + "/"}) {
+    const Finished exported = swarm.ask({"export", "tiny-1", "--out", place});
+    INFO(place << ": " << exported.error);
+    CHECK(exported.status == 0);
+    CHECK(std::filesystem::exists(here + "/config.json"));
+  }
 }
 
 }  // namespace sidestep::testing

@@ -208,6 +208,21 @@ TEST_CASE("Export: tokenizer and generation config come along") {
   CHECK(read_file(place.path("to/generation_config.json")) == "{\"eos_token_id\": 2}");
 }
 
+TEST_CASE("Export: a tokenizer put beside an older export stays, unless a new one comes along") {
+  const TemporaryFolder place;
+  write_sharded(place.path("m"));
+  write_bytes(place.path("m/tokenizer.model"), "mine");
+  write_bytes(place.path("m/tokenizer.json"), "older");
+  fs::create_directory(place.path("from"));
+  write_bytes(place.path("from/tokenizer.json"), "newer");
+  REQUIRE(write_hf_folder(place.path("m"), small_model(), tensors, ones, {.companions = place.path("from")})
+              .ok());
+  CHECK(place.names("m") ==
+        std::set<std::string>{"config.json", "model.safetensors", "tokenizer.json", "tokenizer.model"});
+  CHECK(read_file(place.path("m/tokenizer.model")) == "mine");
+  CHECK(read_file(place.path("m/tokenizer.json")) == "newer");
+}
+
 TEST_CASE("Export: a folder that holds something else is not replaced") {
   const TemporaryFolder place;
   fs::create_directory(place.path("home"));

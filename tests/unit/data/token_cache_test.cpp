@@ -69,6 +69,7 @@ TEST_CASE("A .jsonl: what is wrong is named with its line") {
   };
   CHECK(after_good("{\"text\": \"cut") == "not JSON at column 14");
   CHECK(after_good("{\"text\": \"\xff\"}") == "not JSON at column 11");
+  CHECK(after_good("{\"n\": 1e999, \"text\": \"a\"}") == "holds a number that is too large");
   CHECK(after_good("[1]") == "not a JSON object");
   CHECK(after_good("{\"txt\": \"a\"}") == "has no key \"text\" (\"data.field\")");
   CHECK(after_good("{\"text\": 5}") == "key \"text\" (\"data.field\") holds no string but number");

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "scheduler/logits.h"
 #include "tests/unit/scheduler/swarm.h"
 
 using namespace sidestep;
@@ -90,4 +91,17 @@ TEST_CASE("Memory: whole mebibytes are rounded up, of any number of bytes") {
   CHECK(mebibytes(1) == "1 MiB");
   CHECK(mebibytes(3u << 20) == "3 MiB");
   CHECK(mebibytes(~std::uint64_t{0}) == "17592186044416 MiB");
+}
+
+TEST_CASE("Memory: the head's logits count as a piece of them, twice and in the smaller type") {
+  JobSpec spec = job();
+  spec.model.vocab_size = 1 << 17;
+  const std::uint64_t matrix = (1u << 17) * 64, rows = 3 * 64 * 64;
+  const std::uint64_t few = 64u << 17;  // of 64 tokens: fewer than a piece
+  CHECK(memory_need(spec, 0, 1).work == 4 * (rows + matrix) + few * 8);
+  spec.precision = "bfloat16";
+  CHECK(memory_need(spec, 0, 1).work == 2 * (rows + matrix) + few * 10);
+  spec.pipeline.microbatch_size = 64;
+  CHECK(memory_need(spec, 0, 1).work ==
+        2 * (32 * rows + matrix) + static_cast<std::uint64_t>(logits_elements_max) * 10);
 }
