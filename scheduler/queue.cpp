@@ -195,7 +195,9 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
     node.head_us = std::max<std::int64_t>(0, answer->head_us);
     node.has_data = answer->has_data && answer->data_digest == active->spec.data.digest;
     node.data_problem = answer->data_problem;
-    if (answer->has_data && !node.has_data) {
+    if (answer->has_data && active->spec.data.digest.empty()) {
+      node.data_problem = "no node that can take part has settled which file it is";
+    } else if (answer->has_data && !node.has_data) {
       node.data_problem = active->spec.data.name() + " is another file there: it has " + answer->data_digest +
                           ", the job's has " + active->spec.data.digest;
       log(net::LogLevel::warning, active->id, label(nodes.at(key).member) + ": " + node.data_problem);

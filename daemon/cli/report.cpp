@@ -7,6 +7,8 @@
 #include <ctime>
 #include <map>
 
+#include "net/utf8.h"
+
 namespace sidestep::cli {
 namespace {
 
@@ -159,13 +161,21 @@ std::string outcome_line(const nlohmann::json& summary) {
   return line + format(" (last commit: step %.0f of %.0f)", *commit, number_in(summary, "steps").value_or(0));
 }
 
+// One line of a table; `status` shows all of it.
+std::string shortened(const std::string& reason) {
+  constexpr std::size_t shown_max = 90;
+  const std::string line = reason.substr(0, reason.find('\n'));
+  if (line.size() == reason.size() && line.size() <= shown_max) return line;
+  return net::repaired_utf8(line.substr(0, shown_max)) + " ...";
+}
+
 std::string jobs_table(const nlohmann::json& jobs) {
   std::vector<Row> rows;
   for (const auto& job : jobs) {
     const auto submitted = static_cast<std::int64_t>(number_in(job, "submitted_us").value_or(0));
     rows.push_back({text_in(job, "id"), text_in(job, "state"), steps_done(job), decimal(loss_of(job)),
                     decimal(number_in(job, "validation_loss")), local_time(submitted).substr(0, 19),
-                    text_in(job, "reason")});
+                    shortened(text_in(job, "reason"))});
   }
   return table({"JOB", "STATE", "STEP", "LOSS", "VALIDATION", "SUBMITTED", "REASON"}, rows);
 }
@@ -232,8 +242,9 @@ std::string status_page(const nlohmann::json& status) {
   const nlohmann::json nodes = status.value("nodes", nlohmann::json::array());
   std::string page;
   if (job.is_object()) {
-    page += "job " + text_in(job, "id") + ": " + text_in(job, "state") + "  " + progress_line(job) + "\n";
-    if (has_ended(job)) page += outcome_line(job) + "\n";
+    page += has_ended(job) ? outcome_line(job) + "\n"
+                           : "job " + text_in(job, "id") + ": " + text_in(job, "state") + "  " +
+                                 progress_line(job) + "\n";
     if (const std::string precision = text_in(job, "precision"); !precision.empty())
       page += "precision: " + precision + "\n";
   } else {

@@ -109,7 +109,9 @@ Result<net::Tensor> SnapshotStore::read(const net::SliceRequest& request) {
   const fs::path path =
       fs::path(folder_) / request.job / std::to_string(request.commit) / name_of(request.stage);
   std::error_code error;
-  if (folder_.empty() || !fs::exists(path, error)) return Status::not_found(what + " is not here");
+  if (folder_.empty() || !fs::exists(path, error))
+    return Status::not_found(
+        what + " is not here, or no longer: the states of the last \"snapshots_kept\" jobs are kept");
   const auto file = open(path.string());
   if (!file.ok()) return file.status();
   const StoredTensor& stored = file.value()->content().tensors.at(weights_name);

@@ -6,14 +6,15 @@
 namespace sidestep::driver {
 namespace {
 
-constexpr const char* address_help = "host:port of the scheduler";
+constexpr const char* address_help =
+    "host:port of the scheduler; an `invite`, or $SIDESTEP_INVITE, says it too";
 constexpr const char* key_help = "the scheduler's public key, 64 hexadecimal digits";
 constexpr const char* default_help = "required, but for an `invite`, which says it";
 
 }  // namespace
 
 void add_scheduler_keys(scheduler::OptionTable& table, SchedulerBlock& block) {
-  table.add("scheduler.address", block.address, address_help).default_text(default_help);
+  table.add("scheduler.address", block.address, "host:port of the scheduler").default_text(default_help);
   table.add("scheduler.public_key", block.public_key, key_help).default_text(default_help);
   table
       .add("invite", block.token,

@@ -66,7 +66,9 @@ TEST_CASE("Snapshots: what is not there is named") {
     REQUIRE_FALSE(read.ok());
     return read.status().message();
   };
-  CHECK(problem(slice(41, 0, 1)) == "the snapshot of stage 2 at commit 41 of job job-1 is not here");
+  CHECK(problem(slice(41, 0, 1)) ==
+        "the snapshot of stage 2 at commit 41 of job job-1 is not here, or no longer: the states of the last "
+        "\"snapshots_kept\" jobs are kept");
   CHECK_THAT(problem(slice(40, 9, 2)), Contains("has 10 elements, 2 from 9 on are not all within them"));
   CHECK_THAT(problem(slice(40, 11, 0)), Contains("has 10 elements"));
   CHECK_THAT(problem(slice(40, 1, ~std::uint64_t{0})), Contains("has 10 elements"));
