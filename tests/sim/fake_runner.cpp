@@ -32,7 +32,7 @@ std::uint64_t hash_of(const net::Tensor& tensor) {
 
 std::vector<float> floats_of(const net::Tensor& tensor) {
   std::vector<float> values(tensor.payload.size() / sizeof(float));
-  std::memcpy(values.data(), tensor.payload.data(), values.size() * sizeof(float));
+  if (!values.empty()) std::memcpy(values.data(), tensor.payload.data(), values.size() * sizeof(float));
   return values;
 }
 
