@@ -25,10 +25,10 @@ namespace sidestep::daemon {
 
 struct TorchRunnerOptions {
   std::string device = "cpu";
-  int threads = 1;                  // of one task on a CPU; a deterministic job uses one
-  std::uint64_t memory_bytes = 0;   // what this process may use; 0: what the device has
-  std::string snapshot_folder;      // empty: snapshots are refused
-  std::int64_t snapshots_kept = 4;  // jobs whose snapshots stay on disk
+  int threads = 1;                   // of one task on a CPU; a deterministic job uses one
+  std::uint64_t memory_bytes = 0;    // what this process may use; 0: what the device has
+  std::string snapshot_folder = {};  // empty: snapshots are refused
+  std::int64_t snapshots_kept = 4;   // jobs whose snapshots stay on disk
 };
 
 // Owner: an Executor, solo or a test. It holds one job at a time, from InitJob to DropJob.
