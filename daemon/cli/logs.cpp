@@ -64,7 +64,8 @@ void add_logs(CLI::App& app, Chosen& chosen) {
       add_command(app, "logs", "Show what the daemons logged: time, level, node and stage, text.",
                   "sidestep logs -f quickstart-1 --node node-2 --level warning");
   command->add_option("job", flags->job, "Job; without it, everything")->type_name("JOB");
-  command->add_flag("-f,--follow", flags->follow, "Go on until the job has ended; without a job, until Ctrl-C");
+  command->add_flag("-f,--follow", flags->follow,
+                    "Go on until the job has ended; without a job, until Ctrl-C");
   command->add_option("--node", flags->node, "Of this node only: nickname or start of its key")
       ->type_name("NODE");
   command->add_option("--level", flags->level, "At least this level")

@@ -30,8 +30,8 @@ struct MachineFacts {
   std::string device_class;              // what it is
   std::uint64_t memory_limit_bytes = 0;  // the machine's, or its control group's; of a GPU what is free on
                                          // it; 0: unknown
-  std::string libtorch_wanted;  // version that the program was built for
-  std::string libtorch_found;   // version that is loaded; empty: unknown
+  std::string libtorch_wanted;           // version that the program was built for
+  std::string libtorch_found;            // version that is loaded; empty: unknown
   std::string libtorch_folder;
 };
 
