@@ -1,0 +1,88 @@
+#include "scheduler/planner/step_engine.h"
+
+#include <bit>
+
+namespace sidestep::scheduler {
+
+StepEngine::StepEngine(const Instance& instance, std::size_t rows, std::size_t hops_max)
+    : instance_(instance),
+      stride_(2 * hops_max + 1),
+      leaves_(std::bit_ceil(std::max<std::size_t>(instance.node_count(), 2))),
+      after_us_(instance.stages, 0),
+      slots_(instance.node_count(), 0),
+      lengths_(rows, 0),
+      tasks_(rows * stride_),
+      machines_(instance.node_count()),
+      rows_(rows),
+      tournament_(2 * leaves_) {
+  SIDESTEP_ASSERT(rows <= Instance::microbatches_max && instance.node_count() <= Instance::nodes_max);
+}
+
+void StepEngine::set_row(std::size_t row, const PathHop* hops, std::size_t count) {
+  SIDESTEP_ASSERT(count > 0 && 2 * count + 1 <= stride_);
+  lengths_[row] = static_cast<std::uint32_t>(count);
+  Task* const tasks = &tasks_[row * stride_];
+  const auto fill = [&](Task& task, TaskKind kind, const PathHop& hop, std::int64_t duration_us) {
+    task.kind = kind;
+    task.node = static_cast<std::uint16_t>(hop.node);
+    task.stage = static_cast<std::uint16_t>(hop.stage);
+    task.duration_us = static_cast<std::int32_t>(duration_us);
+  };
+  for (std::size_t i = 0; i < count; ++i) {
+    const InstanceNode& node = instance_.nodes[hops[i].node];
+    fill(tasks[i], TaskKind::forward, hops[i], node.forward_us[hops[i].stage]);
+    fill(tasks[2 * count - i], TaskKind::backward, hops[i], node.backward_us[hops[i].stage]);
+  }
+  fill(tasks[count], TaskKind::head, hops[0], instance_.nodes[hops[0].node].head_us);
+  std::int64_t tail = 0;
+  for (std::size_t i = 2 * count + 1; i-- > 0;) {
+    Task& task = tasks[i];
+    task.leg_us = 0;
+    if (i < 2 * count && tasks[i + 1].node != task.node) {
+      const std::int32_t leg = instance_.transfer(task.node, tasks[i + 1].node);
+      // Where there is no link a plan that needs one is far worse than any other.
+      task.leg_us = leg == Instance::no_link ? static_cast<std::int32_t>(Instance::time_us_max) : leg;
+    }
+    tail += task.duration_us + task.leg_us;
+    if (task.kind == TaskKind::backward) tail = std::max(tail, task.duration_us + after_us_[task.stage]);
+    task.tail_us = tail;
+  }
+}
+
+// Sets the stage. False if sums alone say that the step ends after the limit: the work of a node, or the
+// microbatches that share the slots of an origin.
+bool StepEngine::begin_run(std::int64_t limit_us) {
+  for (std::size_t n = 0; n < machines_.size(); ++n)
+    machines_[n] = {0, 0, never, never, slots_[n], none, none};
+  std::fill(tournament_.begin(), tournament_.end(), ~std::uint64_t{0});
+  const std::int64_t gap = instance_.task_gap_us;
+  for (std::size_t r = rows_.size(); r-- > 0;) {
+    const Task* const tasks = &tasks_[r * stride_];
+    const std::size_t count = lengths_[r];
+    const std::int64_t whole = tasks[0].tail_us;
+    if (whole > limit_us) return false;
+    for (std::size_t i = 0; i < count; ++i) {
+      const Task& forward = tasks[i];
+      const Task& backward = tasks[2 * count - i];
+      Machine& machine = machines_[forward.node];
+      machine.left_us += forward.duration_us + backward.duration_us + 2 * gap;
+      machine.tail_us = std::min(machine.tail_us, backward.tail_us - backward.duration_us);
+      machine.earliest_us = std::min(machine.earliest_us, whole - forward.tail_us);
+    }
+    machines_[tasks[count].node].left_us += tasks[count].duration_us + gap;
+    // In the order of the plan, all of them there at the start.
+    Machine& origin = machines_[tasks[0].node];
+    rows_[r] = {key_of(0, r), origin.forwards, 0};
+    origin.forwards = static_cast<std::uint32_t>(r);
+  }
+  for (std::size_t n = 0; n < machines_.size(); ++n) {
+    const Machine& machine = machines_[n];
+    if (machine.left_us == 0) continue;
+    if (limit_us != never && machine.earliest_us + machine.left_us - gap + machine.tail_us > limit_us)
+      return false;
+    if (machine.forwards != none) decide(n);
+  }
+  return true;
+}
+
+}  // namespace sidestep::scheduler
