@@ -32,8 +32,7 @@ void Search::load() {
   visits_ = draft_.visits();
   set_placement();
   for (std::size_t r = 0; r < draft_.rows; ++r) engine_.set_row(r, draft_.row(r), draft_.length);
-  const std::int64_t step = engine_.run(StepEngine::never);
-  ++evaluations_;
+  const std::int64_t step = run(StepEngine::never);
   cost_us_ = step == StepEngine::never ? StepEngine::never : step + moving_us();
 }
 
@@ -57,6 +56,13 @@ std::int64_t Search::moving_us() const {
   for (std::size_t n = 0; n < draft_.held.size(); ++n)
     for (const std::uint32_t stage : draft_.held[n]) sum += options_.moving_us[n * instance_.stages + stage];
   return sum;
+}
+
+std::int64_t Search::run(std::int64_t limit_us) {
+  ++evaluations_;
+  if (!options_.ignore_waiting) return engine_.run(limit_us);
+  const std::int64_t step = engine_.estimate_us();
+  return step > limit_us ? StepEngine::never : step;
 }
 
 PathHop* Search::change_row(std::size_t row) {
@@ -93,6 +99,7 @@ void Search::take_back() {
 }
 
 bool Search::try_move(std::int64_t limit_us) {
+  ++tries_;
   changed_rows_.clear();
   old_hops_.clear();
   old_held_.clear();
@@ -111,8 +118,7 @@ bool Search::try_move(std::int64_t limit_us) {
   if (placed) set_placement();
   set_rows();
   const std::int64_t moving = moving_us();
-  const std::int64_t step = engine_.run(limit_us - moving);
-  ++evaluations_;
+  const std::int64_t step = run(limit_us - moving);
   if (step != StepEngine::never) {
     cost_us_ = step + moving;
     return true;
@@ -123,11 +129,12 @@ bool Search::try_move(std::int64_t limit_us) {
   return false;
 }
 
-void Search::anneal(double hot, double cold, const std::function<double()>& progress) {
-  constexpr int moves_a_question = 64;
+void Search::anneal(Temperatures temperatures, const std::function<double()>& progress, double until) {
+  // Some milliseconds at most.
+  const int moves_a_question = draft_.hops.size() < 2000 ? 64 : 4;
   if (draft_.rows == 0) return;
-  for (double done = progress(); done < 1; done = progress()) {
-    const double share = hot * std::pow(cold / hot, done);
+  for (double done = progress(); done < until; done = progress()) {
+    const double share = temperatures.hot * std::pow(temperatures.cold / temperatures.hot, done);
     for (int i = 0; i < moves_a_question; ++i) {
       // Drawn before it is tried, so that the engine gives up as soon as the move cannot be accepted.
       const double slack = -std::log(1 - random_.uniform()) * share * static_cast<double>(cost_us_);

@@ -14,8 +14,16 @@
 
 namespace sidestep::scheduler {
 
+// Shares of the cost: from `hot` at progress 0 to `cold` at 1, geometrically.
+struct Temperatures {
+  double hot = 0.01;
+  double cold = 0.0004;
+};
+
 struct SearchOptions {
   std::uint64_t seed = 1;
+  // As if no two microbatches ever met: routes are as long as their chains, nodes as busy as their work.
+  bool ignore_waiting = false;
   bool keep_placement = false;
   // What it costs a node to begin to hold a stage, [node * stages + stage], in us of a step; empty: nothing.
   std::vector<std::int64_t> moving_us;
@@ -28,9 +36,8 @@ class Search {
   // Precondition: the draft keeps the rules. The instance must outlive it.
   Search(const Instance& instance, Draft draft, SearchOptions options);
 
-  // Anneals until progress() gives 1 or more; it is asked every few moves and goes from 0 to 1.
-  // Temperatures are shares of the cost: from `hot` at progress 0 to `cold` at 1, geometrically.
-  void anneal(double hot, double cold, const std::function<double()>& progress);
+  // Anneals until progress() gives `until` or more; it is asked every few moves and goes from 0 to 1.
+  void anneal(Temperatures temperatures, const std::function<double()>& progress, double until = 1);
   // Goes on from another draft.
   void adopt(const Draft& draft);
 
@@ -39,7 +46,8 @@ class Search {
   std::int64_t cost_us() const { return cost_us_; }
   std::int64_t best_us() const { return best_us_; }
   std::uint64_t evaluations() const { return evaluations_; }
-  std::uint64_t starts() const { return engine_.starts(); }
+  // What was spent: tasks simulated, and moves tried.
+  std::uint64_t work() const { return engine_.starts() + tries_; }
 
  private:
   // ---- moves.cpp: each changes the draft as one move and says whether there was something to change that
@@ -69,6 +77,8 @@ class Search {
   void load();
   void set_placement();
   std::int64_t moving_us() const;
+  // The step time, or `never` where it is over the limit.
+  std::int64_t run(std::int64_t limit_us);
   bool try_move(std::int64_t limit_us);
   void take_back();
 
@@ -81,6 +91,7 @@ class Search {
   std::int64_t cost_us_ = 0;
   std::int64_t best_us_ = 0;
   std::uint64_t evaluations_ = 0;
+  std::uint64_t tries_ = 0;
   std::vector<std::uint32_t> visits_;               // by stage
   std::vector<std::vector<std::uint32_t>> usable_;  // holders that routes may visit, by stage
 
