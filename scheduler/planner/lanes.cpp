@@ -6,6 +6,7 @@
 namespace sidestep::scheduler {
 
 double Budget::progress(BudgetShare share, std::uint64_t work, std::size_t lanes) const {
+  if (stopped()) return 1;
   double done = 0;
   if (work_ > 0) {
     const double mine = static_cast<double>(work_) * (share.end - share.begin) / static_cast<double>(lanes);

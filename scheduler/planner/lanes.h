@@ -23,6 +23,7 @@ class Budget {
       : work_(options.work),
         budget_us_(options.budget_us),
         now_us_(machine.now_us),
+        stop_(machine.stop),
         begin_us_(machine.now_us ? machine.now_us() : 0) {}
 
   // How much of the share is spent, 0 to 1 and more, by one of `lanes` that has done this work for it.
@@ -33,11 +34,13 @@ class Budget {
     return static_cast<double>(budget_us_) * (share.end - share.begin);
   }
   std::int64_t now_us() const { return now_us_ ? now_us_() : 0; }
+  bool stopped() const { return stop_ && stop_(); }
 
  private:
   std::uint64_t work_;
   std::int64_t budget_us_;
   std::function<std::int64_t()> now_us_;
+  std::function<bool()> stop_;
   std::int64_t begin_us_;
 };
 

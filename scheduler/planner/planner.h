@@ -33,6 +33,8 @@ struct PlanMachine {
   std::function<void(std::size_t count, const std::function<void(std::size_t)>& job)> run_all;
   // Monotonic; empty: time does not count.
   std::function<std::int64_t()> now_us;
+  // Asked often, by several threads: true spends what is left of the budget. Empty: never.
+  std::function<bool()> stop = {};
 };
 // One thread, no clock.
 PlanMachine plain_machine();

@@ -61,6 +61,7 @@ class Pod {
     search.anneal(
         temperatures,
         [&] {
+          if (budget.stopped()) return 1.0;
           work_ = work_before + static_cast<double>(search.work());
           us_ = us_before + static_cast<double>(budget.now_us() - begin_us);
           return std::max(work > 0 ? work_ / work : 0, us > 0 ? us_ / us : 0);
