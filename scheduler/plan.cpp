@@ -1,6 +1,7 @@
 #include "scheduler/plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "net/assert.h"
@@ -93,6 +94,7 @@ nlohmann::json to_json(const Plan& plan) {
   nlohmann::json slots = nlohmann::json::object();
   for (const auto& [node, count] : plan.slots_of) slots[node.hex()] = count;
   return {{"epoch", plan.epoch},
+          {"predicted_step_us", plan.predicted_step_us},
           {"stage_of", std::move(stage_of)},
           {"slots", std::move(slots)},
           {"paths", routes_to_json(plan.routes)},
@@ -103,6 +105,10 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
   JsonReader reader("plan");
   Plan plan;
   plan.epoch = reader.natural(reader.member(json, "epoch"));
+  // Not in plans stored by earlier versions.
+  if (json.contains("predicted_step_us"))
+    plan.predicted_step_us = static_cast<std::int64_t>(
+        reader.natural(json["predicted_step_us"], std::numeric_limits<std::int64_t>::max()));
   std::set<std::uint32_t> held;
   for (const auto& [hex, list] : reader.object(reader.member(json, "stage_of")).items()) {
     std::vector<std::uint32_t>& stages = plan.stages_of[reader.key(hex)];

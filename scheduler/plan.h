@@ -24,6 +24,7 @@ struct Plan {
   std::map<net::NodeKey, std::uint32_t> slots_of;
   std::vector<PlannedRoute> routes;       // training microbatches, in order of injection
   std::vector<PlannedRoute> evaluations;  // validation microbatches, in order
+  std::int64_t predicted_step_us = 0;     // by the cost model; 0: not known
   bool operator==(const Plan&) const = default;
 
   std::uint32_t stage_count() const;

@@ -24,6 +24,7 @@ Plan small_plan() {
   plan.slots_of = {{a, 2}, {b, 2}, {c, 3}};
   plan.routes = {{0, {{0, b}, {1, c}}}, {1, {{0, a}, {1, c}}}};
   plan.evaluations = {{0, {{0, a}, {1, c}}}};
+  plan.predicted_step_us = 412'000;
   return plan;
 }
 
@@ -47,6 +48,10 @@ TEST_CASE("Plan: answers who holds what and who visits whom") {
 
 TEST_CASE("Plan: reads back as the same plan") {
   CHECK(parse_plan(json::parse(to_json(small_plan()).dump())).value() == small_plan());
+  // One of an earlier version says nothing of its step.
+  json older = to_json(small_plan());
+  older.erase("predicted_step_us");
+  CHECK(parse_plan(older).value().predicted_step_us == 0);
 }
 
 TEST_CASE("Plan refuses what does not fit together, by name") {
@@ -58,6 +63,7 @@ TEST_CASE("Plan refuses what does not fit together, by name") {
   const std::string c = key(3).hex();
   CHECK(refusal(json::array()) == "plan: not an object");
   CHECK(refusal(with("/epoch", -1)) == "plan: not a whole number from 0 to 18446744073709551615");
+  CHECK(refusal(with("/predicted_step_us", 0.5)) == "plan: not a whole number from 0 to 9223372036854775807");
   CHECK(refusal(with("/stage_of/" + c, json{2})) == "plan: a stage has no node");
   CHECK(refusal(with("/stage_of/" + c, json{1, 0})) == "plan: the stages of node 0300 are not ascending");
   CHECK(refusal(with("/slots/" + c, 0)) == "plan: node 0300 has no slot");
