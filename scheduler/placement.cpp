@@ -1,46 +1,49 @@
 #include "scheduler/placement.h"
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 
-#include "net/assert.h"
+#include "scheduler/dealing.h"
 #include "scheduler/memory.h"
+#include "scheduler/placement_instance.h"
+#include "scheduler/placement_room.h"
+#include "scheduler/planner/construct.h"
+#include "scheduler/planner/evaluator.h"
 
 namespace sidestep::scheduler {
 namespace {
 
 std::string name_of(const PlacementNode& node) { return node.nickname + " (" + node.key.short_name() + ")"; }
 
+// What one planning came to.
+struct Found {
+  Instance instance;
+  PathPlan plan;
+  std::int64_t step_us = 0;
+};
+
 class Placement {
  public:
-  explicit Placement(const PlacementRequest& request)
-      : job_(request.job),
-        stages_(static_cast<std::size_t>(job_.pipeline.stages)),
-        microbatches_(static_cast<std::size_t>(job_.pipeline.microbatches_per_step)) {
-    for (const PlacementNode& node : request.nodes) {
+  Placement(const JobSpec& job, const std::vector<PlacementNode>& nodes)
+      : job_(job), stages_(static_cast<std::size_t>(job_.pipeline.stages)) {
+    for (const PlacementNode& node : nodes) {
       if (node.problem.empty())
         nodes_.push_back(&node);
       else
         problems_.push_back(name_of(node) + ": " + node.problem);
     }
-    for (std::size_t s = 0; s < stages_; ++s) {
-      needs_.push_back(memory_need(job_, static_cast<std::int64_t>(s), 1));
-      replica_needs_.push_back(memory_need(job_, static_cast<std::int64_t>(s), 2));
-    }
-    holders_.resize(stages_);
   }
 
   // Whether there is any way to hold all stages, as far as memory and data go. Every refusal names all nodes
   // with what they have, so that the sums can be checked by eye.
   Status check_memory() const {
-    if (nodes_.size() < stages_ || cover(nodes_, true, stages_ - 1)) return {};
+    if (nodes_.size() < stages_ || PlacementRoom(job_, nodes_).enough()) return {};
     std::string text =
-        "the stages do not fit: stage 0, on a node with " + job_.data.name() + ", needs " + needs_[0].text();
+        "the stages do not fit: stage 0, on a node with " + job_.data.name() + ", needs " + need_text(0);
     if (stages_ > 1)
       text += std::string(stages_ == 2 ? "; stage 1 needs "
                                        : "; each of stages 1 to " + std::to_string(stages_ - 1) + " needs ") +
-              needs_[1].text();
+              need_text(1);
     for (const PlacementNode* node : nodes_)
       text += (node == nodes_.front() ? "; " : ", ") + name_of(*node) +
               (node->memory_bytes == PlacementNode::unknown_bytes
@@ -50,114 +53,7 @@ class Placement {
     return Status::refused(text + problems_text());
   }
 
-  Status assign() {
-    if (Status status = check_counts(); !status.ok()) return status;
-    std::vector<const PlacementNode*> free = nodes_;
-    // Fastest first, so that the slow ones fill up what is left.
-    std::stable_sort(free.begin(), free.end(), [](const PlacementNode* a, const PlacementNode* b) {
-      return a->layer_us + a->head_us < b->layer_us + b->head_us;
-    });
-    while (!free.empty()) {
-      const PlacementNode* node = free.front();
-      free.erase(free.begin());
-      std::optional<std::size_t> best;
-      for (std::size_t s = 0; s < stages_; ++s) {
-        if (!may_hold(*node, s) || holders_[s].size() >= microbatches_ || !others_cover(free, s)) continue;
-        if (!best || needs_more(s, *best)) best = s;
-      }
-      if (best) holders_[*best].push_back(node);
-    }
-    for (auto& holders : holders_) {
-      SIDESTEP_ASSERT(!holders.empty());
-      std::sort(holders.begin(), holders.end(),
-                [](const PlacementNode* a, const PlacementNode* b) { return a->key < b->key; });
-    }
-    return {};
-  }
-
-  Plan plan(std::uint64_t epoch) const {
-    Plan plan;
-    plan.epoch = epoch;
-    for (std::size_t s = 0; s < stages_; ++s) {
-      for (const PlacementNode* node : holders_[s]) {
-        plan.stages_of[node->key] = {static_cast<std::uint32_t>(s)};
-        plan.slots_of[node->key] = static_cast<std::uint32_t>(job_.pipeline.slots);
-      }
-    }
-    plan.routes = routes(microbatches_);
-    if (job_.validation.every > 0)
-      plan.evaluations = routes(static_cast<std::size_t>(job_.validation.microbatches));
-    return plan;
-  }
-
- private:
-  // Time of one microbatch at a node, in microseconds.
-  double cost_us(const PlacementNode& node, std::size_t stage) const {
-    const std::int64_t layers = job_.layer_count(static_cast<std::int64_t>(stage));
-    const std::int64_t cost = layers * node.layer_us + (stage == 0 ? node.head_us : 0);
-    return static_cast<double>(std::max<std::int64_t>(cost, 1));
-  }
-
-  // Microbatches that the stage's holders finish in a microsecond.
-  double rate(std::size_t stage) const {
-    double sum = 0;
-    for (const PlacementNode* node : holders_[stage]) sum += 1 / cost_us(*node, stage);
-    return sum;
-  }
-
-  bool needs_more(std::size_t a, std::size_t b) const { return rate(a) < rate(b); }
-
-  static bool holds(const PlacementNode& node, const MemoryNeed& need) {
-    return node.memory_bytes >= node.daemon_bytes + need.total();
-  }
-
-  bool fits(const PlacementNode& node, std::size_t stage) const {
-    return holds(node, needs_[stage]) && (stage > 0 || node.has_data);
-  }
-
-  // Averaging with a replica takes memory on both sides.
-  bool may_hold(const PlacementNode& node, std::size_t stage) const {
-    if (holders_[stage].empty() || !fits(node, stage)) return fits(node, stage);
-    const auto has_room = [&](const PlacementNode* one) { return holds(*one, replica_needs_[stage]); };
-    return has_room(&node) && std::all_of(holders_[stage].begin(), holders_[stage].end(), has_room);
-  }
-
-  // Whether `free` can still fill every stage that is empty once `taken` is filled. Stages above 0 are alike,
-  // so counting is enough.
-  bool others_cover(const std::vector<const PlacementNode*>& free, std::size_t taken) const {
-    const bool needs_origin = taken != 0 && holders_[0].empty();
-    std::size_t needed = 0;
-    for (std::size_t s = 1; s < stages_; ++s)
-      if (s != taken && holders_[s].empty()) ++needed;
-    return cover(free, needs_origin, needed);
-  }
-
-  bool cover(const std::vector<const PlacementNode*>& free, bool needs_origin, std::size_t needed) const {
-    std::size_t only_origin = 0, only_other = 0, both = 0;
-    for (const PlacementNode* node : free) {
-      const bool origin = fits(*node, 0);
-      const bool other = stages_ > 1 && fits(*node, 1);
-      if (origin && other)
-        ++both;
-      else if (origin)
-        ++only_origin;
-      else if (other)
-        ++only_other;
-    }
-    if (needs_origin && only_origin == 0) {
-      if (both == 0) return false;
-      --both;
-    }
-    return only_other + both >= needed;
-  }
-
-  std::string problems_text() const {
-    std::string text;
-    for (const std::string& problem : problems_) text += "; " + problem;
-    return text;
-  }
-
-  Status check_counts() const {
+  Status check() const {
     if (nodes_.size() < stages_) {
       const std::size_t alive = nodes_.size() + problems_.size();
       std::string text = std::to_string(stages_) + (stages_ == 1 ? " stage needs " : " stages need ") +
@@ -167,6 +63,9 @@ class Placement {
         text += ", " + std::to_string(nodes_.size()) + " can take part" + problems_text();
       return Status::refused(text);
     }
+    if (nodes_.size() > Instance::nodes_max)
+      return Status::refused(std::to_string(nodes_.size()) + " nodes can take part, at most " +
+                             std::to_string(Instance::nodes_max) + " can be planned for");
     if (std::none_of(nodes_.begin(), nodes_.end(),
                      [](const PlacementNode* node) { return node->has_data; })) {
       std::string text = "stage 0 needs a node with " + job_.data.name() + ", none has it";
@@ -177,50 +76,153 @@ class Placement {
     return check_memory();
   }
 
-  // How many of `count` microbatches each holder gets: in proportion to its speed by largest remainders, at
-  // least one each where there are enough.
-  std::vector<std::size_t> shares(std::size_t stage, std::size_t count) const {
-    const auto& holders = holders_[stage];
-    std::vector<std::size_t> shares(holders.size(), count >= holders.size() ? 1 : 0);
-    const double whole = rate(stage);
-    for (std::size_t given = std::accumulate(shares.begin(), shares.end(), std::size_t{0}); given < count;
-         ++given) {
-      std::size_t best = 0;
-      double best_lack = 0;
-      for (std::size_t i = 0; i < holders.size(); ++i) {
-        const double due = static_cast<double>(count) / (cost_us(*holders[i], stage) * whole);
-        const double lack = due - static_cast<double>(shares[i]);
-        if (i == 0 || lack > best_lack) {
-          best = i;
-          best_lack = lack;
-        }
-      }
-      ++shares[best];
-    }
-    return shares;
+  // Precondition: check().
+  Result<Plan> plan(const PlacementRequest& request, const PlanMachine& machine) const {
+    // Hundreds of nodes give more to try.
+    constexpr std::uint64_t nodes_of_one_share = 200;
+    const std::uint64_t work = request.work * (1 + nodes_.size() / nodes_of_one_share);
+    // Two searches: from the planner's own start, and from nodes put where they are needed most. The planner
+    // counts memory by stage, whoever else holds it, so both leave room for averages everywhere; but where
+    // that costs a node its place or a slot, the second keeps to as many nodes a stage as are sure to fit.
+    Result<Found> own = find(placement_instance(job_, nodes_, {}), std::nullopt, work / 2, machine);
+    Result<Found> filled = find_from_filled(work - work / 2, machine);
+    if (!own.ok() && !filled.ok()) return filled.status();
+    const bool better = !own.ok() || (filled.ok() && filled.value().step_us < own.value().step_us);
+    return translate(better ? filled.value() : own.value(), request.epoch);
   }
 
-  // Spread evenly over the step: a holder's microbatches are as far apart as its share says.
-  std::vector<std::size_t> deal(std::size_t stage, std::size_t count) const {
-    const std::vector<std::size_t> weights = shares(stage, count);
-    std::vector<std::int64_t> credit(weights.size(), 0);
-    std::vector<std::size_t> order;
-    for (std::size_t m = 0; m < count; ++m) {
-      for (std::size_t i = 0; i < weights.size(); ++i) credit[i] += static_cast<std::int64_t>(weights[i]);
-      const auto most = std::max_element(credit.begin(), credit.end());
-      *most -= static_cast<std::int64_t>(count);
-      order.push_back(static_cast<std::size_t>(most - credit.begin()));
-    }
-    return order;
+ private:
+  std::string need_text(std::int64_t stage) const { return memory_need(job_, stage, 1).text(); }
+
+  std::string problems_text() const {
+    std::string text;
+    for (const std::string& problem : problems_) text += "; " + problem;
+    return text;
   }
 
-  std::vector<PlannedRoute> routes(std::size_t count) const {
-    std::vector<PlannedRoute> routes(count);
+  // Microbatches a microsecond.
+  static double rate(const Instance& instance, std::size_t node, std::size_t stage) {
+    return 1 / static_cast<double>(visit_us(instance, node, static_cast<std::uint32_t>(stage)));
+  }
+
+  Result<Found> find_from_filled(std::uint64_t work, const PlanMachine& machine) const {
+    const PlacementRoom room(job_, nodes_);
+    Instance instance = placement_instance(job_, nodes_, {});
+    const auto filled = room.fill(instance);
+    if (room.averaging_is_tight()) {
+      std::vector<std::uint32_t> sizes;
+      for (const auto& nodes : filled) sizes.push_back(static_cast<std::uint32_t>(nodes.size()));
+      instance = placement_instance(job_, nodes_, sizes);
+    }
+    PathPlan start;
+    start.stage_of.resize(nodes_.size());
+    for (std::uint32_t s = 0; s < stages_; ++s)
+      for (const std::size_t node : filled[s]) start.stage_of[node] = {s};
+    for (std::size_t n = 0; n < nodes_.size(); ++n)
+      start.slots.push_back(instance.slots_with(n, start.stage_of[n]));
+    for (std::uint32_t m = 0; m < instance.microbatches; ++m) {
+      start.paths.push_back({m, {}});
+      for (std::uint32_t s = 0; s < stages_; ++s) start.paths.back().hops.push_back({s, 0});
+    }
+    deal_out_evenly(instance, start);
+    return find(std::move(instance), std::move(start), work, machine);
+  }
+
+  Result<Found> find(Instance instance, std::optional<PathPlan> start, std::uint64_t work,
+                     const PlanMachine& machine) const {
+    PlanOptions options;
+    options.seed = job_.seed == 0 ? 1 : job_.seed;
+    options.work = std::max<std::uint64_t>(work, 1);
+    options.start = std::move(start);
+    options.horizon_steps = 1e18;  // nobody holds weights yet: to move them costs nothing
+    Result<PlanResult> result = make_plan(instance, options, machine);
+    if (!result.ok()) return result.status();
+    Found found{std::move(instance), std::move(result.value().plan), 0};
+    leave_out_idle(found.plan);
+    found.step_us = evaluate(found.instance, found.plan).step_us;
+    take_turns(found);
+    return found;
+  }
+
+  // A replica that adds nothing to a step would only make its average slower.
+  static void leave_out_idle(PathPlan& plan) {
+    std::vector<char> visited(plan.stage_of.size(), 0);
+    for (const Path& path : plan.paths)
+      for (const PathHop& hop : path.hops) visited[hop.node] = 1;
+    for (std::size_t n = 0; n < visited.size(); ++n)
+      if (visited[n] == 0) plan.stage_of[n].clear();
+  }
+
+  // Where no node waits for it, the planner leaves it to chance who computes what. Dealt out evenly a plan is
+  // as good, and better where nodes are not just as fast as they measured.
+  static void take_turns(Found& found) {
+    constexpr double noise = 1.01;
+    PathPlan even = found.plan;
+    deal_out_evenly(found.instance, even);
+    const Evaluation evaluation = evaluate(found.instance, even);
+    if (!evaluation.finishes ||
+        static_cast<double>(evaluation.step_us) > noise * static_cast<double>(found.step_us))
+      return;
+    found.plan = std::move(even);
+    found.step_us = evaluation.step_us;
+  }
+
+  // Each visit of a route goes to one of the nodes that hold its stage.
+  static void deal_out_evenly(const Instance& instance, PathPlan& plan) {
+    for (std::size_t s = 0; s < instance.stages; ++s) {
+      std::vector<PathHop*> hops;
+      for (Path& path : plan.paths)
+        for (PathHop& hop : path.hops)
+          if (hop.stage == s) hops.push_back(&hop);
+      const std::vector<std::size_t> nodes = holders(plan, s);
+      const std::vector<std::size_t> order = turns(instance, nodes, s, hops.size());
+      for (std::size_t i = 0; i < hops.size(); ++i)
+        hops[i]->node = static_cast<std::uint32_t>(nodes[order[i]]);
+    }
+  }
+
+  static std::vector<std::size_t> holders(const PathPlan& plan, std::size_t stage) {
+    std::vector<std::size_t> nodes;
+    for (std::size_t n = 0; n < plan.stage_of.size(); ++n)
+      if (std::binary_search(plan.stage_of[n].begin(), plan.stage_of[n].end(), stage)) nodes.push_back(n);
+    return nodes;
+  }
+
+  // By index in `nodes`, for each visit of the stage.
+  static std::vector<std::size_t> turns(const Instance& instance, const std::vector<std::size_t>& nodes,
+                                        std::size_t stage, std::size_t visits) {
+    std::vector<double> speeds;
+    for (const std::size_t node : nodes) speeds.push_back(rate(instance, node, stage));
+    return deal_out(speeds, visits);
+  }
+
+  Plan translate(const Found& found, std::uint64_t epoch) const {
+    Plan plan;
+    plan.epoch = epoch;
+    plan.predicted_step_us = found.step_us;
+    for (std::size_t n = 0; n < nodes_.size(); ++n) {
+      const std::vector<std::uint32_t>& stages = found.plan.stage_of[n];
+      if (stages.empty()) continue;
+      plan.stages_of[nodes_[n]->key] = stages;
+      plan.slots_of[nodes_[n]->key] = found.plan.slots[n];
+    }
+    for (const Path& path : found.plan.paths) {
+      PlannedRoute& route = plan.routes.emplace_back();
+      route.microbatch = path.microbatch;
+      for (const PathHop& hop : path.hops) route.hops.push_back({hop.stage, nodes_[hop.node]->key});
+    }
+    if (job_.validation.every > 0) plan.evaluations = evaluations(found);
+    return plan;
+  }
+
+  std::vector<PlannedRoute> evaluations(const Found& found) const {
+    std::vector<PlannedRoute> routes(static_cast<std::size_t>(job_.validation.microbatches));
     for (std::size_t s = 0; s < stages_; ++s) {
-      const std::vector<std::size_t> order = deal(s, count);
-      for (std::size_t m = 0; m < count; ++m) {
+      const std::vector<std::size_t> nodes = holders(found.plan, s);
+      const std::vector<std::size_t> order = turns(found.instance, nodes, s, routes.size());
+      for (std::size_t m = 0; m < routes.size(); ++m) {
         routes[m].microbatch = static_cast<std::uint32_t>(m);
-        routes[m].hops.push_back({static_cast<std::uint32_t>(s), holders_[s][order[m]]->key});
+        routes[m].hops.push_back({static_cast<std::uint32_t>(s), nodes_[nodes[order[m]]]->key});
       }
     }
     return routes;
@@ -228,25 +230,20 @@ class Placement {
 
   const JobSpec& job_;
   std::size_t stages_;
-  std::size_t microbatches_;
   std::vector<const PlacementNode*> nodes_;  // that can take part, in key order
   std::vector<std::string> problems_;        // of those that cannot
-  std::vector<MemoryNeed> needs_;            // by stage, without other replicas
-  std::vector<MemoryNeed> replica_needs_;    // by stage, with another
-  std::vector<std::vector<const PlacementNode*>> holders_;
 };
 
 }  // namespace
 
 Status check_memory(const JobSpec& job, const std::vector<PlacementNode>& nodes) {
-  const PlacementRequest request{0, job, nodes};
-  return Placement(request).check_memory();
+  return Placement(job, nodes).check_memory();
 }
 
-Result<Plan> place(const PlacementRequest& request) {
-  Placement placement(request);
-  if (Status status = placement.assign(); !status.ok()) return status;
-  return placement.plan(request.epoch);
+Result<Plan> place(const PlacementRequest& request, const PlanMachine& machine) {
+  const Placement placement(request.job, request.nodes);
+  if (Status status = placement.check(); !status.ok()) return status;
+  return placement.plan(request, machine);
 }
 
 }  // namespace sidestep::scheduler

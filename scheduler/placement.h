@@ -1,5 +1,5 @@
-// The first placement: which node holds which stage, balanced by memory and measured speed, and
-// straight routes through all stages dealt out by speed. Pure and deterministic.
+// The plan of a job: who holds which stage and which way each microbatch goes, made by the planner
+// (planner/planner.h) out of what nodes measured. Pure and deterministic.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "net/status.h"
 #include "scheduler/job.h"
 #include "scheduler/plan.h"
+#include "scheduler/planner/planner.h"
 
 namespace sidestep::scheduler {
 
@@ -33,17 +34,20 @@ struct PlacementRequest {
   std::uint64_t epoch = 0;
   JobSpec job;
   std::vector<PlacementNode> nodes;  // in key order
+  // What planning may cost, in tasks simulated; more for hundreds of nodes. Part of what the plan follows
+  // from, as a time would not be.
+  std::uint64_t work = 20'000;
 };
 
 // Whether a job could ever be placed on these nodes, from their memory and data alone; ok if they are fewer
 // than the stages, for more may come. Errors: refused, with the sum of each stage and what each node has.
 Status check_memory(const JobSpec& job, const std::vector<PlacementNode>& nodes);
 
-// Each node holds at most one stage. Every stage gets at least one node, stage 0 only nodes with data;
-// further nodes become replicas where the stage is slowest, as long as there are microbatches for them; a
-// node that no stage fits or needs is left out. Each replica gets microbatches in proportion to its speed, at
-// least one where there are enough. Errors: refused, with what is missing and by how much ("4 stages need 4
-// nodes, 3 are alive"; "stage 0 needs a node with data/kjv.txt, none has it: b3f1: no such file"; memory).
-Result<Plan> place(const PlacementRequest& request);
+// Each node holds at most one stage. Every stage gets at least one node, stage 0 only nodes with data. A node
+// that no stage fits, or without which a step is as short, is left out; all others get microbatches. A node
+// whose memory holds fewer slots than the job asks for gets as many as fit. Errors: refused, with what is
+// missing and by how much ("4 stages need 4 nodes, 3 are alive"; "stage 0 needs a node with data/kjv.txt,
+// none has it: b3f1: no such file"; memory).
+Result<Plan> place(const PlacementRequest& request, const PlanMachine& machine = plain_machine());
 
 }  // namespace sidestep::scheduler

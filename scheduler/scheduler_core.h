@@ -34,6 +34,7 @@ struct SchedulerOptions {
   std::int64_t start_limit_us = 300'000'000;   // how long nodes may take to make their weights
   std::int64_t finish_limit_us = 600'000'000;  // how long nodes may take to apply and save the last commit
   std::int64_t guest_us = 600'000'000;         // an operator may read from nodes this long after asking
+  std::uint64_t plan_work = 20'000;            // PlacementRequest::work; small enough for thousands of runs
   net::CourierOptions courier{500'000, 4'000'000};
 };
 

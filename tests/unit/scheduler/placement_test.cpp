@@ -43,7 +43,13 @@ std::string refusal(const PlacementRequest& request) {
   return plan.ok() ? "accepted" : plan.status().message();
 }
 
-std::uint64_t bytes_of(const JobSpec& job, std::int64_t stage) { return memory_need(job, stage, 1).total(); }
+// What the stage takes with so many slots; without, with one.
+std::uint64_t bytes_of(const JobSpec& job, std::int64_t stage, std::uint64_t slots = 1,
+                       std::uint64_t replicas = 1) {
+  MemoryNeed need = memory_need(job, stage, replicas);
+  need.slots = slots;
+  return need.total();
+}
 
 std::size_t visits(const Plan& plan, int number, std::uint32_t stage) {
   return plan.visits(key(number), stage).size();
@@ -51,14 +57,15 @@ std::size_t visits(const Plan& plan, int number, std::uint32_t stage) {
 
 }  // namespace
 
-TEST_CASE("Placement: six equal nodes and four stages give stages 0 and 1 two replicas") {
-  // The head makes stage 0 the slowest; of the others, equally slow, the lowest gets the last node.
+TEST_CASE("Placement: six equal nodes and four stages give stage 0 and one other two replicas") {
+  // The head makes stage 0 the slowest; the others are equally slow.
   const Plan plan = place({1, job_of(4, 8), {node(1), node(2), node(3), node(4), node(5), node(6)}}).value();
   CHECK(plan.replicas(0).size() == 2);
-  CHECK(plan.replicas(1).size() == 2);
-  CHECK(plan.replicas(2).size() == 1);
-  CHECK(plan.replicas(3).size() == 1);
+  CHECK(plan.replicas(1).size() + plan.replicas(2).size() + plan.replicas(3).size() == 4);
   CHECK(plan.epoch == 1);
+  CHECK(plan.predicted_step_us > 0);
+  for (const auto& [holder, stages] : plan.stages_of)
+    CHECK(plan.visits(holder, stages[0]).size() == 8 / plan.replicas(stages[0]).size());
 }
 
 TEST_CASE("Placement: a node three times as fast gets three times the microbatches") {
@@ -67,11 +74,94 @@ TEST_CASE("Placement: a node three times as fast gets three times the microbatch
   CHECK(visits(plan, 2, 0) == 6);
 }
 
-TEST_CASE("Placement: a very slow replica still gets one microbatch") {
-  // A replica that adds nothing to a step would make its average one of fewer nodes than planned.
+TEST_CASE("Placement: two fast and two slow nodes share a step as they are fast") {
+  const PlacementRequest request{
+      1, job_of(1, 24), {node(1, 10'000), node(2, 20'000), node(3, 10'000), node(4, 20'000)}};
+  const Plan plan = place(request).value();
+  CHECK(visits(plan, 1, 0) == 8);
+  CHECK(visits(plan, 2, 0) == 4);
+  CHECK(visits(plan, 3, 0) == 8);
+  CHECK(visits(plan, 4, 0) == 4);
+  CHECK(place(request).value() == plan);
+}
+
+TEST_CASE("Placement: with two stages the fast nodes compute twice as much as the slow ones") {
+  // Without a head the stages are alike, so each gets a fast and a slow node.
+  PlacementRequest request{
+      1, job_of(2, 12), {node(1, 10'000), node(2, 20'000), node(3, 10'000), node(4, 20'000)}};
+  for (PlacementNode& one : request.nodes) one.head_us = 0;
+  const Plan plan = place(request).value();
+  for (const std::uint32_t stage : {0u, 1u}) {
+    CHECK(plan.replicas(stage).size() == 2);
+    CHECK(visits(plan, 1, stage) + visits(plan, 3, stage) == 8);
+    CHECK(visits(plan, 2, stage) + visits(plan, 4, stage) == 4);
+  }
+}
+
+TEST_CASE("Placement: a node that would only slow a step is left out") {
+  // With one microbatch it would take as long as the other with all of them a hundred times.
   const Plan plan = place({1, job_of(1, 8), {node(1, 100'000), node(2, 100)}}).value();
-  CHECK(visits(plan, 1, 0) == 1);
-  CHECK(visits(plan, 2, 0) == 7);
+  CHECK_FALSE(plan.stages_of.contains(key(1)));
+  CHECK(visits(plan, 2, 0) == 8);
+}
+
+TEST_CASE("Placement: the prediction is that of the cost model") {
+  // Alone: six microbatches of two layers and a head each, one after the other; 3 x 100 us each.
+  CHECK(place({1, job_of(1, 6), {node(1)}}).value().predicted_step_us == 6 * 300);
+}
+
+TEST_CASE("Placement: the seed of a search is the job's, its work the request's") {
+  PlacementRequest request{1, job_of(4, 16), {}};
+  for (int i = 1; i <= 13; ++i) request.nodes.push_back(node(i, 1000 + 173 * i));
+  for (const std::uint64_t work : {0u, 1'000u, 50'000u}) {
+    request.work = work;
+    for (const std::uint64_t seed : {0u, 7u}) {
+      request.job.seed = seed;
+      CHECK(place(request).value() == place(request).value());
+    }
+  }
+}
+
+TEST_CASE("Placement: a search that nobody waits for ends at once, with a plan") {
+  PlacementRequest request{1, job_of(4, 16), {}};
+  for (int i = 1; i <= 13; ++i) request.nodes.push_back(node(i, 1000 + 173 * i));
+  request.work = std::uint64_t{1} << 60;
+  PlanMachine machine = plain_machine();
+  int questions = 0;
+  machine.stop = [&] { return ++questions > 3; };
+  CHECK(place(request, machine).value().routes.size() == 16);
+}
+
+TEST_CASE("Placement: a node with room for fewer slots gets those, one without any gets no stage") {
+  JobSpec job = job_of(2, 4);
+  job.pipeline.slots = 4;
+  PlacementRequest request{1, job, {node(1), node(2, 100, false)}};
+  request.nodes[1].memory_bytes = bytes_of(job, 1, 2);
+  CHECK(place(request).value().slots_of == std::map<net::NodeKey, std::uint32_t>{{key(1), 4}, {key(2), 2}});
+  request.nodes[1].memory_bytes = bytes_of(job, 1, 1);
+  CHECK(place(request).value().slots_of.at(key(2)) == 1);
+  request.nodes[1].memory_bytes -= 1;
+  CHECK_THAT(refusal(request), Catch::StartsWith("the stages do not fit: "));
+  request.nodes[1].memory_bytes = PlacementNode::unknown_bytes;
+  CHECK(place(request).value().slots_of.at(key(2)) == 4);
+  // What the daemon itself takes is not there for stages.
+  request.nodes[1].memory_bytes = bytes_of(job, 1, 2) + 1000;
+  request.nodes[1].daemon_bytes = 1001;
+  CHECK(place(request).value().slots_of.at(key(2)) == 1);
+  request.nodes[1].daemon_bytes = PlacementNode::unknown_bytes;
+  CHECK_THAT(refusal(request), Catch::StartsWith("the stages do not fit: "));
+}
+
+TEST_CASE("Placement: where averages fit on some nodes only, the others hold stages alone") {
+  // Stages 1 and 2 alone on the small nodes; stage 0 is averaged.
+  constexpr std::int64_t us = 10'000;  // so that averaging pays
+  PlacementRequest request{
+      1, job_of(3, 8), {node(1, us), node(2, us), node(3, us / 2, false), node(4, us / 2, false)}};
+  for (const int small : {2, 3}) request.nodes[small].memory_bytes = bytes_of(request.job, 1);
+  REQUIRE(bytes_of(request.job, 1) < bytes_of(request.job, 1, 1, 2));
+  const Plan plan = place(request).value();
+  CHECK(plan.replicas(0) == std::vector{key(1), key(2)});
+  CHECK(plan.stages_of.size() == 4);
 }
 
 TEST_CASE("Placement: replicas take turns instead of one after the other") {
@@ -126,10 +216,11 @@ TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same"
         job_of(*rc::gen::inRange<std::int64_t>(1, 6), *rc::gen::inRange<std::int64_t>(1, 20)),
         {}};
     const std::uint64_t small = bytes_of(request.job, 1 % request.job.pipeline.stages);
+    const std::uint64_t wide = bytes_of(request.job, 1 % request.job.pipeline.stages, 2, 2);
     const int count = *rc::gen::inRange(0, 12);
     for (int i = 1; i <= count; ++i) {
       request.nodes.push_back(node(i, *rc::gen::inRange<std::int64_t>(0, 1000), *rc::gen::arbitrary<bool>()));
-      request.nodes.back().memory_bytes = *rc::gen::element(gibibyte, small, small - 1);
+      request.nodes.back().memory_bytes = *rc::gen::element(gibibyte, wide, small, small - 1);
     }
     const Result<Plan> result = place(request);
     if (!result.ok()) {
@@ -156,25 +247,33 @@ TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same"
     for (const PlacementNode& one : request.nodes) {
       if (!plan.stages_of.contains(one.key)) continue;
       const std::uint32_t stage = plan.stages_of.at(one.key).front();
-      RC_ASSERT(one.memory_bytes >= bytes_of(request.job, stage));
+      const std::uint32_t slots = plan.slots_of.at(one.key);
+      RC_ASSERT(slots >= 1 && slots <= request.job.pipeline.slots);
+      RC_ASSERT(one.memory_bytes >= bytes_of(request.job, stage, slots, plan.replicas(stage).size()));
       RC_ASSERT(stage > 0 || one.has_data);
       RC_ASSERT(!plan.visits(one.key, stage).empty());
     }
+    for (const PlannedRoute& route : plan.routes)
+      for (std::size_t i = 0; i < route.hops.size(); ++i) RC_ASSERT(route.hops[i].stage == i);
   });
 }
 
 TEST_CASE("Placement: a stage gets another replica only where both have room for averages on the way") {
   PlacementRequest request{1, job_of(1, 8), {node(1), node(2)}};
-  const std::uint64_t alone = memory_need(request.job, 0, 1).total();
-  const std::uint64_t beside = memory_need(request.job, 0, 2).total();
+  // With one slot, and as many slots as the job asks for.
+  const std::uint64_t alone = bytes_of(request.job, 0);
+  const std::uint64_t beside = bytes_of(request.job, 0, 1, 2);
+  const std::uint64_t full = memory_need(request.job, 0, 2).total();
   REQUIRE(alone < beside);
   CHECK(place(request).value().replicas(0).size() == 2);
   for (const std::uint64_t room : {alone, beside - 1}) {
     request.nodes[0].memory_bytes = room;
     CHECK(place(request).value().replicas(0).size() == 1);
   }
-  request.nodes[0].memory_bytes = beside;
-  CHECK(place(request).value().replicas(0).size() == 2);
+  for (const std::uint64_t room : {beside, full}) {
+    request.nodes[0].memory_bytes = room;
+    CHECK(place(request).value().replicas(0).size() == 2);
+  }
 }
 
 TEST_CASE(

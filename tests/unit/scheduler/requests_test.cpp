@@ -82,6 +82,7 @@ TEST_CASE("Status: the running job with its stages, nodes and time left") {
   CHECK(job.at("loss") == 5.0);
   CHECK(job.at("validation_loss").is_null());
   CHECK(job.at("eta_s").get<double>() == Approx(99 * 64 / 64'000.0));
+  CHECK(job.at("predicted_step_s").get<double>() > 0);
   CHECK(job.at("stages") == json{{key(1).hex()}, {key(2).hex()}});
   REQUIRE(body.at("nodes").size() == 2);
   CHECK(body.at("nodes")[1].at("nickname") == "n2");
@@ -207,7 +208,7 @@ TEST_CASE("Submit: with precision \"auto\" memory is counted as the nodes' devic
   for (const int number : {1, 2}) s.join(number, gpus ? "cuda:0" : "cpu");
   nlohmann::json job = job_json();
   job["data"]["sequence_length"] = 2048;  // 1.4 GB in float32, 0.8 GB in bfloat16; they have 1.1 GB
-  job["pipeline"]["microbatch_size"] = 64;
+  job["pipeline"].update({{"microbatch_size", 128}, {"slots", 1}});
   const auto submit = [&] { return s.ask("submit", {{"spec", job}, {"source", "job.json"}}); };
   const net::Reply reply = submit();
   INFO(reply.message);
