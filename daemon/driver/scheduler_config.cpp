@@ -41,6 +41,13 @@ scheduler::OptionTable scheduler_config_table(SchedulerConfig& config) {
   table.add("prepare_limit_ms", config.prepare_limit_ms, "how long nodes may take to get ready for a job")
       .range(1'000, 3'600'000);
   table
+      .add("planning.work", config.planning_work,
+           "tasks simulated in the search for a plan, more of them for hundreds of nodes; a second has some "
+           "tens of millions. The same work makes the same plan")
+      .range(1'000, 1'000'000'000'000);
+  table.add("planning.threads", config.planning_threads, "threads of that search; 0: all cores but one")
+      .range(0, 1'024);
+  table
       .add("job_log_bytes_max", config.job_log_bytes_max,
            "what the nodes' log lines may take; older ones go first")
       .range(1 << 20, 1LL << 44);

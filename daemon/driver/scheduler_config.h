@@ -23,6 +23,8 @@ struct SchedulerConfig {
   std::int64_t closed_dead_ms = 500;
   std::int64_t silent_dead_ms = 5'000;
   std::int64_t prepare_limit_ms = 60'000;
+  std::int64_t planning_work = 8'000'000;  // tasks simulated
+  std::int64_t planning_threads = 0;       // 0: all cores but one
   std::int64_t job_log_bytes_max = 1'000'000'000;
   std::int64_t job_log_days_max = 30;
   LogOptions log;

@@ -1,16 +1,20 @@
 #include "daemon/driver/scheduler_driver.h"
 
+#include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "daemon/driver/advertise.h"
 #include "daemon/driver/event_loop.h"
 #include "daemon/driver/health.h"
 #include "daemon/driver/local_log.h"
+#include "daemon/driver/plan_machine.h"
 #include "net/clock.h"
 #include "net/zmq_bus.h"
 #include "scheduler/scheduler_core.h"
@@ -21,6 +25,7 @@ namespace {
 
 constexpr std::int64_t tick_us = 20 * net::ms;
 constexpr std::int64_t linger_us = 200 * net::ms;
+constexpr std::uint64_t no_planning = 0;
 
 class SchedulerDriver {
  public:
@@ -31,6 +36,7 @@ class SchedulerDriver {
             tick_us, [this] { on_tick(); }, [this](int signal) { on_signal(signal); }) {}
 
   ~SchedulerDriver() {
+    wanted_planning_ = no_planning;
     planner_.join();
     if (!endpoint_path_.empty()) std::remove(endpoint_path_.c_str());
   }
@@ -117,6 +123,7 @@ class SchedulerDriver {
     options.closed_dead_us = config_.closed_dead_ms * net::ms;
     options.silent_dead_us = config_.silent_dead_ms * net::ms;
     options.prepare_limit_us = config_.prepare_limit_ms * net::ms;
+    options.plan_work = static_cast<std::uint64_t>(config_.planning_work);
     options.wall_offset_us = net::wall_us() - net::monotonic_us();
     return options;
   }
@@ -164,12 +171,24 @@ class SchedulerDriver {
     });
   }
   void act(scheduler::StartPlanning& planning) {
+    wanted_planning_ = planning.id;
     boost::asio::post(planner_, [this, id = planning.id, request = std::move(planning.request)] {
-      auto plan = scheduler::place(request);
+      auto plan = scheduler::place(request, machine_of(id));
       loop_.post_from_thread([this, id, plan = std::move(plan)] {
         event([&](auto now, auto& out) { core_->on_plan(now, id, plan, out); });
       });
     });
+  }
+  // A plan that nobody waits for any more, as another was asked for or the program ends, is made in no time.
+  scheduler::PlanMachine machine_of(std::uint64_t planning) const {
+    scheduler::PlanMachine machine = plan_machine(planning_threads());
+    machine.stop = [this, planning] { return wanted_planning_ != planning; };
+    return machine;
+  }
+  // A core is left to whatever else the machine does: heartbeats, and in a local swarm the daemons.
+  std::size_t planning_threads() const {
+    if (config_.planning_threads > 0) return static_cast<std::size_t>(config_.planning_threads);
+    return std::max(2u, std::thread::hardware_concurrency()) - 1;
   }
   void act(scheduler::WriteLog& log) { log_->write(log.line); }
   void act(scheduler::SetAdmitted& set) {
@@ -192,6 +211,7 @@ class SchedulerDriver {
   std::unique_ptr<net::ZmqBus> bus_;
   std::unique_ptr<scheduler::Store> store_;
   std::unique_ptr<scheduler::SchedulerCore> core_;
+  std::atomic<std::uint64_t> wanted_planning_{no_planning};  // the planner's thread reads it
   boost::asio::thread_pool planner_{1};
   std::string endpoint_path_;
   HealthFile health_;
