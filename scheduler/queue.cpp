@@ -33,6 +33,12 @@ std::string stage_list(const std::vector<std::uint32_t>& stages) {
   return text;
 }
 
+// "412 ms", "4.1 ms".
+std::string milliseconds(std::int64_t us) {
+  if (us >= 10'000) return std::to_string((us + 500) / 1000) + " ms";
+  return std::to_string(us / 1000) + '.' + std::to_string(us % 1000 / 100) + " ms";
+}
+
 }  // namespace
 
 JobRow* SchedulerCore::State::find_row(const std::string& id) {
@@ -173,7 +179,7 @@ void SchedulerCore::State::settle_precision() {
 }
 
 PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
-  PlacementRequest request{epoch, active->spec, {}};
+  PlacementRequest request{epoch, active->spec, {}, options.plan_work};
   for (const auto& [key, answer] : active->answers) {
     PlacementNode& node = request.nodes.emplace_back();
     node.key = key;
@@ -224,7 +230,13 @@ void SchedulerCore::State::adopt(Plan plan) {
     text += (stage == 0 ? " stage " : "; stage ") + std::to_string(stage) + " on";
     for (const net::NodeKey& key : active->plan.replicas(stage)) text += ' ' + nodes.at(key).member.nickname;
   }
-  log(net::LogLevel::info, job.id, text);
+  std::string idle;
+  for (const auto& [key, answer] : active->answers)
+    if (answer && can_take_part(*answer) && !active->plan.stages_of.contains(key))
+      idle += (idle.empty() ? "; not needed: " : ", ") + nodes.at(key).member.nickname;
+  if (active->plan.predicted_step_us > 0)
+    text += "; predicted step " + milliseconds(active->plan.predicted_step_us);
+  log(net::LogLevel::info, job.id, text + idle);
   for (const net::Member& member : job.view.members) send_start(nodes.at(member.key));
 }
 

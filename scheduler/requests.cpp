@@ -273,8 +273,11 @@ void SchedulerCore::on_query_result(std::int64_t now_us, std::uint64_t id, const
 nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
   nlohmann::json stages = nlohmann::json::array();
   std::uint64_t epoch = 0;
+  nlohmann::json predicted;
   if (const Result<Plan> plan = parse_plan(job.plan); plan.ok()) {
     epoch = plan.value().epoch;
+    if (plan.value().predicted_step_us > 0)
+      predicted = static_cast<double>(plan.value().predicted_step_us) / 1e6;
     for (std::uint32_t stage = 0; stage < plan.value().stage_count(); ++stage) {
       nlohmann::json& holders = stages.emplace_back(nlohmann::json::array());
       for (const net::NodeKey& key : plan.value().replicas(stage)) holders.push_back(key.hex());
@@ -299,6 +302,7 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
           {"validation_loss", optional_json(job.validation_loss)},
           {"tokens_per_s", number_json(job.tokens_per_s)},
           {"eta_s", eta},
+          {"predicted_step_s", predicted},
           {"skipped_updates", job.skipped_updates},
           {"snapshot", job.snapshot ? nlohmann::json(job.snapshot->commit) : nlohmann::json()},
           {"submitted_us", job.submitted_us},
@@ -328,8 +332,11 @@ std::uint64_t SchedulerCore::State::planned_bytes(const net::NodeKey& key) const
   const auto held = active->plan.stages_of.find(key);
   if (held == active->plan.stages_of.end()) return 0;
   std::uint64_t bytes = 0;
-  for (const std::uint32_t stage : held->second)
-    bytes += memory_need(active->spec, stage, active->plan.replicas(stage).size()).total();
+  for (const std::uint32_t stage : held->second) {
+    MemoryNeed need = memory_need(active->spec, stage, active->plan.replicas(stage).size());
+    need.slots = active->plan.slots_of.at(key);
+    bytes += need.total();
+  }
   const auto answer = active->answers.find(key);
   return bytes + (answer != active->answers.end() && answer->second ? answer->second->daemon_bytes : 0);
 }

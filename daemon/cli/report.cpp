@@ -247,6 +247,8 @@ std::string status_page(const nlohmann::json& status) {
                                  progress_line(job) + "\n";
     if (const std::string precision = text_in(job, "precision"); !precision.empty())
       page += "precision: " + precision + "\n";
+    if (const auto step = number_in(job, "predicted_step_s"); step && !has_ended(job))
+      page += "predicted step: " + format(*step < 0.01 ? "%.1f ms" : "%.0f ms", *step * 1000) + "\n";
   } else {
     page += "no job yet\n";
   }

@@ -82,6 +82,7 @@ TEST_CASE("Status page: stages by nickname, what is waited for, all nodes") {
                     {{"id", "j-1"},
                      {"state", "running"},
                      {"precision", "bfloat16"},
+                     {"predicted_step_s", 0.4124},
                      {"commit", 3},
                      {"steps", 9},
                      {"loss", 1.5},
@@ -93,7 +94,7 @@ TEST_CASE("Status page: stages by nickname, what is waited for, all nodes") {
                    {"view", 4},
                    {"term", 1}});
   CHECK(page.find("job j-1: running  step 3/9  loss 1.5000") != std::string::npos);
-  CHECK(page.find("\nprecision: bfloat16\n") != std::string::npos);
+  CHECK(page.find("\nprecision: bfloat16\npredicted step: 412 ms\n") != std::string::npos);
   CHECK(page.find("waits: stage 1 of microbatch 2") != std::string::npos);
   CHECK(page.find("0      1         attic\n") != std::string::npos);
   CHECK(page.find("1      2         attic, barn\n") != std::string::npos);
