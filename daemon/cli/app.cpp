@@ -6,7 +6,7 @@
 
 #include "daemon/cli/commands.h"
 #include "daemon/cli/flags.h"
-#include "daemon/cli/nearest.h"
+#include "scheduler/nearest.h"
 
 namespace sidestep::cli {
 namespace {
@@ -18,7 +18,7 @@ constexpr const char* footer_text =
 // The parser's own text for an unknown word names no neighbour; this one does.
 std::string unknown_word(const std::string& kind, const std::string& word,
                          const std::vector<std::string>& known, const std::string& help) {
-  const std::string near = nearest(word, known);
+  const std::string near = scheduler::nearest(word, known);
   return "unknown " + kind + " \"" + word + "\"; " +
          (near.empty() ? "see " + help : "did you mean \"" + near + "\"?");
 }

@@ -4,8 +4,8 @@
 #include <cstdio>
 
 #include "daemon/cli/app.h"
-#include "daemon/cli/nearest.h"
 #include "daemon/core/device_name.h"
+#include "scheduler/nearest.h"
 
 namespace sidestep::cli {
 
@@ -88,7 +88,7 @@ CLI::Validator one_of(std::vector<std::string> words) {
   const auto check = [words, listed](std::string& text) -> std::string {
     for (const std::string& word : words)
       if (word == text) return "";
-    const std::string near = nearest(text, words);
+    const std::string near = scheduler::nearest(text, words);
     return "unknown value \"" + text + "\"" +
            (near.empty() ? "; one of " + listed : "; did you mean \"" + near + "\"?");
   };

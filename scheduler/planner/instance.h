@@ -22,6 +22,8 @@ struct InstanceNode {
   std::uint32_t max_stages = 1;    // that it may hold when the placement is free
   bool can_be_origin = true;       // has the job's data
   bool draining = false;           // keeps its stage, but no route may visit it
+
+  bool operator==(const InstanceNode&) const = default;
 };
 
 struct Instance {
@@ -71,6 +73,8 @@ struct Instance {
   // Whether `node` may hold `stage` (it is not out, the node may be an origin where it is stage 0, and has
   // room for it and a slot).
   bool may_hold(std::size_t node, std::uint32_t stage) const;
+
+  bool operator==(const Instance&) const = default;
 };
 
 }  // namespace sidestep::scheduler

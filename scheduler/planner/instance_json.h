@@ -17,5 +17,7 @@ Result<Instance> parse_instance(const nlohmann::json& json, const std::string& s
 Result<Instance> load_instance(const std::string& path);
 // Complete; parse_instance of it gives the same.
 nlohmann::ordered_json to_json(const Instance& instance);
+// A node's id as it was written: a number or a string.
+nlohmann::ordered_json id_json(const InstanceNode& node);
 
 }  // namespace sidestep::scheduler

@@ -28,7 +28,10 @@ bool order_allowed(const Instance& instance, const std::uint32_t* stages, std::s
 
 std::vector<SwapPair> swap_pairs(const Instance& instance) {
   if (instance.min_swap_share <= 0 || instance.stages < 5) return {};
-  return {{1, 2}, {instance.stages - 2, instance.stages - 1}};
+  std::vector<SwapPair> pairs;
+  for (const SwapPair pair : {SwapPair{1, 2}, SwapPair{instance.stages - 2, instance.stages - 1}})
+    if (instance.stage_out[pair.low] == 0 && instance.stage_out[pair.high] == 0) pairs.push_back(pair);
+  return pairs;
 }
 
 std::uint32_t swaps_needed(const Instance& instance) {

@@ -22,7 +22,8 @@ struct BrokenRule {
 // jumps within bounds. Its length is not looked at. The hot path of the search.
 bool order_allowed(const Instance& instance, const std::uint32_t* stages, std::size_t count);
 
-// The pairs that CheckFree+ wants in both orders: (1, 2) and the last two stages.
+// The pairs that CheckFree+ wants in both orders: (1, 2) and the last two stages; not one with a stage that
+// is out.
 struct SwapPair {
   std::uint32_t low = 0, high = 0;
 };
@@ -30,7 +31,7 @@ std::vector<SwapPair> swap_pairs(const Instance& instance);
 // Microbatches that each pair needs in each order.
 std::uint32_t swaps_needed(const Instance& instance);
 
-// Every rule that the plan breaks; empty: none.
+// Every rule that the plan breaks; empty: none. Indices that are not the instance's count as broken too.
 std::vector<BrokenRule> broken_rules(const Instance& instance, const PathPlan& plan);
 
 // Whether any plan can keep the rules, as far as sums tell. Errors: refused, one line for each rule that

@@ -3,7 +3,7 @@
 
 #include "daemon/cli/app.h"
 #include "daemon/cli/flags.h"
-#include "daemon/cli/nearest.h"
+#include "scheduler/nearest.h"
 #include "tests/support/capture.h"
 
 namespace sidestep::cli {
@@ -182,9 +182,9 @@ TEST_CASE("Command line: generate refuses what does not go together or is out of
 }
 
 TEST_CASE("Nearest: a beginning, a slip, nothing near") {
-  CHECK(nearest("warn", {"error", "warning"}) == "warning");
-  CHECK(nearest("nods", {"logs", "nodes"}) == "nodes");
-  CHECK(nearest("elephant", {"logs", "nodes"}).empty());
+  CHECK(scheduler::nearest("warn", {"error", "warning"}) == "warning");
+  CHECK(scheduler::nearest("nods", {"logs", "nodes"}) == "nodes");
+  CHECK(scheduler::nearest("elephant", {"logs", "nodes"}).empty());
 }
 
 }  // namespace sidestep::cli

@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-namespace sidestep::cli {
+namespace sidestep::scheduler {
 
 // Empty when nothing known is near: more than a third of the letters differ.
 std::string nearest(std::string_view typed, const std::vector<std::string>& known);
 
-}  // namespace sidestep::cli
+}  // namespace sidestep::scheduler
