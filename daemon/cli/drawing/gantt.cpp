@@ -151,7 +151,7 @@ class Gantt {
   }
 
   void draw_axis() {
-    const auto ticks = round_ticks(static_cast<double>(end_us_) / 1e6, (x(end_us_) - plot_x_) / 90);
+    const auto ticks = round_ticks(static_cast<double>(end_us_) / 1e6, (x(end_us_) - plot_x_) / 70);
     const int decimals =
         ticks.size() < 2 ? 0 : std::max(0, static_cast<int>(std::ceil(-std::log10(ticks[1]) - 1e-9)));
     for (const double tick : ticks) {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
+#include <numeric>
 #include <utility>
 
 #include "daemon/cli/drawing/colours.h"
@@ -73,7 +73,6 @@ class RouteMap {
 
   void make_boxes() {
     visits_.assign(instance_.stages, 0);
-    std::set<std::pair<std::uint32_t, std::uint32_t>> places;
     for (const std::uint32_t node : nodes_by_stage(instance_, plan_))
       for (const std::uint32_t stage : plan_.stage_of[node]) add_box(stage, node);
     for (std::uint32_t p = 0; p < plan_.paths.size(); ++p)
@@ -113,14 +112,23 @@ class RouteMap {
     for (std::uint32_t c = from.first; c != to.first;) {
       c = to.first > c ? c + 1 : c - 1;
       if (c == to.first) break;
-      const auto item = static_cast<std::uint32_t>(layers_.items.size());
-      layers_.items.push_back({c, width + 3});
+      const std::uint32_t item = pass_of(wire.from, c, width);
       link(last, item);
       wire.passes.push_back(item);
       last = item;
     }
     link(last, wire.to);
     return wire;
+  }
+
+  // Where lines from one box pass a column: each for itself, or, where they are too many, all together.
+  std::uint32_t pass_of(std::uint32_t from, std::uint32_t column, double width) {
+    const auto next = static_cast<std::uint32_t>(layers_.items.size());
+    const std::uint32_t item =
+        microbatches_ ? next : shared_.emplace(std::make_pair(from, column), next).first->second;
+    if (item == next) layers_.items.push_back({column, 0});
+    layers_.items[item].height = std::max(layers_.items[item].height, width + 3);
+    return item;
   }
 
   void make_microbatch_wires() {
@@ -160,8 +168,6 @@ class RouteMap {
     height_ = arrange(layers_, instance_.stages, microbatches_ ? 14 : labelled_ ? 7 : 3);
     for (LayerItem& item : layers_.items) item.y += body_top();
     microbatches_ ? place_rows() : spread_ends();
-    double left = Svg::margin;
-    const double gap = instance_.stages <= 8 ? 100 : instance_.stages <= 16 ? 75 : 50;
     column_x_.resize(instance_.stages);
     column_width_.assign(instance_.stages, 0);
     for (std::uint32_t stage = 0; stage < instance_.stages; ++stage)
@@ -170,6 +176,10 @@ class RouteMap {
       for (const auto& [where, item] : box_of_)
         column_width_[where.first] = std::max(column_width_[where.first],
                                               std::min(150.0, text_width(label(where.second), box_font) + 8));
+    // As wide as what is above it, within reason.
+    const double taken = std::accumulate(column_width_.begin(), column_width_.end(), Svg::margin);
+    const double gap = std::clamp((svg_.width() - taken) / std::max(1u, instance_.stages - 1), 50.0, 230.0);
+    double left = Svg::margin;
     for (std::uint32_t stage = 0; stage < instance_.stages; ++stage) {
       column_x_[stage] = left;
       left += column_width_[stage] + gap;
@@ -280,7 +290,7 @@ class RouteMap {
                   "\"" + wire.dashes,
               wire.tip);
     if (wire.back)
-      svg_.path("M" + px(end) + " " + px(wire.to_y) + "l7 -3.5v7z",
+      svg_.path("M" + px(end) + " " + px(wire.to_y) + (microbatches_ ? "l7 -3.5v7z" : "l5 -2v4z"),
                 "fill=\"" + wire.colour + "\" stroke=\"none\"");
   }
 
@@ -332,6 +342,7 @@ class RouteMap {
   std::vector<std::uint32_t> visits_;
   Layers layers_;                                                            // its first items are the boxes
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> box_of_;  // by stage and node
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> shared_;  // passes, by box and column
   std::vector<std::vector<Row>> rows_;                                       // by box
   std::vector<Wire> wires_;
   std::vector<double> column_x_, column_width_;

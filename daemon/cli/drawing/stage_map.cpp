@@ -16,7 +16,7 @@ using scheduler::PathPlan;
 constexpr double font = 11;
 constexpr double small_font = 10;
 constexpr double box_height = 48;
-constexpr double gap = 34;
+constexpr double gap = 26;
 constexpr double arc_height_max = 260;
 
 // How high an arc over so many stages is.
