@@ -28,10 +28,10 @@ void InstanceParser::read_matrix(const Json& matrix, const Place& at, const Entr
 }
 
 void InstanceParser::read_transfers() {
+  in_.transfer_us.assign(in_.nodes.size() * in_.nodes.size(), 0);
   const Json* transfers = needed("transfer_s");
   if (transfers == nullptr) return;
   const Field& limits = field("transfer_s");
-  in_.transfer_us.assign(in_.nodes.size() * in_.nodes.size(), 0);
   read_matrix(*transfers, top_["transfer_s"], [&](const Json& value, const Place& at, std::size_t index) {
     std::int64_t us = Instance::no_link;
     if (value.is_null() || read_.time(value, at, limits, us))
@@ -61,14 +61,20 @@ void InstanceParser::read_averaging() {
   const Field &times = field("latency_s"), &rates = field("bandwidth_bytes_per_s");
   in_.latency_us.assign(entries, 0);
   in_.bandwidth.assign(entries, 0);
+  // Null is for nodes that cannot reach each other: their ring is never done.
+  const auto has_number = [&](const Json& value, const Place& at, std::size_t index) {
+    if (!value.is_null()) return true;
+    return in_.transfer_us[index] != Instance::no_link &&
+           read_.refuse(at, "null only where transfer_s is null");
+  };
   if (const Json* latency = find("latency_s"))
     read_matrix(*latency, top_["latency_s"], [&](const Json& value, const Place& at, std::size_t index) {
-      read_.time(value, at, times, in_.latency_us[index]);
+      if (has_number(value, at, index)) read_.time(value, at, times, in_.latency_us[index]);
     });
   if (const Json* bandwidth = find("bandwidth_bytes_per_s"))
     read_matrix(*bandwidth, top_["bandwidth_bytes_per_s"],
                 [&](const Json& value, const Place& at, std::size_t index) {
-                  read_.number(value, at, rates, in_.bandwidth[index]);
+                  if (has_number(value, at, index)) read_.number(value, at, rates, in_.bandwidth[index]);
                 });
 }
 

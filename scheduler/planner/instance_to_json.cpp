@@ -101,7 +101,10 @@ nlohmann::ordered_json to_json(const Instance& instance) {
   if (instance.counts_averaging()) {
     json["stage_bytes"] = per_stage(instance.stage_bytes, as_is);
     json["latency_s"] = matrix(instance.latency_us, nodes, as_seconds);
-    json["bandwidth_bytes_per_s"] = matrix(instance.bandwidth, nodes, as_is);
+    json["bandwidth_bytes_per_s"] = matrix(instance.bandwidth, nodes, [](double rate) -> Json {
+      if (rate == 0) return nullptr;
+      return rate;
+    });
   }
   if (!instance.stage_memory_bytes.empty()) {
     json["stage_memory_bytes"] = per_stage(instance.stage_memory_bytes, as_is);
