@@ -34,9 +34,8 @@ void add_source_flags(CLI::App& command, PlanRequest& request) {
   wan->needs(nodes)->needs(model);
   command
       .add_option("--skip-ratio", request.skip_ratio,
-                  "For --from-wan: share of the stages that a route skips")
+                  "For --from-wan: share of the stages that a route skips, in place of the job's")
       ->check(number(0, 0.99))
-      ->capture_default_str()
       ->needs(wan);
 }
 

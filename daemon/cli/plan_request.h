@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,8 +11,8 @@ namespace sidestep::cli {
 struct PlanRequest {
   std::string instance;  // file; or a link table, where the nodes are and a job
   std::string from_wan, nodes, model;
-  double skip_ratio = 0;
-  std::string write_instance;  // file to write instead of planning
+  std::optional<double> skip_ratio;  // in place of the job's
+  std::string write_instance;        // file to write instead of planning
   std::vector<std::string> methods;
   std::string budget = "2s";  // for each method
   std::int64_t work = 0;      // task starts, in place of the budget; 0: by time

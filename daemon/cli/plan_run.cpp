@@ -32,8 +32,7 @@ Result<Instance> instance_of(const PlanRequest& request) {
   const auto job = scheduler::load_job(request.model);
   if (!job.ok()) return job.status();
   scheduler::WanWork work = scheduler::wan_work(job.value());
-  if (request.skip_ratio > 0)
-    work.stages_per_path = scheduler::stages_per_path(work.stages, request.skip_ratio);
+  if (request.skip_ratio) work.stages_per_path = scheduler::stages_per_path(work.stages, *request.skip_ratio);
   scheduler::WanOptions options;
   options.seed = static_cast<std::uint64_t>(request.seed);
   return scheduler::instance_from_wan(table.value(), regions.value(), work, options);
