@@ -40,7 +40,7 @@ PlanMachine plain_machine();
 struct PlanOptions {
   PlanMethod method = PlanMethod::sidestep;
   std::uint64_t seed = 1;
-  std::uint64_t work = 0;      // task starts simulated, over all lanes; 0: no limit. Deterministic
+  std::uint64_t work = 0;      // tasks simulated, over all lanes; 0: no limit. Deterministic
   std::int64_t budget_us = 0;  // of time; 0: no limit. Either this or `work` is given
   std::uint32_t lanes = 2;     // independent searches that meet from time to time; part of the result
   // The placement is the start's or the instance's.

@@ -16,7 +16,8 @@ class RuleCheck {
 
   std::vector<BrokenRule> check() {
     if (plan_.stage_of.size() != in_.nodes.size() || plan_.slots.size() != in_.nodes.size()) {
-      add("stage_of", "the plan is for " + std::to_string(plan_.stage_of.size()) + " nodes, there are " +
+      add("stage_of", "the plan is for " + std::to_string(plan_.stage_of.size()) + " nodes with " +
+                          std::to_string(plan_.slots.size()) + " numbers of slots, there are " +
                           std::to_string(in_.nodes.size()));
       return std::move(broken_);
     }
@@ -187,8 +188,9 @@ class RuleCheck {
                            std::to_string(in_.max_swaps) + " allowed");
   }
 
+  // Of stage 0 the rules on numbers and on where routes start say it all.
   void check_visits() {
-    for (std::uint32_t s = 0; s < in_.stages; ++s) {
+    for (std::uint32_t s = 1; s < in_.stages; ++s) {
       const auto text = [&](const char* bound, std::uint32_t limit) {
         return stage_text(s) + " is visited " + std::to_string(visits_[s]) + " times, at " + bound + ' ' +
                std::to_string(limit);

@@ -85,4 +85,13 @@ bool StepEngine::begin_run(std::int64_t limit_us) {
   return true;
 }
 
+std::int64_t StepEngine::estimate_us() {
+  if (!begin_run(never)) return never;
+  starts_ += tasks_.size();  // about what a run costs
+  std::int64_t chains = 0, work = 0;
+  for (std::size_t r = 0; r < rows_.size(); ++r) chains += chain_us(r);
+  for (const Machine& machine : machines_) work = std::max(work, machine.left_us);
+  return chains / static_cast<std::int64_t>(std::max<std::size_t>(rows_.size(), 1)) + work;
+}
+
 }  // namespace sidestep::scheduler

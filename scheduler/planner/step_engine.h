@@ -43,6 +43,9 @@ class StepEngine {
   const Task& task(std::size_t row, std::size_t index) const { return tasks_[row * stride_ + index]; }
   // The row without any waiting.
   std::int64_t chain_us(std::size_t row) const { return tasks_[row * stride_].tail_us; }
+  // What a step takes if microbatches never wait for each other: the mean row, and the work of the busiest
+  // node.
+  std::int64_t estimate_us();
   // Tasks that runs have started since the beginning: the measure of work.
   std::uint64_t starts() const { return starts_; }
 

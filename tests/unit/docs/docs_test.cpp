@@ -9,6 +9,7 @@
 #include "daemon/driver/node_config.h"
 #include "daemon/driver/scheduler_config.h"
 #include "scheduler/job.h"
+#include "scheduler/planner/instance_fields.h"
 
 namespace {
 
@@ -51,4 +52,8 @@ TEST_CASE("Docs list the keys of a node's config as the parser knows them") {
 TEST_CASE("Docs list the keys of a scheduler's config as the parser knows them") {
   sidestep::driver::SchedulerConfig config;
   check_page("scheduler-config.md", sidestep::driver::scheduler_config_table(config).markdown());
+}
+
+TEST_CASE("Docs list the keys of an instance as the parser knows them") {
+  check_page("planning.md", sidestep::scheduler::instance_keys_markdown());
 }

@@ -1,0 +1,43 @@
+// The plan that a search starts from: stage sizes, a placement along short links, stage sets that keep the
+// visits, and nodes for each hop by distance and load. Pure, deterministic, fast: no search.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "net/status.h"
+#include "scheduler/planner/draft.h"
+#include "scheduler/planner/instance.h"
+
+namespace sidestep::scheduler {
+
+using StageSets = std::vector<std::vector<std::uint32_t>>;  // by microbatch, in the order of the route
+
+// How many microbatches visit each stage when nothing else is known: within the visit limits, all routes
+// full. Precondition: check_feasible.
+std::vector<std::uint32_t> visit_targets(const Instance& instance);
+
+// Which stages each microbatch visits. Errors: refused, if no sets that keep the visits, max_skip and the
+// swap share are found.
+Result<StageSets> choose_stage_sets(const Instance& instance);
+
+// Who holds what, into an empty draft: the instance's placement, or one along a tour of short links. Errors:
+// refused, with the stage that nobody is left to hold.
+Status place_stages(const Instance& instance, Draft& draft);
+
+// Origins and nodes for rows whose stages are set, by transfers and by what each node has to do already.
+void choose_nodes(const Instance& instance, const StageSets& sets, Draft& draft);
+// The same for one row, beside the work that the nodes have already, in us.
+void choose_nodes_of_row(const Instance& instance, const std::vector<std::uint32_t>& stages, std::size_t row,
+                         std::vector<std::int64_t>& load_us, Draft& draft);
+// What the node is busy for one visit of the stage, there and back, gaps included; at stage 0 with the head.
+std::int64_t visit_us(const Instance& instance, std::size_t node, std::uint32_t stage);
+// A transfer there and one back, as a route takes each hop twice; very long where there is no link.
+std::int64_t both_ways_us(const Instance& instance, std::size_t a, std::size_t b);
+// What each node has to do for the draft's rows, gaps included.
+std::vector<std::int64_t> loads_us(const Instance& instance, const Draft& draft);
+
+// All of it.
+Result<Draft> construct(const Instance& instance);
+
+}  // namespace sidestep::scheduler

@@ -1,0 +1,58 @@
+#include "scheduler/planner/lanes.h"
+
+#include <algorithm>
+#include <memory>
+
+namespace sidestep::scheduler {
+
+double Budget::progress(BudgetShare share, std::uint64_t work, std::size_t lanes) const {
+  double done = 0;
+  if (work_ > 0) {
+    const double mine = static_cast<double>(work_) * (share.end - share.begin) / static_cast<double>(lanes);
+    done = static_cast<double>(work) / std::max(mine, 1.0);
+  }
+  if (budget_us_ > 0 && now_us_) {
+    const double whole = static_cast<double>(now_us_() - begin_us_) / static_cast<double>(budget_us_);
+    done = std::max(done, (whole - share.begin) / (share.end - share.begin));
+  }
+  return std::max(done, 0.0);
+}
+
+LaneResult run_lanes(const Instance& instance, const Draft& draft, const SearchOptions& options,
+                     std::size_t lanes, Temperatures temperatures, const Budget& budget, BudgetShare share,
+                     const PlanMachine& machine) {
+  // Lanes that have fallen behind go on from the best one's state.
+  constexpr int meetings = 8;
+  constexpr double behind = 1.01;
+  std::vector<std::unique_ptr<Search>> searches(lanes);
+  machine.run_all(lanes, [&](std::size_t lane) {
+    SearchOptions own = options;
+    own.seed = options.seed * 0x9e3779b97f4a7c15u + lane;
+    searches[lane] = std::make_unique<Search>(instance, draft, own);
+  });
+  for (int meeting = 1; meeting <= meetings; ++meeting) {
+    machine.run_all(lanes, [&](std::size_t lane) {
+      Search& search = *searches[lane];
+      search.anneal(
+          temperatures, [&] { return budget.progress(share, search.work(), lanes); },
+          static_cast<double>(meeting) / meetings);
+    });
+    const auto best = std::min_element(searches.begin(), searches.end(), [](const auto& a, const auto& b) {
+      return a->cost_us() < b->cost_us();
+    });
+    if (meeting == meetings) break;
+    for (auto& search : searches)
+      if (static_cast<double>(search->cost_us()) > behind * static_cast<double>((*best)->cost_us()))
+        search->adopt((*best)->draft());
+  }
+  LaneResult result;
+  const auto best = std::min_element(searches.begin(), searches.end(), [](const auto& a, const auto& b) {
+    return a->best_us() < b->best_us();
+  });
+  result.best = (*best)->best();
+  result.cost_us = (*best)->best_us();
+  for (const auto& search : searches) result.evaluations += search->evaluations();
+  return result;
+}
+
+}  // namespace sidestep::scheduler
