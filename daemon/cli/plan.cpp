@@ -1,4 +1,5 @@
 // sidestep plan: the flags.
+#include <algorithm>
 #include <limits>
 #include <memory>
 
@@ -13,15 +14,17 @@ namespace {
 const std::vector<std::string> all_methods = {"full", "dtfm", "random-skip", "no-collision", "sidestep"};
 
 void add_source_flags(CLI::App& command, PlanRequest& request) {
-  CLI::Option_group* source = command.add_option_group("source", "What is planned");
-  source->add_option("instance", request.instance, "Instance file (JSON); docs/planning.md has every key")
-      ->type_name("INSTANCE.json");
+  CLI::Option* instance =
+      command
+          .add_option("instance", request.instance, "Instance file (JSON); docs/planning.md has every key")
+          ->type_name("INSTANCE.json");
   CLI::Option* wan =
-      source
-          ->add_option("--from-wan", request.from_wan,
-                       "Make the instance out of a table of links between regions, --nodes and --model")
-          ->type_name("WAN.json");
-  source->require_option(1);
+      command
+          .add_option(
+              "--from-wan", request.from_wan,
+              "Instead: make the instance out of a table of links between regions, --nodes and --model")
+          ->type_name("WAN.json")
+          ->excludes(instance);
   CLI::Option* nodes = command
                            .add_option("--nodes", request.nodes,
                                        "For --from-wan: how many, spread over the regions, or how many where")
@@ -114,6 +117,8 @@ void add_plan(CLI::App& app, Chosen& chosen) {
        {"--method", "--budget", "--work", "--keep-placement", "--out", "--write-instance"})
     command->get_option("--evaluate")->excludes(command->get_option(other));
   command->callback([request, &chosen] {
+    if (request->instance.empty() && request->from_wan.empty())
+      throw CLI::RequiredError("INSTANCE.json or --from-wan WAN.json");
     const auto& methods = request->methods;
     const bool of_none =
         methods.size() > 1 && std::find(methods.begin(), methods.end(), "sidestep") == methods.end();

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "daemon/cli/app.h"
 #include "daemon/cli/drawing/plan_drawing.h"
 #include "daemon/cli/flags.h"
 #include "daemon/cli/plan_report.h"

@@ -55,6 +55,7 @@ class Gantt {
     svg_.text(Svg::margin, top_ - 22, 14, "Tasks of each node", Anchor::start, "font-weight=\"bold\"");
     draw_bands();
     draw_axis();
+    draw_busy();
     draw_averaging();
     draw_gaps();
     draw_tasks();
@@ -103,9 +104,11 @@ class Gantt {
     if (!forwards.empty()) {
       const auto middle = forwards.begin() + static_cast<std::ptrdiff_t>(forwards.size() / 2);
       std::nth_element(forwards.begin(), middle, forwards.end());
-      width = 19 * static_cast<double>(end_us_) / static_cast<double>(std::max<std::int64_t>(*middle, 1));
+      const double number = text_width(std::to_string(plan_.paths.size() - 1), small_font) + 3;
+      width = std::max(19.0, number) * static_cast<double>(end_us_) /
+              static_cast<double>(std::max<std::int64_t>(*middle, 1));
     }
-    scale_ = std::clamp(width, 900.0, 2400.0) / static_cast<double>(end_us_);
+    scale_ = std::clamp(width, 900.0, 2600.0) / static_cast<double>(end_us_);
   }
 
   double label_font() const { return lane_ >= 17 ? font : 10; }
@@ -147,24 +150,33 @@ class Gantt {
     for (int i = 0; i < 3; ++i)
       svg_.text(column_x_[i], base, label_font(), fitted(texts[i], label_font(), column_width_[i]),
                 Anchor::start, i == 0 ? "fill=\"#666\"" : "");
-    svg_.text(x(end_us_) + 8, base, label_font(), fixed(100 * evaluation_.nodes[node].utilisation, 0) + " %");
   }
 
   void draw_axis() {
     const auto ticks = round_ticks(static_cast<double>(end_us_) / 1e6, (x(end_us_) - plot_x_) / 70);
     const int decimals =
         ticks.size() < 2 ? 0 : std::max(0, static_cast<int>(std::ceil(-std::log10(ticks[1]) - 1e-9)));
+    double right = x(end_us_);
     for (const double tick : ticks) {
       const double at = plot_x_ + tick * 1e6 * scale_;
       svg_.line(at, y(0) - 5, at, bottom() + 5, "stroke=\"#c8ccd0\" stroke-width=\"1\"");
       const std::string text = fixed(tick, decimals) + (tick == 0 ? " s" : "");
       svg_.text(at, y(0) - 8, font, text, Anchor::middle);
       svg_.text(at, bottom() + 17, font, text, Anchor::middle);
+      right = std::max(right, at + text_width(text, font) / 2);
     }
+    busy_x_ = right + 8;
     const double end = x(evaluation_.makespan_us);
     svg_.line(end, y(0) - 5, end, bottom() + 5,
               "stroke=\"#222\" stroke-width=\"1.2\" stroke-dasharray=\"4 3\"");
-    if (labelled()) svg_.text(x(end_us_) + 8, y(0) - 8, font, "busy");
+  }
+
+  void draw_busy() {
+    if (!labelled()) return;
+    svg_.text(busy_x_, y(0) - 8, font, "busy");
+    for (std::size_t lane = 0; lane < nodes_.size(); ++lane)
+      svg_.text(busy_x_, base_line(y(lane), lane_, label_font()), label_font(),
+                fixed(100 * evaluation_.nodes[nodes_[lane]].utilisation, 0) + " %");
   }
 
   void draw_averaging() {
@@ -258,7 +270,7 @@ class Gantt {
   const Evaluation& evaluation_;
   const std::vector<std::uint32_t> nodes_;  // by lane
   std::vector<std::size_t> lane_of_;        // by node
-  double lane_ = 0, top_ = 0, plot_x_ = 0, scale_ = 0;
+  double lane_ = 0, top_ = 0, plot_x_ = 0, busy_x_ = 0, scale_ = 0;
   double column_x_[3] = {}, column_width_[3] = {};
   std::int64_t end_us_ = 1;
 };

@@ -24,21 +24,26 @@ using scheduler::PathPlan;
 using testing::Box;
 using testing::SvgElement;
 
-std::vector<Box> text_boxes(const std::vector<SvgElement>& elements) {
-  std::vector<Box> boxes;
+struct Text {
+  std::string text;
+  Box box;
+};
+
+std::vector<Text> texts_of(const std::vector<SvgElement>& elements) {
+  std::vector<Text> texts;
   for (const SvgElement& element : elements)
-    if (element.tag == "text") boxes.push_back(text_box(element));
-  return boxes;
+    if (element.tag == "text") texts.push_back({element.text, testing::text_box(element)});
+  return texts;
 }
 
 // Sorted by their left ends, so that thousands are compared in no time.
-std::size_t overlaps(std::vector<Box> boxes) {
-  std::sort(boxes.begin(), boxes.end(), [](const Box& a, const Box& b) { return a.left < b.left; });
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < boxes.size(); ++i)
-    for (std::size_t j = i + 1; j < boxes.size() && boxes[j].left < boxes[i].right; ++j)
-      count += boxes[i].overlaps(boxes[j]) ? 1 : 0;
-  return count;
+std::vector<std::string> overlaps(std::vector<Text> texts) {
+  std::sort(texts.begin(), texts.end(), [](const Text& a, const Text& b) { return a.box.left < b.box.left; });
+  std::vector<std::string> pairs;
+  for (std::size_t i = 0; i < texts.size(); ++i)
+    for (std::size_t j = i + 1; j < texts.size() && texts[j].box.left < texts[i].box.right; ++j)
+      if (texts[i].box.overlaps(texts[j].box)) pairs.push_back(texts[i].text + " | " + texts[j].text);
+  return pairs;
 }
 
 // What holds for every picture.
@@ -58,9 +63,10 @@ std::vector<SvgElement> check_picture(const Instance& instance, const PathPlan& 
     CHECK(element.number("y") + element.number("height") <= height);
   }
   CHECK(tasks == evaluation.tasks.size());
-  const auto boxes = text_boxes(elements);
-  CHECK(overlaps(boxes) == 0);
-  for (const Box& box : boxes) {
+  const auto texts = texts_of(elements);
+  CHECK(overlaps(texts) == std::vector<std::string>{});
+  for (const auto& [text, box] : texts) {
+    CAPTURE(text);
     CHECK(box.left >= 0);
     CHECK(box.right <= width);
     CHECK(box.top >= 0);

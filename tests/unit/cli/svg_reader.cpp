@@ -1,11 +1,12 @@
 #include "tests/unit/cli/svg_reader.h"
 
+#include <cctype>
 #include <cstdlib>
 #include <stdexcept>
 
 #include "net/utf8.h"
 
-namespace sidestep::cli::testing {
+namespace sidestep::testing {
 namespace {
 
 class Reader {
@@ -128,13 +129,17 @@ bool Box::overlaps(const Box& other) const {
 
 Box text_box(const SvgElement& text) {
   const double size = text.number("font-size");
-  double letters = 0;
-  for (const char c : text.text) letters += (static_cast<unsigned char>(c) & 0xc0) != 0x80 ? 1 : 0;
-  const double width = 0.6 * size * letters;
+  double ems = 0;
+  for (const char c : text.text) {
+    if ((static_cast<unsigned char>(c) & 0xc0) == 0x80) continue;
+    const bool narrow = std::string(" .,:;'|ijl").find(c) != std::string::npos;
+    ems += narrow ? 0.32 : std::isupper(static_cast<unsigned char>(c)) ? 0.7 : 0.62;
+  }
+  const double width = ems * size;
   const auto anchor = text.attributes.find("text-anchor");
   double left = text.number("x");
   if (anchor != text.attributes.end()) left -= anchor->second == "middle" ? width / 2 : width;
   return {left, text.number("y") - 0.75 * size, left + width, text.number("y") + 0.2 * size};
 }
 
-}  // namespace sidestep::cli::testing
+}  // namespace sidestep::testing

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace sidestep::cli::testing {
+namespace sidestep::testing {
 
 struct SvgElement {
   std::string tag;
@@ -25,4 +25,4 @@ struct Box {
 // Where a text element's letters are, by an estimate of DejaVu Sans.
 Box text_box(const SvgElement& text);
 
-}  // namespace sidestep::cli::testing
+}  // namespace sidestep::testing
