@@ -165,11 +165,47 @@ int write_instance(const PlanRequest& request, const Instance& instance) {
   return exit_ok;
 }
 
-// The row whose plan is written and drawn.
-const PlanRow* chosen_row(const PlanRequest& request, const std::vector<PlanRow>& rows) {
+// So that no search is in vain.
+Status check_writable(const PlanRequest& request) {
+  for (const std::string& path : {request.out, request.svg})
+    if (!path.empty())
+      if (const auto file = daemon::AtomicFile::create(path); !file.ok()) return file.status();
+  return {};
+}
+
+// The plan of the one method, or of sidestep among several.
+Status write_chosen(const PlanRequest& request, const Instance& instance, const std::vector<PlanRow>& rows) {
   const std::string name = request.methods.size() == 1 ? request.methods.front() : "sidestep";
-  const auto row = std::find_if(rows.begin(), rows.end(), [&](const PlanRow& r) { return r.name == name; });
-  return row == rows.end() ? nullptr : &*row;
+  for (const PlanRow& row : rows) {
+    if (row.name != name || !row.problem.ok()) continue;
+    if (!request.out.empty())
+      if (const Status written = write_plan(request.out, instance, row.plan); !written.ok()) return written;
+    if (!request.svg.empty()) return write_drawing(request.svg, instance, row);
+  }
+  return {};
+}
+
+void print_rows(const PlanRequest& request, const Instance& instance, const scheduler::PlanOptions& options,
+                std::size_t threads, const std::vector<PlanRow>& rows) {
+  if (!request.json) {
+    std::printf("%s", plans_table(instance, rows).c_str());
+    return;
+  }
+  nlohmann::ordered_json report = {{"instance", instance.name},
+                                   {"nodes", instance.node_count()},
+                                   {"stages", instance.stages},
+                                   {"microbatches", instance.microbatches},
+                                   {"seed", options.seed},
+                                   {"threads", threads},
+                                   {"lanes", options.lanes},
+                                   {"budget_s", nullptr},
+                                   {"work", nullptr}};
+  if (options.work > 0)
+    report["work"] = options.work;
+  else
+    report["budget_s"] = options.budget_us / net::second;
+  report["plans"] = plans_json(instance, rows);
+  print(report);
 }
 
 }  // namespace
@@ -196,35 +232,13 @@ int run_plan(const PlanRequest& request) {
                                 ": --keep-placement: there is no \"stage_of\"; add it, or give --start"));
   }
   if (const Status feasible = scheduler::check_feasible(instance); !feasible.ok()) return fail(feasible);
+  if (const Status writable = check_writable(request); !writable.ok()) return fail(writable);
 
-  // Before the time is spent.
-  for (const std::string& path : {request.out, request.svg})
-    if (!path.empty())
-      if (const auto file = daemon::AtomicFile::create(path); !file.ok()) return fail(file.status());
   const scheduler::PlanMachine machine = driver::plan_machine(threads);
   for (const std::string& method : request.methods)
     rows.push_back(row_of_method(method, instance, options, machine));
-
-  const PlanRow* chosen = chosen_row(request, rows);
-  const bool planned = chosen != nullptr && chosen->problem.ok();
-  Status written;
-  if (planned && !request.out.empty()) written = write_plan(request.out, instance, chosen->plan);
-  if (planned && !request.svg.empty() && written.ok())
-    written = write_drawing(request.svg, instance, *chosen);
-  if (request.json)
-    print({{"instance", instance.name},
-           {"nodes", instance.node_count()},
-           {"stages", instance.stages},
-           {"microbatches", instance.microbatches},
-           {"seed", options.seed},
-           {"threads", threads},
-           {"lanes", options.lanes},
-           {"budget_s", request.work > 0 ? nlohmann::ordered_json()
-                                         : nlohmann::ordered_json(options.budget_us / net::second)},
-           {"work", request.work > 0 ? nlohmann::ordered_json(options.work) : nlohmann::ordered_json()},
-           {"plans", plans_json(instance, rows)}});
-  else
-    std::printf("%s", plans_table(instance, rows).c_str());
+  print_rows(request, instance, options, threads, rows);
+  const Status written = write_chosen(request, instance, rows);
   int status = written.ok() ? static_cast<int>(exit_ok) : fail(written);
   for (const PlanRow& row : rows)
     if (!row.problem.ok()) status = fail(row.problem.with_context(row.name));
