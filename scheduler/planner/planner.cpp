@@ -141,15 +141,15 @@ class Planning {
       if (!constructed.ok()) return constructed.status();
       first = std::move(constructed).value();
     }
-    first_us_ = evaluate(instance_, first.plan(instance_)).step_us;
+    first_us_ = step_us(instance_, first);
     LaneResult result;
     if (!options_.start && !own.keep_placement && !own.ignore_waiting && wants_pods(instance_)) {
       const double middle = share.begin + 0.8 * (share.end - share.begin);
       Result<LaneResult> pods =
           plan_in_pods(instance_, own, options_.lanes, budget_, {share.begin, middle}, machine_);
       if (pods.ok()) {
-        first = std::move(pods.value().best);
         result.evaluations += pods.value().evaluations;
+        if (step_us(instance_, pods.value().best) < first_us_) first = std::move(pods.value().best);
         share.begin = middle;
         temperatures.hot /= 8;
       }

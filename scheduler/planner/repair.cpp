@@ -39,7 +39,7 @@ class Repair {
 
   // ---- who holds what
   Status place() {
-    if (instance_.placement_fixed()) return place_stages(instance_, draft_);
+    if (instance_.placement_fixed()) return place_stages(instance_, stage_demand(instance_), draft_);
     for (std::size_t n = 0; n < start_.stage_of.size(); ++n) {
       if (now_[n] == gone) continue;
       for (const std::uint32_t stage : start_.stage_of[n]) {
