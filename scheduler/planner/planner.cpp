@@ -86,7 +86,7 @@ class Planning {
           "no plan was found in which microbatches do not wait for each other's slots for ever: "
           "add slots, or lower max_swaps");
     for (const BrokenRule& rule : evaluation.broken)
-      if (rule.rule == "no link")
+      if (rule.rule == "transfer_s")
         return Status::refused("no plan was found that needs no missing link: " + rule.text);
     result.makespan_us = evaluation.makespan_us;
     result.step_us = evaluation.step_us;
