@@ -74,6 +74,7 @@ class Planning {
 
   Result<PlanResult> run() {
     if (Status status = check_feasible(instance_); !status.ok()) return status;
+    instance_ = without_drained_stages(instance_);
     Result<LaneResult> found = search();
     if (!found.ok()) return found.status();
     PlanResult result;

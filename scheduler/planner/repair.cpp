@@ -224,7 +224,8 @@ class Repair {
 
 Result<PathPlan> repair(const Instance& instance, const Instance& before, const PathPlan& start) {
   if (Status status = check_feasible(instance); !status.ok()) return status;
-  Result<Draft> draft = Repair(instance, before, start).run();
+  const Instance visited = without_drained_stages(instance);
+  Result<Draft> draft = Repair(visited, before, start).run();
   if (!draft.ok()) return draft.status();
   return draft.value().plan(instance);
 }
