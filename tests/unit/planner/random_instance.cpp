@@ -250,6 +250,12 @@ class Drawing {
         const std::size_t a = path.hops[h].node, b = path.hops[(h + 1) % path.hops.size()].node;
         used[a * count + b] = used[b * count + a] = 1;
       }
+    for (std::size_t n = 0; n < count; ++n)  // who holds a stage can be reached, even if no route does it
+      for (std::size_t i = 1; i < count && !plan_.stage_of[n].empty(); ++i)
+        if (const std::size_t other = (n + i) % count; !in_.nodes[other].draining) {
+          used[n * count + other] = used[other * count + n] = 1;
+          break;
+        }
     const double share = random_.chance(0.2) ? 1 : 0.2;
     for (std::size_t link = 0; link < used.size(); ++link)
       if (used[link] == 0 && link / count != link % count && random_.chance(share))
