@@ -16,8 +16,8 @@ namespace sidestep::scheduler {
 
 // Shares of the cost: from `hot` at progress 0 to `cold` at 1, geometrically.
 struct Temperatures {
-  double hot = 0.01;
-  double cold = 0.0004;
+  double hot = 0.006;
+  double cold = 0.0003;
 };
 
 struct SearchOptions {

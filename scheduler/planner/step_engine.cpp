@@ -49,11 +49,19 @@ void StepEngine::set_row(std::size_t row, const PathHop* hops, std::size_t count
   }
 }
 
-// Sets the stage. False if sums alone say that the step ends after the limit: the work of a node, or the
-// microbatches that share the slots of an origin.
+// How long slots of the node are taken at the least, all together, those not yet or no longer needed included:
+// tasks of one node cannot begin or end at once.
+std::int64_t StepEngine::least_kept(const Machine& machine) {
+  const std::int64_t slots = machine.slots;
+  if (machine.visits < slots) return 0;
+  return machine.kept_us + slots * (slots - 1) / 2 * machine.shortest_us;
+}
+
+// Sets the stage. False if sums alone say that the step ends after the limit: the work of a node, or how long
+// its slots are taken.
 bool StepEngine::begin_run(std::int64_t limit_us) {
   for (std::size_t n = 0; n < machines_.size(); ++n)
-    machines_[n] = {0, 0, never, never, slots_[n], none, none};
+    machines_[n] = {0, 0, never, never, 0, never, 0, slots_[n], none, none};
   std::fill(tournament_.begin(), tournament_.end(), ~std::uint64_t{0});
   const std::int64_t gap = instance_.task_gap_us;
   for (std::size_t r = rows_.size(); r-- > 0;) {
@@ -65,9 +73,13 @@ bool StepEngine::begin_run(std::int64_t limit_us) {
       const Task& forward = tasks[i];
       const Task& backward = tasks[2 * count - i];
       Machine& machine = machines_[forward.node];
-      machine.left_us += forward.duration_us + backward.duration_us + 2 * gap;
+      const std::int64_t visit_us = forward.duration_us + backward.duration_us + 2 * gap;
+      machine.left_us += visit_us;
+      machine.shortest_us = std::min(machine.shortest_us, visit_us);
       machine.tail_us = std::min(machine.tail_us, backward.tail_us - backward.duration_us);
       machine.earliest_us = std::min(machine.earliest_us, whole - forward.tail_us);
+      machine.kept_us += forward.tail_us - backward.tail_us + backward.duration_us;
+      ++machine.visits;
     }
     machines_[tasks[count].node].left_us += tasks[count].duration_us + gap;
     // In the order of the plan, all of them there at the start.
@@ -78,7 +90,8 @@ bool StepEngine::begin_run(std::int64_t limit_us) {
   for (std::size_t n = 0; n < machines_.size(); ++n) {
     const Machine& machine = machines_[n];
     if (machine.left_us == 0) continue;
-    if (limit_us != never && machine.earliest_us + machine.left_us - gap + machine.tail_us > limit_us)
+    const std::int64_t room = limit_us - machine.earliest_us - machine.tail_us;
+    if (limit_us != never && (machine.left_us - gap > room || least_kept(machine) > room * machine.slots))
       return false;
     if (machine.forwards != none) decide(n);
   }

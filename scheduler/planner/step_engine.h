@@ -69,6 +69,9 @@ class StepEngine {
     std::int64_t left_us = 0;      // of its tasks that have not begun, gaps included
     std::int64_t tail_us = 0;      // after its last task the step goes on for at least this
     std::int64_t earliest_us = 0;  // nothing can be there before
+    std::int64_t kept_us = 0;      // its slots are taken for, all together, if nothing waits
+    std::int64_t shortest_us = 0;  // forward and backward of its shortest visit, gaps included
+    std::uint32_t visits = 0;
     std::uint32_t slots = 0;
     std::uint32_t forwards = none;  // rows that wait to run forward: first of a list
     std::uint32_t backwards = none;
@@ -86,6 +89,7 @@ class StepEngine {
   }
 
   bool begin_run(std::int64_t limit_us);
+  static std::int64_t least_kept(const Machine& machine);
   void wait(Machine& machine, std::uint32_t row, TaskKind kind, std::int64_t arrival_us) {
     rows_[row].key = key_of(arrival_us, row);
     std::uint32_t* place = kind == TaskKind::forward ? &machine.forwards : &machine.backwards;
