@@ -14,14 +14,13 @@ SHAPES = [(12, 4), (20, 6), (50, 8), (100, 12), (200, 16), (500, 24), (1000, 32)
 QUICK_SHAPES = [(12, 4), (50, 8), (100, 12)]
 
 
-def job(stages, microbatches, skip_ratio=1 / 3):
+def job(stages, microbatches):
     return {
-        "name": f"bench, {stages} stages",
+        "name": f"bench-{stages}-stages",
         "steps": 1,
         "model": {"vocab_size": 32000, "hidden_size": 1024, "intermediate_size": 2736,
                   "num_hidden_layers": LAYERS_PER_STAGE * stages, "num_attention_heads": 16},
-        "pipeline": {"stages": stages, "skip_ratio": skip_ratio, "microbatches_per_step": microbatches,
-                     "microbatch_size": 2},
+        "pipeline": {"stages": stages, "microbatches_per_step": microbatches, "microbatch_size": 2},
         "data": {"path": "none", "format": "tokens", "sequence_length": 1024},
         "optimizer": {"learning_rate": 1e-4},
     }
