@@ -36,9 +36,9 @@ bool Search::propose() {
 
 // One hop at another replica.
 bool Search::replace_node() {
-  if (draft_.length < 2) return false;
   const std::size_t row = below(draft_.rows);
   const bool origin_may_change = instance_.microbatches_per_origin == 0;
+  if (draft_.length < 2 && !origin_may_change) return false;
   const std::size_t at = origin_may_change ? below(draft_.length) : random_hop();
   const PathHop old = draft_.row(row)[at];
   if (usable_[old.stage].size() < 2) return false;
