@@ -388,6 +388,7 @@ std::string SchedulerCore::State::waiting_for() const {
   const auto job = std::find_if(jobs.begin(), jobs.end(),
                                 [&](const auto& entry) { return entry.second.id == active->id; });
   SIDESTEP_ASSERT(job != jobs.end());
+  if (active->planning) return "the plan";
   if (job->second.state == JobState::preparing)
     return "measurements from " + names([&](const net::NodeKey& key, const Node&) {
              const auto answer = active->answers.find(key);

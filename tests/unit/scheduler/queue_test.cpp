@@ -277,6 +277,7 @@ TEST_CASE("Job: a death while the plan is made makes a new plan without that nod
   const std::string id = s.submit();
   for (const int number : {1, 2, 3}) s.prepared(number);
   REQUIRE(s.held_plans.size() == 1);
+  CHECK(s.ask("status").body.at("waiting") == "the plan");
   s.hold_plans = false;
   s.say(1, net::Goodbye{"SIGTERM"});
   CHECK(s.state(id) == "starting");
