@@ -123,13 +123,17 @@ Result<Draft> plan_dtfm(const Instance& instance, std::uint64_t seed, const Budg
   Draft placed(instance, instance.microbatches);
   if (Status status = place_stages(equal, stage_demand(equal), placed); !status.ok()) return status;
   columns = instance.node_count();
-  for (const std::uint32_t stage : stages) columns = std::min(columns, placed.holders[stage].size());
+  std::vector<std::vector<std::uint32_t>> holders = placed.holders;
+  for (const std::uint32_t stage : stages) {
+    std::erase_if(holders[stage], [&](std::uint32_t node) { return instance.nodes[node].draining; });
+    columns = std::min(columns, holders[stage].size());
+  }
   std::vector<std::uint32_t> places(columns * stages.size()), spare;
   std::vector<char> used(instance.node_count(), 0);
   for (std::size_t s = 0; s < stages.size(); ++s)
     for (std::size_t column = 0; column < columns; ++column) {
-      places[column * stages.size() + s] = placed.holders[stages[s]][column];
-      used[placed.holders[stages[s]][column]] = 1;
+      places[column * stages.size() + s] = holders[stages[s]][column];
+      used[holders[stages[s]][column]] = 1;
     }
   for (std::size_t n = 0; n < instance.node_count(); ++n)
     if (used[n] == 0 && !instance.nodes[n].draining) spare.push_back(static_cast<std::uint32_t>(n));

@@ -13,6 +13,10 @@ namespace sidestep::scheduler {
 
 using StageSets = std::vector<std::vector<std::uint32_t>>;  // by microbatch, in the order of the route
 
+// The instance without visits to the stages that are held by draining nodes alone, for as long as the
+// placement is given. Precondition: check_feasible, so that these can be skipped.
+Instance without_drained_stages(const Instance& instance);
+
 // How many microbatches visit each stage when nothing else is known: within the visit limits, all routes
 // full. Precondition: check_feasible.
 std::vector<std::uint32_t> visit_targets(const Instance& instance);

@@ -4,7 +4,8 @@
 // Where the model leaves room it is read so: a task takes at least 1 us; a slot is taken when the forward
 // starts and free when the backward ends; a transfer starts when its task ends. The ring of a stage is its
 // nodes in the order of the instance. The lead origin is the first origin in that order; a stage's round
-// trip to it is that of its furthest node. A stage that no microbatch visits does not average.
+// trip to it is that of its furthest node. A stage that no microbatch visits does not average. A transfer
+// where there is no link takes Instance::time_us_max; the broken rules say so.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +44,7 @@ struct SlotWait {
 };
 
 struct Evaluation {
-  bool finishes = false;         // false: microbatches wait for each other's slots in a ring, or have no link
+  bool finishes = false;         // false: microbatches wait for each other's slots in a ring
   std::int64_t makespan_us = 0;  // when the last backward ends; of what ran, if it does not finish
   std::int64_t step_us = 0;      // with averaging, where the instance counts it; else the makespan
   std::vector<std::int64_t> stage_averaged_us;  // by stage: its averaging and round trip; empty: not counted

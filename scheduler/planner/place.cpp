@@ -125,7 +125,7 @@ Status double_up(const Instance& instance, Draft& draft, std::uint32_t stage) {
   std::size_t best = instance.node_count();
   for (std::size_t n = 0; n < instance.node_count(); ++n) {
     if (instance.nodes[n].draining || draft.held[n].size() >= instance.nodes[n].max_stages ||
-        !instance.may_hold(n, stage))
+        !instance.may_hold(n, stage) || std::binary_search(draft.held[n].begin(), draft.held[n].end(), stage))
       continue;
     std::vector<std::uint32_t> both = draft.held[n];
     both.push_back(stage);

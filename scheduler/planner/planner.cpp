@@ -39,12 +39,13 @@ std::vector<std::int64_t> moving_costs(const Instance& instance, const PathPlan&
       for (const std::size_t source : sources) {
         const std::size_t link = source * instance.node_count() + n;
         double us = 0;
-        if (source != n && instance.counts_averaging())
+        if (source != n && instance.transfer_us[link] == Instance::no_link)
+          us = static_cast<double>(Instance::time_us_max);
+        else if (source != n && instance.counts_averaging())
           us = static_cast<double>(instance.latency_us[link]) +
                static_cast<double>(instance.stage_bytes[stage]) / instance.bandwidth[link] * 1e6;
         else if (source != n)
-          us = instance.transfer_us[link] == Instance::no_link ? static_cast<double>(Instance::time_us_max)
-                                                               : instance.transfer_us[link];
+          us = instance.transfer_us[link];
         least_us = std::min(least_us, us);
       }
       costs[n * instance.stages + stage] =
@@ -54,11 +55,26 @@ std::vector<std::int64_t> moving_costs(const Instance& instance, const PathPlan&
   return costs;
 }
 
-// Every route in ascending order: no ring of slots can form where every node holds one stage.
-void straighten(Draft& draft) {
-  for (std::size_t r = 0; r < draft.rows; ++r)
-    std::sort(draft.row(r), draft.row(r) + draft.length,
-              [](const PathHop& a, const PathHop& b) { return a.stage < b.stage; });
+// Routes in ascending order, but for as many as the share of swaps asks for: where every node holds one stage
+// and none swaps, no ring of slots can form.
+void straighten(const Instance& instance, Draft& draft) {
+  const std::vector<SwapPair> pairs = swap_pairs(instance);
+  std::vector<std::uint32_t> missing(pairs.size(), swaps_needed(instance));
+  for (std::size_t r = 0; r < draft.rows; ++r) {
+    PathHop* const hops = draft.row(r);
+    const auto at = [&](std::uint32_t stage) {
+      return std::find_if(hops, hops + draft.length, [&](const PathHop& hop) { return hop.stage == stage; });
+    };
+    bool stays = false;
+    for (std::size_t p = 0; p < pairs.size(); ++p)
+      if (missing[p] > 0 && at(pairs[p].low) != hops + draft.length && at(pairs[p].high) < at(pairs[p].low)) {
+        --missing[p];
+        stays = true;
+      }
+    if (!stays)
+      std::sort(hops, hops + draft.length,
+                [](const PathHop& a, const PathHop& b) { return a.stage < b.stage; });
+  }
 }
 
 class Planning {
@@ -74,6 +90,7 @@ class Planning {
 
   Result<PlanResult> run() {
     if (Status status = check_feasible(instance_); !status.ok()) return status;
+    instance_ = without_drained_stages(instance_);
     Result<LaneResult> found = search();
     if (!found.ok()) return found.status();
     PlanResult result;
@@ -86,7 +103,7 @@ class Planning {
           "no plan was found in which microbatches do not wait for each other's slots for ever: "
           "add slots, or lower max_swaps");
     for (const BrokenRule& rule : evaluation.broken)
-      if (rule.rule == "no link")
+      if (rule.rule == "transfer_s")
         return Status::refused("no plan was found that needs no missing link: " + rule.text);
     result.makespan_us = evaluation.makespan_us;
     result.step_us = evaluation.step_us;
@@ -126,6 +143,16 @@ class Planning {
     return result;
   }
 
+  bool sound(const Draft& draft) const {
+    const Evaluation evaluation = evaluate(instance_, draft.plan(instance_));
+    return evaluation.finishes && evaluation.broken.empty();
+  }
+  // The step, or longer than any where it does not end.
+  std::int64_t worth(const Draft& draft) const {
+    const Evaluation evaluation = evaluate(instance_, draft.plan(instance_));
+    return evaluation.finishes ? evaluation.step_us : std::numeric_limits<std::int64_t>::max();
+  }
+
   Result<LaneResult> improve(SearchOptions own, BudgetShare share) {
     Temperatures temperatures;
     Draft first;
@@ -149,16 +176,20 @@ class Planning {
           plan_in_pods(instance_, own, options_.lanes, budget_, {share.begin, middle}, machine_);
       if (pods.ok()) {
         result.evaluations += pods.value().evaluations;
-        if (step_us(instance_, pods.value().best) < first_us_) first = std::move(pods.value().best);
         share.begin = middle;
-        temperatures.hot /= 8;
+        if (worth(pods.value().best) <= worth(first)) {
+          first = std::move(pods.value().best);
+          temperatures.hot /= 8;
+        }
       }
     }
     LaneResult found =
         run_lanes(instance_, first, own, options_.lanes, temperatures, budget_, share, machine_);
     found.evaluations += result.evaluations;
+    // A search weighs one cost against another; what keeps the rules is never given up for what does not.
+    if (!own.ignore_waiting && !sound(found.best) && sound(first)) found.best = first;
     if (own.ignore_waiting && !evaluate(instance_, found.best.plan(instance_)).finishes)
-      straighten(found.best);
+      straighten(instance_, found.best);
     return found;
   }
 

@@ -40,8 +40,14 @@ class Repair {
   // ---- who holds what
   Status place() {
     if (instance_.placement_fixed()) return place_stages(instance_, stage_demand(instance_), draft_);
+    std::size_t dropped = 0;  // nodes that do less than they did
     for (std::size_t n = 0; n < start_.stage_of.size(); ++n) {
-      if (now_[n] == gone) continue;
+      if (now_[n] == gone) {
+        dropped += start_.stage_of[n].empty() ? 0 : 1;
+        continue;
+      }
+      // Sizes count those that may be visited, as in a plan made anew.
+      if (!instance_.stage_sizes.empty() && instance_.nodes[now_[n]].draining) continue;
       for (const std::uint32_t stage : start_.stage_of[n]) {
         if (stage >= instance_.stages || !instance_.may_hold(now_[n], stage)) continue;
         draft_.hold(now_[n], stage);
@@ -54,17 +60,28 @@ class Repair {
         if (!node)
           return Status::refused("stage " + std::to_string(stage) +
                                  ": no node is left that may hold it: add a node, or raise max_stages");
-        if (draft_.held[*node].size() >= instance_.nodes[*node].max_stages) {
-          const std::vector<std::uint32_t> old = draft_.held[*node];
+        const std::vector<std::uint32_t> old = draft_.held[*node];
+        std::vector<std::uint32_t> both = old;
+        both.push_back(stage);
+        if (both.size() > instance_.nodes[*node].max_stages || instance_.slots_with(*node, both) == 0) {
           for (const std::uint32_t left : old) draft_.release(*node, left);
         }
         draft_.hold(*node, stage);
       }
-    // Who came anew goes where a node has most to do.
-    if (instance_.stage_sizes.empty())
-      for (std::size_t n = 0; n < instance_.node_count(); ++n)
-        if (draft_.held[n].empty() && !instance_.nodes[n].draining) settle(n);
+    if (!instance_.stage_sizes.empty()) return {};
+    // Who came anew, or has lost its stage, goes where a node has most to do; so do spare nodes, one for each
+    // that is gone.
+    for (std::size_t n = 0; n < instance_.node_count(); ++n) {
+      if (!draft_.held[n].empty() || instance_.nodes[n].draining) continue;
+      if (was_idle(n) && dropped == 0) continue;
+      dropped -= was_idle(n) ? 1 : 0;
+      settle(n);
+    }
     return {};
+  }
+  bool was_idle(std::size_t node) const {
+    const auto before = std::find(now_.begin(), now_.end(), node);
+    return before != now_.end() && start_.stage_of[static_cast<std::size_t>(before - now_.begin())].empty();
   }
 
   std::size_t usable(std::uint32_t stage) const {
@@ -224,7 +241,8 @@ class Repair {
 
 Result<PathPlan> repair(const Instance& instance, const Instance& before, const PathPlan& start) {
   if (Status status = check_feasible(instance); !status.ok()) return status;
-  Result<Draft> draft = Repair(instance, before, start).run();
+  const Instance visited = without_drained_stages(instance);
+  Result<Draft> draft = Repair(visited, before, start).run();
   if (!draft.ok()) return draft.status();
   return draft.value().plan(instance);
 }

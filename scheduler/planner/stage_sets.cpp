@@ -108,6 +108,18 @@ class Swaps {
 
 }  // namespace
 
+Instance without_drained_stages(const Instance& instance) {
+  if (!instance.placement_fixed()) return instance;
+  std::vector<char> held(instance.stages, 0);
+  for (std::size_t n = 0; n < instance.node_count(); ++n)
+    for (const std::uint32_t stage : instance.stage_of[n])
+      if (!instance.nodes[n].draining) held[stage] = 1;
+  Instance result = instance;
+  for (std::uint32_t stage = 1; stage < instance.stages; ++stage)
+    if (held[stage] == 0) result.max_visits[stage] = 0;
+  return result;
+}
+
 std::vector<std::uint32_t> visit_targets(const Instance& instance) {
   std::vector<std::uint32_t> targets(instance.stages, 0);
   targets[0] = instance.microbatches;
