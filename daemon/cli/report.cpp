@@ -77,6 +77,8 @@ std::string table(const Row& head, const std::vector<Row>& rows) {
   return text;
 }
 
+std::string fixed(double number, int decimals) { return format("%.*f", decimals, number); }
+
 std::string duration(double seconds) {
   const auto whole = static_cast<long long>(std::llround(std::max(seconds, 0.0)));
   if (whole < 60) return format("%llds", whole);

@@ -15,6 +15,8 @@ using Row = std::vector<std::string>;
 // Columns padded to their widest cell, two spaces between them, a line end after each row.
 std::string table(const Row& head, const std::vector<Row>& rows);
 
+// 33.5738 with 2 decimals -> "33.57".
+std::string fixed(double number, int decimals);
 // 7.4 -> "7s", 100 -> "1m40s", 7300 -> "2h01m".
 std::string duration(double seconds);
 // 18312 -> "18.3k", 312 -> "312".

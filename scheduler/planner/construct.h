@@ -25,13 +25,16 @@ std::vector<std::uint32_t> visit_targets(const Instance& instance);
 // swap share are found.
 Result<StageSets> choose_stage_sets(const Instance& instance);
 
-// Who holds what, into an empty draft: the instance's placement, or one along a tour of short links. Errors:
-// refused, with the stage that nobody is left to hold.
-Status place_stages(const Instance& instance, Draft& draft);
+// How long the visits of each stage keep one node, if nothing waits: computing, or holding its slots. An
+// early stage holds a slot while the microbatch is at all that follow.
+std::vector<double> stage_demand(const Instance& instance);
 
-// Origins and nodes for rows whose stages are set, by transfers and by what each node has to do already.
-void choose_nodes(const Instance& instance, const StageSets& sets, Draft& draft);
-// The same for one row, beside the work that the nodes have already, in us.
+// Who holds what, into an empty draft: the instance's placement, or one along a tour of short links, with
+// nodes by demand where sizes are free. Errors: refused, with the stage that nobody is left to hold.
+Status place_stages(const Instance& instance, const std::vector<double>& demand, Draft& draft);
+
+// The nodes of one row whose stages are set, by transfers and by the work that the nodes have already, in us.
+// Where each origin has its number the row's first hop says which origin it is.
 void choose_nodes_of_row(const Instance& instance, const std::vector<std::uint32_t>& stages, std::size_t row,
                          std::vector<std::int64_t>& load_us, Draft& draft);
 // What the node is busy for one visit of the stage, there and back, gaps included; at stage 0 with the head.
@@ -41,7 +44,12 @@ std::int64_t both_ways_us(const Instance& instance, std::size_t a, std::size_t b
 // What each node has to do for the draft's rows, gaps included.
 std::vector<std::int64_t> loads_us(const Instance& instance, const Draft& draft);
 
-// All of it.
+// The step time of a draft, or StepEngine::never.
+std::int64_t step_us(const Instance& instance, const Draft& draft);
+
+// All of it, for these stage sets or for those chosen. Where sizes are free it is done several times, with
+// nodes by the demand that was seen.
+Result<Draft> construct(const Instance& instance, const StageSets& sets);
 Result<Draft> construct(const Instance& instance);
 
 }  // namespace sidestep::scheduler

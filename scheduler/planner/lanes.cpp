@@ -1,6 +1,7 @@
 #include "scheduler/planner/lanes.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 namespace sidestep::scheduler {
@@ -18,12 +19,27 @@ double Budget::progress(BudgetShare share, std::uint64_t work, std::size_t lanes
   return std::max(done, 0.0);
 }
 
+std::size_t draft_tasks(const Draft& draft) { return draft.rows * (2 * draft.length + 1); }
+
+Temperatures suited(Temperatures temperatures, std::size_t tasks, double work, double us) {
+  constexpr double tasks_a_us = 25;          // that a lane simulates, about
+  constexpr double few = 10, enough = 1000;  // evaluations a hop
+  const double count = static_cast<double>(std::max<std::size_t>(tasks, 1));
+  const double evaluations = (work > 0 ? work : us * tasks_a_us) / count;
+  const double ratio =
+      std::clamp(std::log(evaluations / (count / 2) / few) / std::log(enough / few), 0.0, 1.0);
+  temperatures.hot = temperatures.cold * std::pow(temperatures.hot / temperatures.cold, ratio);
+  return temperatures;
+}
+
 LaneResult run_lanes(const Instance& instance, const Draft& draft, const SearchOptions& options,
                      std::size_t lanes, Temperatures temperatures, const Budget& budget, BudgetShare share,
                      const PlanMachine& machine) {
   // Lanes that have fallen behind go on from the best one's state.
   constexpr int meetings = 8;
   constexpr double behind = 1.01;
+  temperatures = suited(temperatures, draft_tasks(draft), budget.work_of(share) / static_cast<double>(lanes),
+                        budget.us_of(share));
   std::vector<std::unique_ptr<Search>> searches(lanes);
   machine.run_all(lanes, [&](std::size_t lane) {
     SearchOptions own = options;

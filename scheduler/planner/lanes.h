@@ -41,6 +41,11 @@ class Budget {
   std::int64_t begin_us_;
 };
 
+// Temperatures for what can be spent on a draft with so many tasks: the fewer evaluations a hop, the colder.
+// `work` or `us` is 0 where it does not count.
+Temperatures suited(Temperatures temperatures, std::size_t tasks, double work, double us);
+std::size_t draft_tasks(const Draft& draft);
+
 struct LaneResult {
   Draft best;
   std::int64_t cost_us = 0;

@@ -147,11 +147,6 @@ class Planning {
     const Evaluation evaluation = evaluate(instance_, draft.plan(instance_));
     return evaluation.finishes && evaluation.broken.empty();
   }
-  // The step, or longer than any where it does not end.
-  std::int64_t worth(const Draft& draft) const {
-    const Evaluation evaluation = evaluate(instance_, draft.plan(instance_));
-    return evaluation.finishes ? evaluation.step_us : std::numeric_limits<std::int64_t>::max();
-  }
 
   Result<LaneResult> improve(SearchOptions own, BudgetShare share) {
     Temperatures temperatures;
@@ -168,7 +163,7 @@ class Planning {
       if (!constructed.ok()) return constructed.status();
       first = std::move(constructed).value();
     }
-    first_us_ = evaluate(instance_, first.plan(instance_)).step_us;
+    first_us_ = step_us(instance_, first);
     LaneResult result;
     if (!options_.start && !own.keep_placement && !own.ignore_waiting && wants_pods(instance_)) {
       const double middle = share.begin + 0.8 * (share.end - share.begin);
@@ -176,11 +171,9 @@ class Planning {
           plan_in_pods(instance_, own, options_.lanes, budget_, {share.begin, middle}, machine_);
       if (pods.ok()) {
         result.evaluations += pods.value().evaluations;
+        if (step_us(instance_, pods.value().best) < first_us_) first = std::move(pods.value().best);
         share.begin = middle;
-        if (worth(pods.value().best) <= worth(first)) {
-          first = std::move(pods.value().best);
-          temperatures.hot /= 8;
-        }
+        temperatures.hot /= 8;
       }
     }
     LaneResult found =

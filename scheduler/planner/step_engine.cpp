@@ -49,12 +49,12 @@ void StepEngine::set_row(std::size_t row, const PathHop* hops, std::size_t count
   }
 }
 
-// How long slots of the node are taken at the least, all together, those not yet or no longer needed included:
-// tasks of one node cannot begin or end at once.
-std::int64_t StepEngine::least_kept(const Machine& machine) {
+// How long slots of the node are taken at the least, all together, those not yet or no longer needed
+// included: tasks of one node cannot begin or end at once.
+std::int64_t StepEngine::least_kept(const Machine& machine, std::int64_t gap_us) {
   const std::int64_t slots = machine.slots;
   if (machine.visits < slots) return 0;
-  return machine.kept_us + slots * (slots - 1) / 2 * machine.shortest_us;
+  return machine.kept_us + slots * (slots - 1) / 2 * machine.shortest_us + (machine.visits - slots) * gap_us;
 }
 
 // Sets the stage. False if sums alone say that the step ends after the limit: the work of a node, or how long
@@ -91,7 +91,8 @@ bool StepEngine::begin_run(std::int64_t limit_us) {
     const Machine& machine = machines_[n];
     if (machine.left_us == 0) continue;
     const std::int64_t room = limit_us - machine.earliest_us - machine.tail_us;
-    if (limit_us != never && (machine.left_us - gap > room || least_kept(machine) > room * machine.slots))
+    if (limit_us != never &&
+        (machine.left_us - gap > room || least_kept(machine, gap) > room * machine.slots))
       return false;
     if (machine.forwards != none) decide(n);
   }

@@ -89,7 +89,7 @@ class StepEngine {
   }
 
   bool begin_run(std::int64_t limit_us);
-  static std::int64_t least_kept(const Machine& machine);
+  static std::int64_t least_kept(const Machine& machine, std::int64_t gap_us);
   void wait(Machine& machine, std::uint32_t row, TaskKind kind, std::int64_t arrival_us) {
     rows_[row].key = key_of(arrival_us, row);
     std::uint32_t* place = kind == TaskKind::forward ? &machine.forwards : &machine.backwards;
