@@ -171,7 +171,6 @@ class Planning {
           plan_in_pods(instance_, own, options_.lanes, budget_, {share.begin, middle}, machine_);
       if (pods.ok()) {
         result.evaluations += pods.value().evaluations;
-        if (step_us(instance_, pods.value().best) < first_us_) first = std::move(pods.value().best);
         share.begin = middle;
         temperatures.hot /= 8;
       }
@@ -180,7 +179,7 @@ class Planning {
         run_lanes(instance_, first, own, options_.lanes, temperatures, budget_, share, machine_);
     found.evaluations += result.evaluations;
     // A search weighs one cost against another; what keeps the rules is never given up for what does not.
-    if (!own.ignore_waiting && !sound(found.best) && sound(first)) found.best = std::move(first);
+    if (!own.ignore_waiting && !sound(found.best) && sound(first)) found.best = first;
     if (own.ignore_waiting && !evaluate(instance_, found.best.plan(instance_)).finishes)
       straighten(instance_, found.best);
     return found;
