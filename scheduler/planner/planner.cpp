@@ -147,6 +147,11 @@ class Planning {
     const Evaluation evaluation = evaluate(instance_, draft.plan(instance_));
     return evaluation.finishes && evaluation.broken.empty();
   }
+  // The step, or longer than any where it does not end.
+  std::int64_t worth(const Draft& draft) const {
+    const Evaluation evaluation = evaluate(instance_, draft.plan(instance_));
+    return evaluation.finishes ? evaluation.step_us : std::numeric_limits<std::int64_t>::max();
+  }
 
   Result<LaneResult> improve(SearchOptions own, BudgetShare share) {
     Temperatures temperatures;
@@ -172,7 +177,10 @@ class Planning {
       if (pods.ok()) {
         result.evaluations += pods.value().evaluations;
         share.begin = middle;
-        temperatures.hot /= 8;
+        if (worth(pods.value().best) <= worth(first)) {
+          first = std::move(pods.value().best);
+          temperatures.hot /= 8;
+        }
       }
     }
     LaneResult found =
