@@ -22,8 +22,8 @@ double Budget::progress(BudgetShare share, std::uint64_t work, std::size_t lanes
 std::size_t draft_tasks(const Draft& draft) { return draft.rows * (2 * draft.length + 1); }
 
 Temperatures suited(Temperatures temperatures, std::size_t tasks, double work, double us) {
-  constexpr double tasks_a_us = 25;          // that a lane simulates, about
-  constexpr double few = 10, enough = 1000;  // evaluations a hop
+  constexpr double tasks_a_us = 25;            // that a lane simulates, about
+  constexpr double few = 10, enough = 10'000;  // evaluations a hop
   const double count = static_cast<double>(std::max<std::size_t>(tasks, 1));
   const double evaluations = (work > 0 ? work : us * tasks_a_us) / count;
   const double ratio =
