@@ -150,16 +150,16 @@ class Bounding {
     const double visits = static_cast<double>(in_.microbatches) * length_;
     if (all_rate > 0)
       take(static_cast<std::int64_t>(visits / all_rate) - in_.task_gap_us, "the work of all nodes together");
+    const std::int64_t outside = outside_us();
     for (std::uint32_t stage = 0; stage < in_.stages; ++stage) {
       if (in_.stage_out[stage] != 0) continue;
       const std::vector<std::int64_t> costs = visit_costs(stage);
       const double rate = best_rate(stage, costs);
       if (rate <= 0) continue;
       const double least = stage == 0 ? in_.microbatches : in_.min_visits[stage];
-      std::int64_t outside = 0;
-      if (stage != 0 && least > 0) outside = outside_us();
-      take(static_cast<std::int64_t>(least / rate) - in_.task_gap_us + outside,
-           "the work of one stage's nodes");
+      take(
+          static_cast<std::int64_t>(least / rate) - in_.task_gap_us + (stage != 0 && least > 0 ? outside : 0),
+          "the work of one stage's nodes");
     }
   }
   // What each node is busy for a visit, where it may hold the stage.
@@ -184,13 +184,19 @@ class Bounding {
     if (in_.placement_fixed() || several_) return in_.node_count();
     return in_.node_count() - std::min<std::size_t>(in_.node_count() - 1, in_.live_stages() - 1);
   }
-  // Before a microbatch comes to a stage past 0 and after it has left it for good: the origin's own tasks,
-  // and a transfer each way.
+  // Before the first microbatch comes to a stage past 0 and after the last one has left it for good: the
+  // origin's own tasks, and a transfer each way. They may be of two origins, on two links.
   std::int64_t outside_us() const {
-    std::int64_t least = far;
-    for (std::size_t n = 0; n < in_.node_count(); ++n)
-      if (may(n, 0)) least = std::min(least, compute(n, 0));
-    return least >= far ? 0 : least + shortest_leg_;
+    std::int64_t forward = far, backward = far, leg = far;
+    for (std::size_t n = 0; n < in_.node_count(); ++n) {
+      if (!may(n, 0)) continue;
+      forward = std::min(forward, in_.nodes[n].forward_us[0]);
+      backward = std::min(backward, in_.nodes[n].backward_us[0]);
+    }
+    for (std::size_t a = 0; a < in_.node_count() && !several_; ++a)
+      for (std::size_t b = 0; b < in_.node_count(); ++b)
+        if (a != b && ways(a, b) < far) leg = std::min<std::int64_t>(leg, in_.transfer(a, b));
+    return forward >= far ? 0 : forward + backward + (leg >= far ? 0 : 2 * leg);
   }
 
   // Each microbatch keeps a slot of its origin for its whole route. An origin with z slots and k

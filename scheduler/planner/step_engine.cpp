@@ -47,6 +47,11 @@ void StepEngine::set_row(std::size_t row, const PathHop* hops, std::size_t count
     if (task.kind == TaskKind::backward) tail = std::max(tail, task.duration_us + after_us_[task.stage]);
     task.tail_us = tail;
   }
+  std::int64_t begin = 0;
+  for (std::size_t i = 0; i <= 2 * count; ++i) {
+    tasks[i].begin_us = begin;
+    begin += tasks[i].duration_us + tasks[i].leg_us;
+  }
 }
 
 // How long slots of the node are taken at the least, all together, those not yet or no longer needed
@@ -77,8 +82,8 @@ bool StepEngine::begin_run(std::int64_t limit_us) {
       machine.left_us += visit_us;
       machine.shortest_us = std::min(machine.shortest_us, visit_us);
       machine.tail_us = std::min(machine.tail_us, backward.tail_us - backward.duration_us);
-      machine.earliest_us = std::min(machine.earliest_us, whole - forward.tail_us);
-      machine.kept_us += forward.tail_us - backward.tail_us + backward.duration_us;
+      machine.earliest_us = std::min(machine.earliest_us, forward.begin_us);
+      machine.kept_us += backward.begin_us + backward.duration_us - forward.begin_us;
       ++machine.visits;
     }
     machines_[tasks[count].node].left_us += tasks[count].duration_us + gap;

@@ -23,7 +23,8 @@ class StepEngine {
 
   // A task of a row: forwards of its hops, the head, backwards of its hops in reverse.
   struct Task {
-    std::int64_t tail_us = 0;  // from its beginning to the end of the step, if nothing waited
+    std::int64_t begin_us = 0;  // if nothing waited
+    std::int64_t tail_us = 0;   // from its beginning to the end of the step, if nothing waited
     std::int32_t duration_us = 0;
     std::int32_t leg_us = 0;  // transfer to where the next task is
     std::uint16_t node = 0;

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "scheduler/planner/instance_json.h"
+#include "scheduler/planner/step_engine.h"
 #include "tests/unit/planner/naive_evaluator.h"
 #include "tests/unit/planner/published.h"
 #include "tests/unit/planner/random_instance.h"
@@ -207,6 +208,31 @@ TEST_CASE("Evaluator: equals a naive one on plans that keep no rule") {
     }
   });
   CHECK(stuck > 100);
+}
+
+TEST_CASE("Step engine: gives up what ends after the limit, and nothing else") {
+  rc::prop("any plan", [](std::uint64_t seed) {
+    net::Random random(seed);
+    for (int i = 0; i < 40; ++i) {
+      const auto [instance, plan] = random_instance(random);
+      StepEngine engine(instance, plan.paths.size(), instance.route_length());
+      if (instance.counts_averaging()) engine.set_after(averaging_us(instance, plan.stage_of));
+      for (std::size_t n = 0; n < instance.node_count(); ++n) engine.set_slots(n, plan.slots[n]);
+      for (std::size_t r = 0; r < plan.paths.size(); ++r)
+        engine.set_row(r, plan.paths[r].hops.data(), plan.paths[r].hops.size());
+      const std::int64_t step_us = engine.run(StepEngine::never);
+      const Evaluation evaluation = naive_evaluate(instance, plan);
+      if (!evaluation.finishes) {
+        RC_ASSERT(step_us == StepEngine::never);
+        continue;
+      }
+      RC_ASSERT(step_us == evaluation.step_us);
+      RC_ASSERT(engine.run(step_us) == step_us);
+      RC_ASSERT(engine.run(step_us + random.between(1, 1'000'000)) == step_us);
+      RC_ASSERT(engine.run(step_us - 1) == StepEngine::never);
+      RC_ASSERT(engine.run(step_us / 2) == StepEngine::never);
+    }
+  });
 }
 
 TEST_CASE("Evaluator: equals a naive one on larger plans") {
