@@ -13,6 +13,7 @@
 #include "scheduler/planner/lanes.h"
 #include "scheduler/planner/pods.h"
 #include "scheduler/planner/rules.h"
+#include "scheduler/planner/step_engine.h"
 
 namespace sidestep::scheduler {
 namespace {
@@ -168,7 +169,8 @@ class Planning {
       if (!constructed.ok()) return constructed.status();
       first = std::move(constructed).value();
     }
-    first_us_ = step_us(instance_, first);
+    const std::int64_t began_us = step_us(instance_, first);
+    first_us_ = began_us == StepEngine::never ? 0 : began_us;
     LaneResult result;
     if (!options_.start && !own.keep_placement && !own.ignore_waiting && wants_pods(instance_)) {
       const double middle = share.begin + 0.8 * (share.end - share.begin);

@@ -57,7 +57,8 @@ struct PlanResult {
   PathPlan plan;
   std::int64_t makespan_us = 0;
   std::int64_t step_us = 0;
-  std::int64_t first_us = 0;   // step time of the constructive plan, or of the repaired start
+  std::int64_t first_us =
+      0;  // step time of the constructive plan, or of the repaired start; 0: it never ends
   std::int64_t moving_us = 0;  // penalty of the nodes that have to move weights
   std::uint64_t evaluations = 0;
 };
