@@ -43,6 +43,7 @@ scheduler::PlanMachine plan_machine(std::size_t threads) {
     run_all(threads, count, job);
   };
   machine.now_us = net::monotonic_us;
+  machine.threads = threads;
   return machine;
 }
 

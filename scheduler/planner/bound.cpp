@@ -118,6 +118,7 @@ class Bounding {
         used_[n] = 0;
         continue;
       }
+      looks_left_ -= std::min(looks_left_, in_.stage_of[n].size());
       for (const std::uint32_t stage : in_.stage_of[n]) {
         if (stage == 0 || !may(n, stage) || seen_[stage] != 0) continue;
         const bool swap = stage < furthest;

@@ -92,9 +92,10 @@ struct Tried {
   std::vector<double> demand;  // as it was seen, by stage: see stage_demand
 };
 
-Tried try_draft(const Instance& instance, const Draft& draft) {
+Tried try_draft(const Instance& instance, const Draft& draft,
+                const std::vector<std::int64_t>& after_us = {}) {
   StepEngine engine(instance, draft.rows, draft.length);
-  engine.set_after(averaging_us(instance, draft.held));
+  engine.set_after(after_us.empty() ? averaging_us(instance, draft.held) : after_us);
   std::vector<double> slots(instance.node_count(), 1);
   for (std::size_t n = 0; n < instance.node_count(); ++n) {
     const std::uint32_t count = instance.slots_with(n, draft.held[n]);
@@ -121,8 +122,9 @@ Tried try_draft(const Instance& instance, const Draft& draft) {
 
 }  // namespace
 
-std::int64_t step_us(const Instance& instance, const Draft& draft) {
-  return try_draft(instance, draft).step_us;
+std::int64_t step_us(const Instance& instance, const Draft& draft,
+                     const std::vector<std::int64_t>& after_us) {
+  return try_draft(instance, draft, after_us).step_us;
 }
 
 Result<Draft> construct(const Instance& instance, const StageSets& sets) {
@@ -138,7 +140,10 @@ Result<Draft> construct(const Instance& instance, const StageSets& sets) {
     std::vector<double> demand = stage_demand(instance);
     for (int i = 0; i < tries; ++i) {
       Draft draft(instance, sets.size());
-      if (Status status = place_stages(instance, demand, draft); !status.ok()) return status;
+      if (Status status = place_stages(instance, demand, draft); !status.ok()) {
+        if (best) return *std::move(best);
+        return status;
+      }
       dispatch(instance, sets, draft);
       Tried tried = try_draft(instance, draft);
       if (!best || tried.step_us < best_us) {

@@ -44,8 +44,10 @@ std::int64_t both_ways_us(const Instance& instance, std::size_t a, std::size_t b
 // What each node has to do for the draft's rows, gaps included.
 std::vector<std::int64_t> loads_us(const Instance& instance, const Draft& draft);
 
-// The step time of a draft, or StepEngine::never.
-std::int64_t step_us(const Instance& instance, const Draft& draft);
+// The step time of a draft, or StepEngine::never. Averaging is `after_us`, by stage, or that of the
+// placement.
+std::int64_t step_us(const Instance& instance, const Draft& draft,
+                     const std::vector<std::int64_t>& after_us = {});
 
 // All of it, for these stage sets or for those chosen. Where sizes are free it is done several times, with
 // nodes by the demand that was seen.

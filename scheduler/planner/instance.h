@@ -28,7 +28,8 @@ struct InstanceNode {
 
 struct Instance {
   static constexpr std::int32_t no_link = -1;
-  static constexpr std::int64_t time_us_max = 1'000'000'000;  // of a task, a gap or a transfer
+  static constexpr std::int64_t time_us_max = 1'000'000'000;       // of a task, a gap or a transfer
+  static constexpr std::int64_t step_us_max = 70'000'000'000'000;  // whatever a plan does: two years
   static constexpr std::size_t nodes_max = 4096;
   static constexpr std::size_t stages_max = 1024;
   static constexpr std::size_t microbatches_max = 100'000;

@@ -1,5 +1,7 @@
 #include "scheduler/planner/instance_json.h"
 
+#include <algorithm>
+
 #include "scheduler/options.h"
 #include "scheduler/planner/instance_parser.h"
 
@@ -8,6 +10,23 @@ namespace sidestep::scheduler {
 std::string count_text(std::uint64_t count, const char* what) {
   return std::to_string(count) + ' ' + what + (count == 1 ? "" : "s");
 }
+
+namespace {
+
+// All microbatches one after the other, each on the slowest nodes and links.
+double longest_step_us(const Instance& instance) {
+  double task = 0, leg = 0;
+  for (const InstanceNode& node : instance.nodes) {
+    for (const std::int64_t us : node.forward_us) task = std::max(task, static_cast<double>(us));
+    for (const std::int64_t us : node.backward_us) task = std::max(task, static_cast<double>(us));
+    task = std::max(task, static_cast<double>(node.head_us));
+  }
+  for (const std::int32_t us : instance.transfer_us) leg = std::max(leg, static_cast<double>(us));
+  const double tasks = 2.0 * instance.route_length() + 1;
+  return instance.microbatches * tasks * (task + leg + static_cast<double>(instance.task_gap_us));
+}
+
+}  // namespace
 
 Result<Instance> InstanceParser::parse() {
   if (!read_.object(root_, top_)) return read_.status();
@@ -23,6 +42,10 @@ Result<Instance> InstanceParser::parse() {
   read_transfers();
   read_averaging();
   read_memory();
+  if (read_.ok() && longest_step_us(in_) > static_cast<double>(Instance::step_us_max))
+    read_.refuse(top_["microbatches"], "one after the other they could take longer than " +
+                                           std::to_string(Instance::step_us_max / 1'000'000) +
+                                           " s: fewer microbatches, or shorter times");
   if (!read_.ok()) return read_.status();
   return std::move(in_);
 }

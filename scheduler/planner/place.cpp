@@ -76,8 +76,10 @@ std::vector<std::size_t> tour(const Instance& instance) {
 // Kuhn's augmenting paths: nodes to stages with as many places as their sizes.
 class Matching {
  public:
-  Matching(const Instance& instance, const std::vector<std::uint32_t>& sizes)
-      : instance_(instance), sizes_(sizes), nodes_(instance.stages) {}
+  Matching(const Instance& instance, std::vector<std::uint32_t> sizes)
+      : instance_(instance), sizes_(std::move(sizes)), nodes_(instance.stages) {}
+
+  void set_sizes(std::vector<std::uint32_t> sizes) { sizes_ = std::move(sizes); }
 
   // Finds a place for the node, first at `wanted` and the stages that follow it, moving others where it must.
   bool add(std::size_t node, std::uint32_t wanted) {
@@ -114,7 +116,7 @@ class Matching {
   }
 
   const Instance& instance_;
-  const std::vector<std::uint32_t>& sizes_;
+  std::vector<std::uint32_t> sizes_;
   std::vector<std::vector<std::size_t>> nodes_;  // by stage
   std::vector<char> seen_;
   std::uint32_t last_ = 0;
@@ -172,10 +174,21 @@ Status place_stages(const Instance& instance, const std::vector<double>& demand,
   }
   const std::vector<std::size_t> order = tour(instance);
   const std::vector<std::uint32_t> sizes = choose_sizes(instance, demand, order.size());
-  Matching matching(instance, sizes);
+  // A node for each stage first, so that none goes without where there is a way.
+  std::vector<std::uint32_t> ones = sizes;
+  for (std::uint32_t& size : ones) size = std::min(size, 1u);
+  Matching matching(instance, ones);
+  std::vector<std::size_t> left;
   std::uint32_t wanted = 0;
+  const auto add = [&](std::size_t node) {
+    if (!matching.add(node, wanted)) return false;
+    wanted = (matching.last() + 1) % instance.stages;
+    return true;
+  };
   for (const std::size_t node : order)
-    if (matching.add(node, wanted)) wanted = (matching.last() + 1) % instance.stages;
+    if (!add(node)) left.push_back(node);
+  matching.set_sizes(sizes);
+  for (const std::size_t node : left) add(node);
   for (std::uint32_t stage = 0; stage < instance.stages; ++stage)
     for (const std::size_t node : matching.nodes()[stage]) draft.hold(node, stage);
   for (std::uint32_t stage = 0; stage < instance.stages; ++stage) {

@@ -84,7 +84,10 @@ class Planning {
       : instance_(for_method(instance, options.method)),
         options_(options),
         machine_(machine),
-        budget_(options, machine) {
+        budget_(options, machine),
+        lanes_(options.work > 0
+                   ? options.lanes
+                   : std::min<std::size_t>(options.lanes, std::max<std::size_t>(machine.threads, 1))) {
     // The placement of the start holds; routes are free.
     if (options.keep_placement && options.start) instance_.stage_of = options.start->stage_of;
   }
@@ -104,8 +107,10 @@ class Planning {
           "no plan was found in which microbatches do not wait for each other's slots for ever: "
           "add slots, or lower max_swaps");
     for (const BrokenRule& rule : evaluation.broken)
-      if (rule.rule == "transfer_s")
-        return Status::refused("no plan was found that needs no missing link: " + rule.text);
+      return Status::refused((rule.rule == "transfer_s"
+                                  ? "no plan was found that needs no missing link: "
+                                  : "no plan was found that keeps " + rule.rule + ": ") +
+                             rule.text);
     result.makespan_us = evaluation.makespan_us;
     result.step_us = evaluation.step_us;
     for (std::size_t n = 0; n < result.plan.stage_of.size() && !moving_us_.empty(); ++n)
@@ -160,11 +165,11 @@ class Planning {
     if (options_.start) {
       // Near what was: as hot as a good plan bears without being forgotten.
       temperatures.hot /= 4;
-      Result<PathPlan> repaired = repair(instance_, instance_, *options_.start);
-      if (!repaired.ok()) return repaired.status();
       own.moving_us = moving_us_ = moving_costs(instance_, *options_.start, options_.horizon_steps);
-      first = draft_of(instance_, repaired.value());
-    } else {
+      const Result<PathPlan> repaired = repair(instance_, instance_, *options_.start);
+      if (repaired.ok()) first = draft_of(instance_, repaired.value());
+    }
+    if (first.rows == 0 || !sound(first)) {
       Result<Draft> constructed = construct(instance_);
       if (!constructed.ok()) return constructed.status();
       first = std::move(constructed).value();
@@ -175,18 +180,17 @@ class Planning {
     if (!options_.start && !own.keep_placement && !own.ignore_waiting && wants_pods(instance_)) {
       const double middle = share.begin + 0.8 * (share.end - share.begin);
       Result<LaneResult> pods =
-          plan_in_pods(instance_, own, options_.lanes, budget_, {share.begin, middle}, machine_);
+          plan_in_pods(instance_, own, lanes_, budget_, {share.begin, middle}, machine_);
       if (pods.ok()) {
         result.evaluations += pods.value().evaluations;
         share.begin = middle;
-        if (worth(pods.value().best) <= worth(first)) {
+        if (sound(pods.value().best) && worth(pods.value().best) <= worth(first)) {
           first = std::move(pods.value().best);
           temperatures.hot /= 8;
         }
       }
     }
-    LaneResult found =
-        run_lanes(instance_, first, own, options_.lanes, temperatures, budget_, share, machine_);
+    LaneResult found = run_lanes(instance_, first, own, lanes_, temperatures, budget_, share, machine_);
     found.evaluations += result.evaluations;
     // A search weighs one cost against another; what keeps the rules is never given up for what does not.
     if (!own.ignore_waiting && !sound(found.best) && sound(first)) found.best = first;
@@ -199,6 +203,7 @@ class Planning {
   const PlanOptions& options_;
   const PlanMachine& machine_;
   const Budget budget_;
+  const std::size_t lanes_;
   std::vector<std::int64_t> moving_us_;
   std::int64_t first_us_ = 0;
 };

@@ -35,6 +35,7 @@ struct PlanMachine {
   std::function<std::int64_t()> now_us;
   // Asked often, by several threads: true spends what is left of the budget. Empty: never.
   std::function<bool()> stop = {};
+  std::size_t threads = 1;
 };
 // One thread, no clock.
 PlanMachine plain_machine();
@@ -44,7 +45,8 @@ struct PlanOptions {
   std::uint64_t seed = 1;
   std::uint64_t work = 0;      // tasks simulated, over all lanes; 0: no limit. Deterministic
   std::int64_t budget_us = 0;  // of time; 0: no limit. Either this or `work` is given
-  std::uint32_t lanes = 2;     // independent searches that meet from time to time; part of the result
+  std::uint32_t lanes =
+      2;  // searches that meet from time to time; part of the result. Time: one a thread at most
   // The placement is the start's or the instance's.
   bool keep_placement = false;
   // After a change: repaired first, then improved. A node that then holds a stage it did not hold pays the

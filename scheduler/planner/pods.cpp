@@ -25,12 +25,13 @@ class Pod {
  public:
   Pod(const Instance& whole, const std::vector<std::uint32_t>& targets, std::vector<std::size_t> nodes)
       : whole_(whole), nodes_(std::move(nodes)), instance_(whole), targets_(targets) {
-    instance_.nodes.clear();
-    instance_.transfer_us.clear();
+    const auto drop = []<class T>(std::vector<T>& values) { std::vector<T>().swap(values); };
+    drop(instance_.nodes);
+    drop(instance_.transfer_us);
     // Rings of averaging go through all pods: what they take comes as an option of the search.
-    instance_.latency_us.clear();
-    instance_.bandwidth.clear();
-    instance_.stage_bytes.clear();
+    drop(instance_.latency_us);
+    drop(instance_.bandwidth);
+    drop(instance_.stage_bytes);
     for (const std::size_t a : nodes_) {
       instance_.nodes.push_back(whole.nodes[a]);
       for (const std::size_t b : nodes_) instance_.transfer_us.push_back(whole.transfer(a, b));
@@ -54,15 +55,17 @@ class Pod {
     Result<Draft> draft = scheduler::construct(instance_, sets);
     if (!draft.ok()) return draft.status();
     draft_ = std::move(draft).value();
-    cost_us_ = step_us(instance_, draft_);
+    cost_us_ = step_us(instance_, draft_, after_us_);
     return {};
   }
 
   // What was spent counts from here.
   void begin_share() { work_ = us_ = 0; }
 
-  void search(SearchOptions options, const Budget& budget, double work, double us, double until) {
+  void search(SearchOptions options, const Budget& budget, BudgetShare share, double work, double us,
+              double until) {
     limit_visits();
+    after_us_ = options.after_us;
     Search search(instance_, std::move(draft_), std::move(options));
     const double work_before = work_, us_before = us_;
     const std::int64_t begin_us = budget.now_us();
@@ -72,6 +75,8 @@ class Pod {
           if (budget.stopped()) return 1.0;
           work_ = work_before + static_cast<double>(search.work());
           us_ = us_before + static_cast<double>(budget.now_us() - begin_us);
+          // Whatever the pod's own part: the share is over for all at once.
+          if (us > 0 && budget.progress(share, 0, 1) >= 1) return 1.0;
           return std::max(work > 0 ? work_ / work : 0, us > 0 ? us_ / us : 0);
         },
         until);
@@ -94,7 +99,7 @@ class Pod {
       std::vector<std::int64_t> load_us = loads_us(other.instance_, theirs);
       theirs.hops.resize(theirs.hops.size() + theirs.length);
       choose_nodes_of_row(other.instance_, route, theirs.rows++, load_us, theirs);
-      const std::int64_t their_cost_us = step_us(other.instance_, theirs);
+      const std::int64_t their_cost_us = step_us(other.instance_, theirs, after_us_);
       if (their_cost_us >= cost_us_) return false;
       for (const std::uint32_t stage : route) {
         --due_[stage];
@@ -102,7 +107,7 @@ class Pod {
       }
       draft_ = std::move(mine);
       other.draft_ = std::move(theirs);
-      cost_us_ = step_us(instance_, draft_);
+      cost_us_ = step_us(instance_, draft_, after_us_);
       other.cost_us_ = their_cost_us;
       return true;
     }
@@ -144,7 +149,8 @@ class Pod {
   std::vector<std::uint32_t> targets_;  // visits of the whole, by stage
   std::vector<std::uint32_t> due_;      // this pod's part of them
   Draft draft_;
-  double speed_ = 0;  // visits a microsecond
+  std::vector<std::int64_t> after_us_;  // averaging of the whole, as the latest search took it
+  double speed_ = 0;                    // visits a microsecond
   std::int64_t cost_us_ = 0;
   double work_ = 0, us_ = 0;  // spent
   std::uint64_t evaluations_ = 0;
@@ -201,7 +207,7 @@ class Pods {
       machine.run_all(pods_.size(), [&](std::size_t p) {
         SearchOptions own = options;
         own.seed = options_.get().seed * 0x9e3779b97f4a7c15u + p + (static_cast<std::uint64_t>(round) << 32);
-        pods_[p].search(std::move(own), budget, work, us, static_cast<double>(round) / rounds);
+        pods_[p].search(std::move(own), budget, share, work, us, static_cast<double>(round) / rounds);
       });
       if (round < rounds) balance();
     }

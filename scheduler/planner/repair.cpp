@@ -244,6 +244,13 @@ Result<PathPlan> repair(const Instance& instance, const Instance& before, const 
   const Instance visited = without_drained_stages(instance);
   Result<Draft> draft = Repair(visited, before, start).run();
   if (!draft.ok()) return draft.status();
+  PathPlan plan = draft.value().plan(instance);
+  if (broken_rules(visited, plan).empty()) return plan;
+  // Routes that were cannot be kept: new ones on the nodes as they are now.
+  Instance placed = visited;
+  placed.stage_of = plan.stage_of;
+  draft = construct(placed);
+  if (!draft.ok()) return draft.status();
   return draft.value().plan(instance);
 }
 

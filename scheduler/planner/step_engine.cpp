@@ -59,14 +59,15 @@ void StepEngine::set_row(std::size_t row, const PathHop* hops, std::size_t count
 std::int64_t StepEngine::least_kept(const Machine& machine, std::int64_t gap_us) {
   const std::int64_t slots = machine.slots;
   if (machine.visits < slots) return 0;
-  return machine.kept_us + slots * (slots - 1) / 2 * machine.shortest_us + (machine.visits - slots) * gap_us;
+  return machine.kept_us + slots * (slots - 1) / 2 * (machine.forward_us + machine.backward_us) +
+         (machine.visits - slots) * gap_us;
 }
 
 // Sets the stage. False if sums alone say that the step ends after the limit: the work of a node, or how long
 // its slots are taken.
 bool StepEngine::begin_run(std::int64_t limit_us) {
   for (std::size_t n = 0; n < machines_.size(); ++n)
-    machines_[n] = {0, 0, never, never, 0, never, 0, slots_[n], none, none};
+    machines_[n] = {0, 0, never, never, 0, never, never, 0, slots_[n], none, none};
   std::fill(tournament_.begin(), tournament_.end(), ~std::uint64_t{0});
   const std::int64_t gap = instance_.task_gap_us;
   for (std::size_t r = rows_.size(); r-- > 0;) {
@@ -80,7 +81,8 @@ bool StepEngine::begin_run(std::int64_t limit_us) {
       Machine& machine = machines_[forward.node];
       const std::int64_t visit_us = forward.duration_us + backward.duration_us + 2 * gap;
       machine.left_us += visit_us;
-      machine.shortest_us = std::min(machine.shortest_us, visit_us);
+      machine.forward_us = std::min(machine.forward_us, forward.duration_us + gap);
+      machine.backward_us = std::min(machine.backward_us, backward.duration_us + gap);
       machine.tail_us = std::min(machine.tail_us, backward.tail_us - backward.duration_us);
       machine.earliest_us = std::min(machine.earliest_us, forward.begin_us);
       machine.kept_us += backward.begin_us + backward.duration_us - forward.begin_us;
@@ -95,10 +97,11 @@ bool StepEngine::begin_run(std::int64_t limit_us) {
   for (std::size_t n = 0; n < machines_.size(); ++n) {
     const Machine& machine = machines_[n];
     if (machine.left_us == 0) continue;
-    const std::int64_t room = limit_us - machine.earliest_us - machine.tail_us;
-    if (limit_us != never &&
-        (machine.left_us - gap > room || least_kept(machine, gap) > room * machine.slots))
-      return false;
+    if (limit_us != never) {
+      const std::int64_t room = limit_us - machine.earliest_us - machine.tail_us;
+      if (machine.left_us - gap > room) return false;
+      if (machine.slots > 0 && least_kept(machine, gap) / machine.slots > room) return false;
+    }
     if (machine.forwards != none) decide(n);
   }
   return true;

@@ -1,6 +1,6 @@
 // The event-driven simulation of one step (design.md, Cost model), built for being asked again and again: a
 // plan is kept as rows of tasks, a search changes rows and runs. What a reader may want of a run (task times,
-// the critical path) comes through an observer. Only the evaluator and the search include this.
+// the critical path) comes through an observer. Only the evaluator and the planner include this.
 //
 // Owner: one thread at a time. The instance must outlive it.
 #pragma once
@@ -71,7 +71,8 @@ class StepEngine {
     std::int64_t tail_us = 0;      // after its last task the step goes on for at least this
     std::int64_t earliest_us = 0;  // nothing can be there before
     std::int64_t kept_us = 0;      // its slots are taken for, all together, if nothing waits
-    std::int64_t shortest_us = 0;  // forward and backward of its shortest visit, gaps included
+    std::int64_t forward_us = 0;   // its shortest ones, the gap included
+    std::int64_t backward_us = 0;
     std::uint32_t visits = 0;
     std::uint32_t slots = 0;
     std::uint32_t forwards = none;  // rows that wait to run forward: first of a list
