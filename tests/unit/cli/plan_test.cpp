@@ -87,7 +87,7 @@ TEST_CASE("plan: a table of five methods, each with its bound and gap") {
   CHECK(outcome.output.find("breaks") == std::string::npos);
 }
 
-TEST_CASE("plan: as JSON; the same work gives the same plan with any number of threads") {
+TEST_CASE("plan: as JSON, where the same work gives the same plan with any number of threads") {
   const auto planned = [](const char* threads) {
     const Outcome outcome = plan(
         {published, "--method", "sidestep,no-collision", "--work", "300000", "--threads", threads, "--json"});
