@@ -109,6 +109,8 @@ TEST_CASE("Evaluator: a stage that no microbatch visits does not average") {
   Small small;
   small.instance.stages = 3;
   small.instance.stage_out.assign(3, 0);
+  small.instance.min_visits.assign(3, 0);
+  small.instance.max_visits.assign(3, 9);
   for (InstanceNode& node : small.instance.nodes) node.forward_us.resize(3, 1), node.backward_us.resize(3, 1);
   small.instance.stage_bytes = {1'000'000, 1'000'000, 1'000'000};
   small.instance.latency_us = {0, 7, 5, 0};
