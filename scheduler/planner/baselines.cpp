@@ -32,7 +32,7 @@ class Columns {
     }
   }
 
-  void improve(net::Random& random, const Budget& budget, BudgetShare share) {
+  void improve(net::Random& random, const Budget& budget) {
     std::uint64_t tries = 0;
     std::int64_t now = cost();
     const auto tasks = places_.size() * 2;
@@ -54,7 +54,7 @@ class Columns {
           ahead_ = old_ahead;
         }
       }
-    } while (budget.progress(share, tries * tasks, 1) < 1);
+    } while (budget.progress({}, tries * tasks, 1) < 1);
   }
 
   const std::vector<std::uint32_t>& places() const { return places_; }
@@ -103,8 +103,7 @@ class Columns {
 
 }  // namespace
 
-Result<Draft> plan_dtfm(const Instance& instance, std::uint64_t seed, const Budget& budget,
-                        BudgetShare share) {
+Result<Draft> plan_dtfm(const Instance& instance, std::uint64_t seed, const Budget& budget) {
   std::vector<std::uint32_t> stages;
   for (std::uint32_t stage = 0; stage < instance.stages; ++stage)
     if (instance.stage_out[stage] == 0) stages.push_back(stage);
@@ -141,7 +140,7 @@ Result<Draft> plan_dtfm(const Instance& instance, std::uint64_t seed, const Budg
   if (!instance.placement_fixed()) {
     Columns search(instance, stages, places, spare);
     net::Random random(seed);
-    search.improve(random, budget, share);
+    search.improve(random, budget);
     places = search.places();
     draft = Draft(instance, instance.microbatches);
     for (std::size_t i = 0; i < places.size(); ++i) draft.hold(places[i], stages[i % stages.size()]);

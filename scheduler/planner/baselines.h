@@ -14,8 +14,7 @@ namespace sidestep::scheduler {
 // local search so that the slowest link within a stage and, twice, the sum over stages of the slowest link to
 // the next one are least; microbatches go down the columns in turn. Nodes that fill no column stay out.
 // Precondition: the instance is for_method(..., dtfm). Errors: refused, if the nodes fill no column.
-Result<Draft> plan_dtfm(const Instance& instance, std::uint64_t seed, const Budget& budget,
-                        BudgetShare share);
+Result<Draft> plan_dtfm(const Instance& instance, std::uint64_t seed, const Budget& budget);
 
 // Stage sets that keep the visits, on nodes drawn at random with even numbers of visits.
 Result<Draft> plan_random_skip(const Instance& instance, std::uint64_t seed);

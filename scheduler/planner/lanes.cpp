@@ -67,7 +67,6 @@ LaneResult run_lanes(const Instance& instance, const Draft& draft, const SearchO
     return a->best_us() < b->best_us();
   });
   result.best = (*best)->best();
-  result.cost_us = (*best)->best_us();
   for (const auto& search : searches) result.evaluations += search->evaluations();
   return result;
 }

@@ -51,7 +51,6 @@ std::size_t draft_tasks(const Draft& draft);
 
 struct LaneResult {
   Draft best;
-  std::int64_t cost_us = 0;
   std::uint64_t evaluations = 0;
 };
 

@@ -121,7 +121,6 @@ class Planning {
 
  private:
   Result<LaneResult> search() {
-    const BudgetShare all{0, 1};
     SearchOptions own;
     own.seed = options_.seed;
     own.keep_placement = options_.keep_placement || instance_.placement_fixed();
@@ -129,13 +128,13 @@ class Planning {
       case PlanMethod::random_skip:
         return done(plan_random_skip(instance_, options_.seed));
       case PlanMethod::dtfm:
-        return done(plan_dtfm(instance_, options_.seed, budget_, all));
+        return done(plan_dtfm(instance_, options_.seed, budget_));
       case PlanMethod::no_collision:
         own.ignore_waiting = true;
-        return improve(own, all);
+        return improve(own);
       case PlanMethod::full:
       case PlanMethod::sidestep:
-        return improve(own, all);
+        return improve(own);
     }
     SIDESTEP_ASSERT(false);
     return Status::refused("no such method");
@@ -149,17 +148,14 @@ class Planning {
     return result;
   }
 
-  bool sound(const Draft& draft) const {
-    const Evaluation evaluation = evaluate(instance_, draft.plan(instance_));
-    return evaluation.finishes && evaluation.broken.empty();
-  }
-  // The step, or longer than any where it does not end.
+  // The step time of a draft that ends and keeps every rule, else `never`.
   std::int64_t worth(const Draft& draft) const {
     const Evaluation evaluation = evaluate(instance_, draft.plan(instance_));
-    return evaluation.finishes ? evaluation.step_us : std::numeric_limits<std::int64_t>::max();
+    return evaluation.finishes && evaluation.broken.empty() ? evaluation.step_us : StepEngine::never;
   }
 
-  Result<LaneResult> improve(SearchOptions own, BudgetShare share) {
+  Result<LaneResult> improve(SearchOptions own) {
+    BudgetShare share;
     Temperatures temperatures;
     Draft first;
     if (options_.start) {
@@ -169,7 +165,7 @@ class Planning {
       const Result<PathPlan> repaired = repair(instance_, instance_, *options_.start);
       if (repaired.ok()) first = draft_of(instance_, repaired.value());
     }
-    if (first.rows == 0 || !sound(first)) {
+    if (first.rows == 0 || worth(first) == StepEngine::never) {
       Result<Draft> constructed = construct(instance_);
       if (!constructed.ok()) return constructed.status();
       first = std::move(constructed).value();
@@ -178,13 +174,12 @@ class Planning {
     first_us_ = began_us == StepEngine::never ? 0 : began_us;
     LaneResult result;
     if (!options_.start && !own.keep_placement && !own.ignore_waiting && wants_pods(instance_)) {
-      const double middle = share.begin + 0.8 * (share.end - share.begin);
-      Result<LaneResult> pods =
-          plan_in_pods(instance_, own, lanes_, budget_, {share.begin, middle}, machine_);
+      constexpr double middle = 0.8;
+      Result<LaneResult> pods = plan_in_pods(instance_, own, lanes_, budget_, {0, middle}, machine_);
       if (pods.ok()) {
         result.evaluations += pods.value().evaluations;
         share.begin = middle;
-        if (sound(pods.value().best) && worth(pods.value().best) <= worth(first)) {
+        if (worth(pods.value().best) < worth(first)) {
           first = std::move(pods.value().best);
           temperatures.hot /= 8;
         }
@@ -193,7 +188,7 @@ class Planning {
     LaneResult found = run_lanes(instance_, first, own, lanes_, temperatures, budget_, share, machine_);
     found.evaluations += result.evaluations;
     // A search weighs one cost against another; what keeps the rules is never given up for what does not.
-    if (!own.ignore_waiting && !sound(found.best) && sound(first)) found.best = first;
+    if (!own.ignore_waiting && worth(found.best) == StepEngine::never) found.best = first;
     if (own.ignore_waiting && !evaluate(instance_, found.best.plan(instance_)).finishes)
       straighten(instance_, found.best);
     return found;
