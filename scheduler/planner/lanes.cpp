@@ -22,13 +22,22 @@ double Budget::progress(BudgetShare share, std::uint64_t work, std::size_t lanes
 
 std::size_t draft_tasks(const Draft& draft) { return draft.rows * (2 * draft.length + 1); }
 
-Temperatures suited(Temperatures temperatures, std::size_t tasks, double work, double us) {
-  constexpr double tasks_a_us = 25;            // that a lane simulates, about
-  constexpr double few = 10, enough = 10'000;  // evaluations a hop
+namespace {
+
+// Evaluations a hop: the fewer, the colder; the more, the oftener it is heated up again.
+constexpr double few = 10, enough = 10'000;
+
+double evaluations_a_hop(std::size_t tasks, double work, double us) {
+  constexpr double tasks_a_us = 25;  // that a lane simulates, about
   const double count = static_cast<double>(std::max<std::size_t>(tasks, 1));
-  const double evaluations = (work > 0 ? work : us * tasks_a_us) / count;
+  return (work > 0 ? work : us * tasks_a_us) / count / (count / 2);
+}
+
+}  // namespace
+
+Temperatures suited(Temperatures temperatures, std::size_t tasks, double work, double us) {
   const double ratio =
-      std::clamp(std::log(evaluations / (count / 2) / few) / std::log(enough / few), 0.0, 1.0);
+      std::clamp(std::log(evaluations_a_hop(tasks, work, us) / few) / std::log(enough / few), 0.0, 1.0);
   temperatures.hot = temperatures.cold * std::pow(temperatures.hot / temperatures.cold, ratio);
   return temperatures;
 }
@@ -39,8 +48,13 @@ LaneResult run_lanes(const Instance& instance, const Draft& draft, const SearchO
   // Lanes that have fallen behind go on from the best one's state.
   constexpr int meetings = 8;
   constexpr double behind = 1.01;
-  temperatures = suited(temperatures, draft_tasks(draft), budget.work_of(share) / static_cast<double>(lanes),
-                        budget.us_of(share));
+  const double work = budget.work_of(share) / static_cast<double>(lanes), us = budget.us_of(share);
+  temperatures = suited(temperatures, draft_tasks(draft), work, us);
+  // Of a small instance there is time to look about again and again.
+  int restarts = 1;
+  while (restarts < meetings &&
+         evaluations_a_hop(draft_tasks(draft), work, us) > 4 * enough * static_cast<double>(restarts))
+    restarts *= 2;
   std::vector<std::unique_ptr<Search>> searches(lanes);
   machine.run_all(lanes, [&](std::size_t lane) {
     SearchOptions own = options;
@@ -48,11 +62,12 @@ LaneResult run_lanes(const Instance& instance, const Draft& draft, const SearchO
     searches[lane] = std::make_unique<Search>(instance, draft, own);
   });
   for (int meeting = 1; meeting <= meetings; ++meeting) {
+    const int round = (meeting - 1) * restarts / meetings;
     machine.run_all(lanes, [&](std::size_t lane) {
       Search& search = *searches[lane];
       search.anneal(
-          temperatures, [&] { return budget.progress(share, search.work(), lanes); },
-          static_cast<double>(meeting) / meetings);
+          temperatures, [&] { return budget.progress(share, search.work(), lanes) * restarts - round; },
+          static_cast<double>(meeting) / meetings * restarts - round);
     });
     const auto best = std::min_element(searches.begin(), searches.end(), [](const auto& a, const auto& b) {
       return a->cost_us() < b->cost_us();

@@ -1,7 +1,9 @@
 // The moves of Search. Each keeps every rule of the instance that the draft kept before.
 #include <algorithm>
 #include <array>
+#include <optional>
 
+#include "scheduler/planner/construct.h"
 #include "scheduler/planner/rules.h"
 #include "scheduler/planner/search.h"
 
@@ -27,7 +29,8 @@ bool Search::propose() {
   if (which < 0.28) return replace_node();
   if (which < 0.48) return exchange_nodes();
   if (which < 0.66) return exchange_stages();
-  if (which < 0.70) return change_stage();
+  if (which < 0.69) return change_stage();
+  if (which < 0.70) return reroute();
   if (which < 0.76) return reorder();
   if (which < 0.84) return exchange_rows();
   if (options_.keep_placement) return exchange_nodes();
@@ -36,9 +39,9 @@ bool Search::propose() {
 
 // One hop at another replica.
 bool Search::replace_node() {
-  const std::size_t row = below(draft_.rows);
   const bool origin_may_change = instance_.microbatches_per_origin == 0;
   if (draft_.length < 2 && !origin_may_change) return false;
+  const std::size_t row = below(draft_.rows);
   const std::size_t at = origin_may_change ? below(draft_.length) : random_hop();
   const PathHop old = draft_.row(row)[at];
   if (usable_[old.stage].size() < 2) return false;
@@ -112,6 +115,24 @@ bool Search::change_stage() {
   return put_hop(row, at, {stage, holder(stage)}) && swaps_kept();
 }
 
+std::uint32_t Search::near_holder(std::uint32_t stage, std::size_t node) {
+  constexpr int looks = 2;
+  std::uint32_t best = holder(stage);
+  for (int i = 1; i < looks; ++i) {
+    const std::uint32_t other = holder(stage);
+    if (both_ways_us(instance_, node, other) < both_ways_us(instance_, node, best)) best = other;
+  }
+  return best;
+}
+
+// One microbatch goes another way, through the same stages.
+bool Search::reroute() {
+  PathHop* const hops = change_row(below(draft_.rows));
+  if (instance_.microbatches_per_origin == 0) hops[0].node = holder(0);
+  for (std::size_t i = 1; i < draft_.length; ++i) hops[i].node = near_holder(hops[i].stage, hops[i - 1].node);
+  return true;
+}
+
 bool Search::reorder() {
   if (instance_.max_swaps == 0 || draft_.length < 3) return false;
   const std::size_t row = below(draft_.rows);
@@ -151,28 +172,42 @@ bool Search::exchange_places() {
   return true;
 }
 
-// A node goes over to another stage, where sizes are free: its visits are dealt out among the replicas it
-// leaves, and it takes its share of those of the stage it comes to.
+// Where sizes are free, a node goes over to another stage; one that may hold several also takes one more or
+// gives one up. Visits of a stage that it leaves are dealt out among the replicas there, and it takes its
+// share of those of the stage that it comes to.
 bool Search::shift_place() {
   if (!instance_.stage_sizes.empty()) return false;
   const std::uint32_t node = below(draft_.held.size());
-  const std::uint32_t to = below(instance_.stages);
-  if (draft_.held[node].size() > 1 || instance_.nodes[node].draining || !instance_.may_hold(node, to))
-    return false;
-  const std::vector<std::uint32_t> old = draft_.held[node];
-  const bool origins = to == 0 || (!old.empty() && old[0] == 0);
-  if (origins && instance_.microbatches_per_origin != 0) return false;
-  if (!old.empty() && (old[0] == to || usable_[old[0]].size() < 2)) return false;
-  change_held(node, {to});
-  const double share = 1.0 / static_cast<double>(usable_[to].size() + 1);
+  const InstanceNode& machine = instance_.nodes[node];
+  if (machine.draining) return false;
+  std::vector<std::uint32_t> stages = draft_.held[node];
+  const bool several = machine.max_stages > 1 && !stages.empty() && random_.chance(0.5);
+  std::optional<std::uint32_t> from, to;
+  if (!stages.empty() && (!several || (stages.size() > 1 && random_.chance(0.5)))) {
+    const std::uint32_t at = below(stages.size());
+    from = stages[at];
+    stages.erase(stages.begin() + at);
+    if (usable_[*from].size() < 2) return false;
+  }
+  if (!several || !from) {
+    to = below(instance_.stages);
+    if (to == from || !instance_.may_hold(node, *to) ||
+        std::find(stages.begin(), stages.end(), *to) != stages.end() || stages.size() >= machine.max_stages)
+      return false;
+    stages.push_back(*to);
+  }
+  if (instance_.microbatches_per_origin != 0 && (from == 0u || to == 0u)) return false;
+  if (instance_.slots_with(node, stages) == 0) return false;
+  change_held(node, stages);
+  const double share = to ? 1.0 / static_cast<double>(usable_[*to].size() + 1) : 0;
   for (std::size_t r = 0; r < draft_.rows; ++r) {
     for (std::size_t i = 0; i < draft_.length; ++i) {
       const PathHop hop = draft_.row(r)[i];
-      if (hop.node == node) {
+      if (hop.node == node && hop.stage == from) {
         std::uint32_t other = node;
         while (other == node) other = holder(hop.stage);
         change_row(r)[i].node = other;
-      } else if (hop.stage == to && random_.chance(share)) {
+      } else if (to && hop.stage == *to && random_.chance(share)) {
         change_row(r)[i].node = node;
       }
     }

@@ -34,6 +34,7 @@ void Search::load() {
   for (std::size_t r = 0; r < draft_.rows; ++r) engine_.set_row(r, draft_.row(r), draft_.length);
   const std::int64_t step = run(StepEngine::never);
   cost_us_ = step == StepEngine::never ? StepEngine::never : step + moving_us();
+  open_rows_ = engine_.open_rows();
 }
 
 // Everything of the engine that depends on who holds what. Rows are to be set after it where averaging
@@ -119,6 +120,11 @@ bool Search::try_move(std::int64_t limit_us) {
   set_rows();
   const std::int64_t moving = moving_us();
   const std::int64_t step = run(limit_us - moving);
+  // From a draft that never ends any way out will do that holds back no more microbatches.
+  if (step == StepEngine::never && cost_us_ == StepEngine::never && engine_.open_rows() <= open_rows_) {
+    open_rows_ = engine_.open_rows();
+    return true;
+  }
   if (step != StepEngine::never) {
     cost_us_ = step + moving;
     return true;

@@ -57,6 +57,7 @@ class Search {
   bool exchange_nodes();
   bool exchange_stages();
   bool change_stage();
+  bool reroute();
   bool reorder();
   bool exchange_rows();
   bool exchange_places();
@@ -72,6 +73,8 @@ class Search {
     return static_cast<std::uint32_t>(((random_.next() >> 32) * count) >> 32);
   }
   std::uint32_t holder(std::uint32_t stage) { return usable_[stage][below(usable_[stage].size())]; }
+  // Anyone that holds the stage, the nearer the likelier.
+  std::uint32_t near_holder(std::uint32_t stage, std::size_t node);
   std::size_t random_hop() { return 1 + below(draft_.length - 1); }
 
   void load();
@@ -90,6 +93,7 @@ class Search {
   Draft best_;
   std::int64_t cost_us_ = 0;
   std::int64_t best_us_ = 0;
+  std::size_t open_rows_ = 0;  // that the draft holds back for ever
   std::uint64_t evaluations_ = 0;
   std::uint64_t tries_ = 0;
   std::vector<std::uint32_t> visits_;               // by stage

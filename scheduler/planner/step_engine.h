@@ -47,6 +47,8 @@ class StepEngine {
   // What a step takes if microbatches never wait for each other: the mean row, and the work of the busiest
   // node.
   std::int64_t estimate_us();
+  // Of the latest run: rows that were not done when it ended.
+  std::size_t open_rows() const { return open_; }
   // Tasks that runs have started since the beginning: the measure of work.
   std::uint64_t starts() const { return starts_; }
 
@@ -127,15 +129,16 @@ class StepEngine {
   std::vector<Row> rows_;
   std::vector<std::uint64_t> tournament_;
   std::uint64_t starts_ = 0;
+  std::size_t open_ = 0;
 };
 
 template <class Observer>
 std::int64_t StepEngine::run(std::int64_t limit_us, Observer&& observer) {
   if (!begin_run(limit_us)) return never;
   std::int64_t end_of_step = 0;
-  std::size_t open = rows_.size();
+  open_ = rows_.size();
   const std::int64_t gap = instance_.task_gap_us;
-  while (open > 0) {
+  while (open_ > 0) {
     const std::uint64_t next = tournament_[1];
     if (next == ~std::uint64_t{0}) return never;
     const auto now = static_cast<std::int64_t>(next >> node_bits);
@@ -164,7 +167,7 @@ std::int64_t StepEngine::run(std::int64_t limit_us, Observer&& observer) {
       end_of_step = std::max(end_of_step, end + after_us_[task->stage]);
     }
     if (++row.at == tasks_of(index)) {
-      --open;
+      --open_;
     } else {
       const std::size_t there = task[1].node;
       wait(machines_[there], index, task[1].kind, end + task->leg_us);
