@@ -34,6 +34,10 @@ std::string losses(const scheduler::RecordStep& step) {
     std::snprintf(text, sizeof text, "  validation %.6f", *step.validation_loss);
     line += text;
   }
+  for (const double loss : step.validation_skip_losses) {
+    std::snprintf(text, sizeof text, " %.6f", loss);
+    line += text;
+  }
   return line;
 }
 

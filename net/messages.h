@@ -16,7 +16,7 @@
 namespace sidestep::net {
 
 // Raised whenever a message or its meaning changes; daemons of another version are refused by name.
-inline constexpr std::uint32_t wire_version = 2;
+inline constexpr std::uint32_t wire_version = 3;
 
 // ---- pieces -------------------------------------------------------------------------------
 

@@ -23,6 +23,21 @@ OptionTable data_file_table(DataFile& file) {
   return table;
 }
 
+std::string read_skips(const nlohmann::json& value, std::vector<double>& skips) {
+  constexpr std::size_t skips_max = 16;
+  if (!value.is_array()) return "must be a list of numbers from 0 to 0.99, found " + describe(value);
+  std::vector<double> read;
+  for (const nlohmann::json& entry : value) {
+    if (!entry.is_number() || entry < 0 || entry > PipelineSpec::skip_ratio_max)
+      return "each entry must be a number from 0 to 0.99, found " + describe(entry);
+    read.push_back(entry.get<double>());
+  }
+  if (read.size() > skips_max)
+    return "has " + std::to_string(read.size()) + " entries, at most " + std::to_string(skips_max) + " allowed";
+  skips = std::move(read);
+  return {};
+}
+
 // The one place that defines a job's keys.
 OptionTable job_table(JobSpec& job) {
   OptionTable table;
@@ -81,25 +96,7 @@ OptionTable job_table(JobSpec& job) {
   table.add_unavailable("model.mlp_bias", "biases in the SwiGLU block").only(false);
   table.add_unavailable("model.rope_scaling", "longer contexts than trained on").only(nullptr);
 
-  PipelineSpec& pipeline = job.pipeline;
-  table.add("pipeline.stages", pipeline.stages, "parts that the layers are cut into")
-      .required()
-      .range(1, 1'024);
-  table.add("pipeline.stage_0_layers", pipeline.stage_0_layers,
-            "false: stage 0 holds embedding, final norm and head only");
-  table.add("pipeline.microbatches_per_step", pipeline.microbatches_per_step, "microbatches of one update")
-      .required()
-      .range(1, 65'536);
-  table.add("pipeline.microbatch_size", pipeline.microbatch_size, "sequences in a microbatch")
-      .range(1, 65'536);
-  table.add("pipeline.slots", pipeline.slots, "microbatches whose activations a node keeps at a time")
-      .range(1, 1'024);
-  table.add("pipeline.skip_ratio", pipeline.skip_ratio, "share of stages a route leaves out").only(0);
-  table.add_unavailable("pipeline.max_swaps", "hops back to a lower stage, per route").only(0);
-  table.add_unavailable("pipeline.max_swap_distance", "how far back a swap may go").only(0);
-  table.add_unavailable("pipeline.max_skip", "how far past the furthest stage a hop may jump").only(nullptr);
-  table.add_unavailable("pipeline.visit_share", "how visits spread over stages").only("even");
-  table.add_unavailable("pipeline.warmup_steps", "steps before routes leave stages out").only(0);
+  add_pipeline_keys(table, job.pipeline);
 
   DataSpec& data = job.data;
   table.add("data.path", data.path, "text or token file, .zst or not, as a path on the nodes that have it")
@@ -154,6 +151,10 @@ OptionTable job_table(JobSpec& job) {
       .range(0, 100'000'000);
   table.add("validation.microbatches", job.validation.microbatches, "microbatches of one validation")
       .range(1, 65'536);
+  table.add_own("validation.skip",
+                {"a list of numbers from 0 to 0.99", [&job] { return nlohmann::json(job.validation.skip); },
+                 [&job](const nlohmann::json& value) { return read_skips(value, job.validation.skip); }},
+                "shares of the stages to leave out in further validations of the same weights");
 
   table.add_unavailable("recovery.policy", "what to do when the last replica of a stage is lost")
       .only("none");
@@ -351,7 +352,8 @@ double JobSpec::learning_rate(std::int64_t step) const {
 std::int64_t JobSpec::evaluations_in(std::int64_t step) const {
   const std::int64_t commit = step - 1;
   if (validation.every == 0 || commit < 1 || commit > steps) return 0;
-  return commit % validation.every == 0 || commit == steps ? validation.microbatches : 0;
+  if (commit % validation.every != 0 && commit != steps) return 0;
+  return validation.microbatches * static_cast<std::int64_t>(1 + validation.skip.size());
 }
 
 std::int64_t JobSpec::final_step() const { return validation.every > 0 ? steps + 1 : steps; }
@@ -363,6 +365,7 @@ Result<JobSpec> parse_job(const nlohmann::json& json, const std::string& source)
   if (!json.is_object()) return problems.status();
   check_model(job, OptionTable::has(json, "model.head_dim"), problems);
   check_stages(job, problems);
+  check_pipeline(job.pipeline, job.steps, problems);
   check_data(job.data, problems);
   check_rest(job, problems);
   if (!problems.empty()) return problems.status();

@@ -10,6 +10,7 @@
 
 #include "net/status.h"
 #include "net/tensor.h"
+#include "scheduler/pipeline_spec.h"
 
 namespace sidestep::scheduler {
 
@@ -26,15 +27,6 @@ struct ModelSpec {
   double rope_theta = 10000.0;
   double initializer_range = 0.02;
   bool tie_word_embeddings = false;
-};
-
-struct PipelineSpec {
-  std::int64_t stages = 1;
-  bool stage_0_layers = true;  // false: stage 0 holds embedding, norm and head only
-  double skip_ratio = 0;
-  std::int64_t microbatches_per_step = 1;
-  std::int64_t microbatch_size = 1;  // sequences
-  std::int64_t slots = 3;
 };
 
 struct DataFile {
@@ -81,6 +73,7 @@ struct OptimizerSpec {
 struct ValidationSpec {
   std::int64_t every = 0;  // steps; 0: never
   std::int64_t microbatches = 4;
+  std::vector<double> skip;  // shares of the stages to leave out, each in a validation of its own
 };
 
 struct JobSpec {
@@ -111,7 +104,12 @@ struct JobSpec {
   double learning_rate(std::int64_t step) const;
   // Validation microbatches that run at the beginning of `step`, with the weights of commit step - 1.
   // Every `validation.every` commits and after the last one; step `steps + 1` exists for that alone.
+  // The first `validation.microbatches` visit every stage; as many follow for each of `validation.skip`.
   std::int64_t evaluations_in(std::int64_t step) const;
+  // Which of the validation data the microbatch reads: all validations see the same.
+  std::uint32_t validation_data(std::uint32_t microbatch) const {
+    return microbatch % static_cast<std::uint32_t>(validation.microbatches);
+  }
   // The last step number: steps, or steps + 1 when validation follows the last update.
   std::int64_t final_step() const;
 };

@@ -148,6 +148,7 @@ std::string Option::type_name() const {
     std::string operator()(std::string*) const { return "a string"; }
     std::string operator()(std::vector<std::string>*) const { return "a list of strings"; }
     std::string operator()(const ListField&) const { return "a list of objects"; }
+    std::string operator()(const OwnField& own) const { return own.type; }
   };
   return std::visit(Names{}, *field_);
 }
@@ -258,6 +259,8 @@ void Option::assign(const nlohmann::json& value, Problems& problems) const {
   } else if (const auto* objects = std::get_if<ListField>(&*field_)) {
     if (!value.is_array()) return wrong_type();
     objects->assign(value, key_, problems);
+  } else if (const auto* own = std::get_if<OwnField>(&*field_)) {
+    if (const std::string why = own->assign(value); !why.empty()) problems.add_key(key_, why);
   }
 }
 

@@ -63,10 +63,17 @@ struct ListField {
   std::function<std::string(const std::string& key)> rows;
 };
 
+// A value in a form of its own.
+struct OwnField {
+  std::string type;  // for docs: "a number, or a list of [step, number]"
+  std::function<nlohmann::json()> current;
+  std::function<std::string(const nlohmann::json& value)> assign;  // why it cannot be taken; empty if it was
+};
+
 class Option {
  public:
   using Field = std::variant<bool*, std::int64_t*, std::uint64_t*, double*, std::string*,
-                             std::vector<std::string>*, ListField>;
+                             std::vector<std::string>*, ListField, OwnField>;
 
   Option(std::string key, std::optional<Field> field, std::string help);
 
@@ -130,6 +137,9 @@ class OptionTable {
   template <class Entry>
   Option& add_list(std::string key, std::vector<Entry>& field, OptionTable (*table)(Entry&),
                    std::string help);
+  Option& add_own(std::string key, OwnField field, std::string help) {
+    return add(std::move(key), Option::Field(std::move(field)), std::move(help));
+  }
   // A key without a place in the object; give it only().
   Option& add_unavailable(std::string key, std::string help);
 

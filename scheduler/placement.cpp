@@ -9,6 +9,10 @@
 #include "scheduler/placement_room.h"
 #include "scheduler/planner/construct.h"
 #include "scheduler/planner/evaluator.h"
+#include "scheduler/planner/rules.h"
+#include "scheduler/planner/visit_share.h"
+#include "scheduler/planner/wan.h"
+#include "scheduler/route_sets.h"
 
 namespace sidestep::scheduler {
 namespace {
@@ -25,7 +29,10 @@ struct Found {
 class Placement {
  public:
   Placement(const JobSpec& job, const std::vector<PlacementNode>& nodes)
-      : job_(job), stages_(static_cast<std::size_t>(job_.pipeline.stages)) {
+      : job_(job),
+        stages_(static_cast<std::size_t>(job_.pipeline.stages)),
+        phases_(job_.pipeline.phases()),
+        longest_(longest_phase()) {
     for (const PlacementNode& node : nodes) {
       if (node.problem.empty())
         nodes_.push_back(&node);
@@ -84,11 +91,18 @@ class Placement {
     // Two searches: from the planner's own start, and from nodes put where they are needed most. The planner
     // counts memory by stage, whoever else holds it, so both leave room for averages everywhere; but where
     // that costs a node its place or a slot, the second keeps to as many nodes a stage as are sure to fit.
-    Result<Found> own = find(placement_instance(job_, nodes_, {}), std::nullopt, work / 2, machine);
+    Result<Found> own = find(placement_instance(job_, ratio(), nodes_, {}), std::nullopt, work / 2, machine);
     Result<Found> filled = find_from_filled(work - work / 2, machine);
     if (!own.ok() && !filled.ok()) return filled.status();
     const bool better = !own.ok() || (filled.ok() && filled.value().step_us < own.value().step_us);
-    return translate(better ? filled.value() : own.value(), request.epoch);
+    const Found& placed = better ? filled.value() : own.value();
+    std::vector<Found> found;
+    for (std::size_t i = 0; i < phases_.size(); ++i) {
+      Result<Found> one = i == longest_ ? placed : find_kept(placed, phases_[i].ratio, work / 4, machine);
+      if (!one.ok()) return one.status();
+      found.push_back(std::move(one).value());
+    }
+    return translate(found, request.epoch);
   }
 
  private:
@@ -105,15 +119,43 @@ class Placement {
     return 1 / static_cast<double>(visit_us(instance, node, static_cast<std::uint32_t>(stage)));
   }
 
+  // Nodes hold their stages for all of the job, placed as suits the skip ratio of most of its steps.
+  std::size_t longest_phase() const {
+    std::size_t longest = 0;
+    std::int64_t most = 0;
+    for (std::size_t i = 0; i < phases_.size(); ++i) {
+      const std::int64_t end = i + 1 < phases_.size() ? phases_[i + 1].from_step : job_.steps + 1;
+      const std::int64_t count = std::min(end, job_.steps + 1) - phases_[i].from_step;
+      if (count <= most) continue;
+      longest = i;
+      most = count;
+    }
+    return longest;
+  }
+  double ratio() const { return phases_[longest_].ratio; }
+
+  // Routes of another skip ratio on nodes that hold what they hold.
+  Result<Found> find_kept(const Found& placed, double skip_ratio, std::uint64_t work,
+                          const PlanMachine& machine) const {
+    Instance instance = placed.instance;
+    instance.stages_per_path = stages_per_path(instance.stages, skip_ratio);
+    share_visits(instance, job_.pipeline.weights(), static_cast<std::uint32_t>(job_.pipeline.visit_slack));
+    instance.stage_of = placed.plan.stage_of;
+    return find(std::move(instance), std::nullopt, work, machine);
+  }
+
   Result<Found> find_from_filled(std::uint64_t work, const PlanMachine& machine) const {
     const PlacementRoom room(job_, nodes_);
-    Instance instance = placement_instance(job_, nodes_, {});
+    Instance instance = placement_instance(job_, ratio(), nodes_, {});
     const auto filled = room.fill(instance);
     if (room.averaging_is_tight()) {
       std::vector<std::uint32_t> sizes;
       for (const auto& nodes : filled) sizes.push_back(static_cast<std::uint32_t>(nodes.size()));
-      instance = placement_instance(job_, nodes_, sizes);
+      instance = placement_instance(job_, ratio(), nodes_, sizes);
     }
+    if (Status status = check_feasible(instance); !status.ok()) return status;
+    const Result<StageSets> sets = choose_stage_sets(instance);
+    if (!sets.ok()) return sets.status();
     PathPlan start;
     start.stage_of.resize(nodes_.size());
     for (std::uint32_t s = 0; s < stages_; ++s)
@@ -122,7 +164,7 @@ class Placement {
       start.slots.push_back(instance.slots_with(n, start.stage_of[n]));
     for (std::uint32_t m = 0; m < instance.microbatches; ++m) {
       start.paths.push_back({m, {}});
-      for (std::uint32_t s = 0; s < stages_; ++s) start.paths.back().hops.push_back({s, 0});
+      for (const std::uint32_t s : sets.value()[m]) start.paths.back().hops.push_back({s, 0});
     }
     deal_out_evenly(instance, start);
     return find(std::move(instance), std::move(start), work, machine);
@@ -138,19 +180,23 @@ class Placement {
     Result<PlanResult> result = make_plan(instance, options, machine);
     if (!result.ok()) return result.status();
     Found found{std::move(instance), std::move(result.value().plan), 0};
-    leave_out_idle(found.plan);
+    if (!found.instance.placement_fixed()) leave_out_idle(found.plan);
     found.step_us = evaluate(found.instance, found.plan).step_us;
     take_turns(found);
     return found;
   }
 
-  // A replica that adds nothing to a step would only make its average slower.
-  static void leave_out_idle(PathPlan& plan) {
-    std::vector<char> visited(plan.stage_of.size(), 0);
+  // A replica that adds nothing to a step would only make its average slower. A stage that no microbatch
+  // visits keeps one node.
+  void leave_out_idle(PathPlan& plan) const {
+    std::vector<char> visited(plan.stage_of.size(), 0), kept(stages_, 0);
     for (const Path& path : plan.paths)
-      for (const PathHop& hop : path.hops) visited[hop.node] = 1;
-    for (std::size_t n = 0; n < visited.size(); ++n)
-      if (visited[n] == 0) plan.stage_of[n].clear();
+      for (const PathHop& hop : path.hops) visited[hop.node] = kept[hop.stage] = 1;
+    for (std::size_t n = 0; n < visited.size(); ++n) {
+      if (visited[n] != 0) continue;
+      auto& held = plan.stage_of[n];
+      std::erase_if(held, [&](std::uint32_t stage) { return std::exchange(kept[stage], 1) != 0; });
+    }
   }
 
   // Where no node waits for it, the planner leaves it to chance who computes what. Dealt out evenly a plan is
@@ -196,40 +242,52 @@ class Placement {
     return deal_out(speeds, visits);
   }
 
-  Plan translate(const Found& found, std::uint64_t epoch) const {
+  // `found` has one plan a phase, on one placement.
+  Plan translate(const std::vector<Found>& found, std::uint64_t epoch) const {
     Plan plan;
     plan.epoch = epoch;
-    plan.predicted_step_us = found.step_us;
+    const Found& placed = found[longest_];
     for (std::size_t n = 0; n < nodes_.size(); ++n) {
-      const std::vector<std::uint32_t>& stages = found.plan.stage_of[n];
+      const std::vector<std::uint32_t>& stages = placed.plan.stage_of[n];
       if (stages.empty()) continue;
       plan.stages_of[nodes_[n]->key] = stages;
-      plan.slots_of[nodes_[n]->key] = found.plan.slots[n];
+      plan.slots_of[nodes_[n]->key] = placed.plan.slots[n];
     }
-    for (const Path& path : found.plan.paths) {
-      PlannedRoute& route = plan.routes.emplace_back();
-      route.microbatch = path.microbatch;
-      for (const PathHop& hop : path.hops) route.hops.push_back({hop.stage, nodes_[hop.node]->key});
+    for (std::size_t i = 0; i < phases_.size(); ++i) {
+      PlanPhase& phase = plan.phases.emplace_back();
+      phase.from_step = static_cast<std::uint64_t>(phases_[i].from_step);
+      phase.predicted_step_us = found[i].step_us;
+      for (const Path& path : found[i].plan.paths) {
+        PlannedRoute& route = phase.routes.emplace_back();
+        route.microbatch = path.microbatch;
+        for (const PathHop& hop : path.hops) route.hops.push_back({hop.stage, nodes_[hop.node]->key});
+      }
     }
-    if (job_.validation.every > 0) plan.evaluations = evaluations(found);
+    if (job_.validation.every > 0) plan.evaluations = evaluations(placed);
     return plan;
   }
 
   std::vector<PlannedRoute> evaluations(const Found& found) const {
-    std::vector<PlannedRoute> routes(static_cast<std::size_t>(job_.validation.microbatches));
+    const StageSets sets = evaluation_sets(job_);
+    std::vector<PlannedRoute> routes(sets.size());
+    std::vector<std::vector<net::Hop*>> visits(stages_);
+    for (std::size_t m = 0; m < sets.size(); ++m) {
+      routes[m].microbatch = static_cast<std::uint32_t>(m);
+      for (const std::uint32_t stage : sets[m]) routes[m].hops.push_back({stage, {}});
+      for (net::Hop& hop : routes[m].hops) visits[hop.stage].push_back(&hop);
+    }
     for (std::size_t s = 0; s < stages_; ++s) {
       const std::vector<std::size_t> nodes = holders(found.plan, s);
-      const std::vector<std::size_t> order = turns(found.instance, nodes, s, routes.size());
-      for (std::size_t m = 0; m < routes.size(); ++m) {
-        routes[m].microbatch = static_cast<std::uint32_t>(m);
-        routes[m].hops.push_back({static_cast<std::uint32_t>(s), nodes_[nodes[order[m]]]->key});
-      }
+      const std::vector<std::size_t> order = turns(found.instance, nodes, s, visits[s].size());
+      for (std::size_t i = 0; i < visits[s].size(); ++i) visits[s][i]->node = nodes_[nodes[order[i]]]->key;
     }
     return routes;
   }
 
   const JobSpec& job_;
   std::size_t stages_;
+  std::vector<SkipPhase> phases_;
+  std::size_t longest_;
   std::vector<const PlacementNode*> nodes_;  // that can take part, in key order
   std::vector<std::string> problems_;        // of those that cannot
 };

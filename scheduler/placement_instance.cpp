@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scheduler/planner/visit_share.h"
 #include "scheduler/planner/wan.h"
 
 namespace sidestep::scheduler {
@@ -56,17 +57,20 @@ std::uint32_t slots_within(const MemoryNeed& need, std::uint64_t bytes) {
   return static_cast<std::uint32_t>(std::min(need.slots, (bytes - without) / need.activations_a_slot));
 }
 
-Instance placement_instance(const JobSpec& job, const std::vector<const PlacementNode*>& nodes,
+Instance placement_instance(const JobSpec& job, double skip_ratio,
+                            const std::vector<const PlacementNode*>& nodes,
                             const std::vector<std::uint32_t>& sizes) {
-  const WanWork work = wan_work(job);
+  const WanWork work = wan_work(job, skip_ratio);
   Instance instance;
   instance.name = job.name;
   instance.stages = work.stages;
   instance.stages_per_path = work.stages_per_path;
   instance.microbatches = work.microbatches;
-  instance.min_visits.assign(instance.stages, 0);
-  instance.max_visits.assign(instance.stages, instance.microbatches);
+  instance.max_swaps = static_cast<std::uint32_t>(job.pipeline.max_swaps);
+  instance.max_swap_distance = static_cast<std::uint32_t>(job.pipeline.max_swap_distance);
+  if (job.pipeline.max_skip) instance.max_skip = static_cast<std::uint32_t>(*job.pipeline.max_skip);
   instance.stage_out.assign(instance.stages, 0);
+  share_visits(instance, job.pipeline.weights(), static_cast<std::uint32_t>(job.pipeline.visit_slack));
   instance.stage_sizes = sizes;
   for (const PlacementNode* node : nodes) instance.nodes.push_back(instance_node(job, *node));
   assume_links(instance, work.activation_bytes);

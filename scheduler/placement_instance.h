@@ -23,9 +23,10 @@ std::uint64_t bytes_for_stages(const PlacementNode& node);
 // microbatches that find none come all the same, and are computed again later.
 std::uint32_t slots_within(const MemoryNeed& need, std::uint64_t bytes);
 
-// `nodes` in key order, at most Instance::nodes_max. `sizes` holds the number of nodes of each stage; a stage
+// Of steps with this skip ratio. `nodes` in key order, at most Instance::nodes_max. `sizes` holds the number of nodes of each stage; a stage
 // of one then needs no memory for its averages. Empty: sizes are free, and every stage needs it.
-Instance placement_instance(const JobSpec& job, const std::vector<const PlacementNode*>& nodes,
+Instance placement_instance(const JobSpec& job, double skip_ratio,
+                            const std::vector<const PlacementNode*>& nodes,
                             const std::vector<std::uint32_t>& sizes);
 
 }  // namespace sidestep::scheduler

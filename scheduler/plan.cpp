@@ -79,9 +79,17 @@ bool Plan::holds(const net::NodeKey& node, std::uint32_t stage) const {
   return it != stages_of.end() && std::binary_search(it->second.begin(), it->second.end(), stage);
 }
 
-std::vector<std::uint32_t> Plan::visits(const net::NodeKey& node, std::uint32_t stage) const {
+const PlanPhase& Plan::phase(std::uint64_t step) const {
+  SIDESTEP_ASSERT(!phases.empty());
+  const auto next = std::find_if(phases.begin() + 1, phases.end(),
+                                 [&](const PlanPhase& one) { return one.from_step > step; });
+  return *(next - 1);
+}
+
+std::vector<std::uint32_t> Plan::visits(const net::NodeKey& node, std::uint32_t stage,
+                                        std::uint64_t step) const {
   std::vector<std::uint32_t> microbatches;
-  for (const PlannedRoute& route : routes)
+  for (const PlannedRoute& route : phase(step).routes)
     if (std::find(route.hops.begin(), route.hops.end(), net::Hop{stage, node}) != route.hops.end())
       microbatches.push_back(route.microbatch);
   std::sort(microbatches.begin(), microbatches.end());
@@ -93,11 +101,15 @@ nlohmann::json to_json(const Plan& plan) {
   for (const auto& [node, stages] : plan.stages_of) stage_of[node.hex()] = stages;
   nlohmann::json slots = nlohmann::json::object();
   for (const auto& [node, count] : plan.slots_of) slots[node.hex()] = count;
+  nlohmann::json phases = nlohmann::json::array();
+  for (const PlanPhase& phase : plan.phases)
+    phases.push_back({{"from_step", phase.from_step},
+                      {"predicted_step_us", phase.predicted_step_us},
+                      {"paths", routes_to_json(phase.routes)}});
   return {{"epoch", plan.epoch},
-          {"predicted_step_us", plan.predicted_step_us},
           {"stage_of", std::move(stage_of)},
           {"slots", std::move(slots)},
-          {"paths", routes_to_json(plan.routes)},
+          {"phases", std::move(phases)},
           {"evaluations", routes_to_json(plan.evaluations)}};
 }
 
@@ -105,10 +117,6 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
   JsonReader reader("plan");
   Plan plan;
   plan.epoch = reader.natural(reader.member(json, "epoch"));
-  // Not in plans stored by earlier versions.
-  if (json.contains("predicted_step_us"))
-    plan.predicted_step_us = static_cast<std::int64_t>(
-        reader.natural(json["predicted_step_us"], std::numeric_limits<std::int64_t>::max()));
   std::set<std::uint32_t> held;
   for (const auto& [hex, list] : reader.object(reader.member(json, "stage_of")).items()) {
     std::vector<std::uint32_t>& stages = plan.stages_of[reader.key(hex)];
@@ -128,10 +136,27 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
   for (const auto& [node, stages] : plan.stages_of)
     if (!plan.slots_of.contains(node)) reader.fail("node " + node.short_name() + " has no slots entry");
   if (plan.slots_of.size() != plan.stages_of.size()) reader.fail("slots name a node without a stage");
-  plan.routes = read_routes(reader.member(json, "paths"), reader);
+  for (const nlohmann::json& entry : reader.list(reader.member(json, "phases"))) {
+    PlanPhase& phase = plan.phases.emplace_back();
+    phase.from_step = reader.natural(reader.member(entry, "from_step"));
+    phase.predicted_step_us = static_cast<std::int64_t>(
+        reader.natural(reader.member(entry, "predicted_step_us"), std::numeric_limits<std::int64_t>::max()));
+    phase.routes = read_routes(reader.member(entry, "paths"), reader);
+  }
   plan.evaluations = read_routes(reader.member(json, "evaluations"), reader);
   if (!reader.ok()) return reader.status();
-  check_routes(plan, plan.routes, "microbatch", reader);
+  if (plan.phases.empty() || plan.phases.front().from_step != 1) reader.fail("no routes for step 1");
+  for (std::size_t i = 0; i < plan.phases.size(); ++i) {
+    const PlanPhase& phase = plan.phases[i];
+    if (i > 0 && phase.from_step <= plan.phases[i - 1].from_step)
+      reader.fail("phases do not ascend: step " + std::to_string(phase.from_step) + " after step " +
+                  std::to_string(plan.phases[i - 1].from_step));
+    if (phase.routes.size() != plan.phases.front().routes.size())
+      reader.fail("the phase of step " + std::to_string(phase.from_step) + " has " +
+                  std::to_string(phase.routes.size()) + " microbatches, not " +
+                  std::to_string(plan.phases.front().routes.size()));
+    check_routes(plan, phase.routes, "microbatch", reader);
+  }
   check_routes(plan, plan.evaluations, "evaluation", reader);
   if (!reader.ok()) return reader.status();
   return plan;

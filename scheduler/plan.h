@@ -18,13 +18,20 @@ struct PlannedRoute {
   bool operator==(const PlannedRoute&) const = default;
 };
 
+// What the steps from one on do, up to those of the next phase.
+struct PlanPhase {
+  std::uint64_t from_step = 1;
+  std::vector<PlannedRoute> routes;    // training microbatches, in order of injection
+  std::int64_t predicted_step_us = 0;  // by the cost model; 0: not known
+  bool operator==(const PlanPhase&) const = default;
+};
+
 struct Plan {
   std::uint64_t epoch = 0;
   std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of;  // ascending stages
   std::map<net::NodeKey, std::uint32_t> slots_of;
-  std::vector<PlannedRoute> routes;       // training microbatches, in order of injection
+  std::vector<PlanPhase> phases;          // ascending; the first is from step 1
   std::vector<PlannedRoute> evaluations;  // validation microbatches, in order
-  std::int64_t predicted_step_us = 0;     // by the cost model; 0: not known
   bool operator==(const Plan&) const = default;
 
   std::uint32_t stage_count() const;
@@ -33,12 +40,14 @@ struct Plan {
   // Stage-0 node with the lowest key. Precondition: some node holds stage 0.
   net::NodeKey lead_origin() const;
   bool holds(const net::NodeKey& node, std::uint32_t stage) const;
-  // Training microbatches whose route visits `stage` at `node`, ascending.
-  std::vector<std::uint32_t> visits(const net::NodeKey& node, std::uint32_t stage) const;
+  // The phase that the step belongs to; that of step 1 for step 0.
+  const PlanPhase& phase(std::uint64_t step) const;
+  // Training microbatches of the step whose route visits `stage` at `node`, ascending.
+  std::vector<std::uint32_t> visits(const net::NodeKey& node, std::uint32_t stage, std::uint64_t step) const;
 };
 
 nlohmann::json to_json(const Plan& plan);
-// Checks shape and consistency: routes start at stage 0, name known nodes that hold the stage, visit a
+// Checks shape and consistency: phases ascend, each has all microbatches, routes start at stage 0, name known nodes that hold the stage, visit a
 // stage at most once, microbatches 0..n-1 each once.
 Result<Plan> parse_plan(const nlohmann::json& json);
 

@@ -234,8 +234,11 @@ void SchedulerCore::State::adopt(Plan plan) {
   for (const auto& [key, answer] : active->answers)
     if (answer && can_take_part(*answer) && !active->plan.stages_of.contains(key))
       idle += (idle.empty() ? "; not needed: " : ", ") + nodes.at(key).member.nickname;
-  if (active->plan.predicted_step_us > 0)
-    text += "; predicted step " + milliseconds(active->plan.predicted_step_us);
+  for (const PlanPhase& phase : active->plan.phases)
+    if (phase.predicted_step_us > 0)
+      text += "; predicted step" +
+              (active->plan.phases.size() > 1 ? " from step " + std::to_string(phase.from_step) + ":" : "") +
+              " " + milliseconds(phase.predicted_step_us);
   log(net::LogLevel::info, job.id, text + idle);
   for (const net::Member& member : job.view.members) send_start(nodes.at(member.key));
 }

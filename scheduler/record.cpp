@@ -128,6 +128,8 @@ nlohmann::json to_json(const RecordStep& step) {
                          {"routes", std::move(routes)},
                          {"evaluations", std::move(evaluations)},
                          {"stages", std::move(stages)}};
+  for (const double loss : step.validation_skip_losses)
+    json["validation_skip_losses"].push_back(number_json(loss));
   if (!step.end.empty()) json["end"] = step.end;
   return json;
 }
@@ -142,6 +144,9 @@ Result<RecordStep> parse_record_step(const nlohmann::json& json) {
   if (json.contains("end")) step.end = reader.text(json.at("end"));
   step.loss = read_optional(reader.member(json, "loss"), reader);
   step.validation_loss = read_optional(reader.member(json, "validation_loss"), reader);
+  if (json.contains("validation_skip_losses"))
+    for (const nlohmann::json& loss : reader.list(json.at("validation_skip_losses")))
+      step.validation_skip_losses.push_back(reader.number(loss));
   step.tokens = reader.natural(reader.member(json, "tokens"));
   step.duration_us = static_cast<std::int64_t>(
       reader.natural(reader.member(json, "duration_us"), std::numeric_limits<std::int64_t>::max()));
@@ -163,6 +168,18 @@ Result<RecordStep> parse_record_step(const nlohmann::json& json) {
   }
   if (!reader.ok()) return reader.status();
   return step;
+}
+
+void take_validation(const JobSpec& job, RecordStep& step) {
+  step.validation_loss.reset();
+  step.validation_skip_losses.clear();
+  if (step.evaluations.empty()) return;
+  const auto count = static_cast<std::size_t>(job.validation.microbatches);
+  std::vector<double> sums(1 + job.validation.skip.size(), 0);
+  for (const RecordRoute& route : step.evaluations) sums[route.microbatch / count] += route.loss;
+  step.validation_loss = sums[0] / static_cast<double>(count);
+  for (std::size_t i = 1; i < sums.size(); ++i)
+    step.validation_skip_losses.push_back(sums[i] / static_cast<double>(count));
 }
 
 void take_step(JobRow& job, const RecordStep& step) {

@@ -11,6 +11,7 @@
 
 #include "net/messages.h"
 #include "net/status.h"
+#include "scheduler/job.h"
 
 namespace sidestep::scheduler {
 
@@ -47,7 +48,8 @@ struct RecordStep {
   bool skipped_update = false;
   std::string end;             // not empty: this was the last step, and the job failed for this
   std::optional<double> loss;  // mean of the training microbatches; none in a step of validation alone
-  std::optional<double> validation_loss;  // of the weights after commit step - 1
+  std::optional<double> validation_loss;  // of the weights after commit step - 1, through every stage
+  std::vector<double> validation_skip_losses;  // of the same, by entry of validation.skip
   std::uint64_t tokens = 0;               // trained on in this step
   std::int64_t duration_us = 0;           // from the commit before to this one, as the lead origin saw it
   std::vector<RecordRoute> routes;        // by microbatch, then attempt
@@ -59,6 +61,8 @@ struct RecordStep {
 nlohmann::json to_json(const RecordStep& step);  // "end" only where the job ended early
 Result<RecordStep> parse_record_step(const nlohmann::json& json);
 
+// Fills in the validation losses: means over the evaluations, which are all there or none.
+void take_validation(const JobSpec& job, RecordStep& step);
 // The job's row follows its record: commit, losses, speed, steps without an update, why it ends.
 void take_step(JobRow& job, const RecordStep& step);
 

@@ -276,8 +276,8 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
   nlohmann::json predicted;
   if (const Result<Plan> plan = parse_plan(job.plan); plan.ok()) {
     epoch = plan.value().epoch;
-    if (plan.value().predicted_step_us > 0)
-      predicted = static_cast<double>(plan.value().predicted_step_us) / 1e6;
+    const PlanPhase& phase = plan.value().phase(job.commit.value_or(0) + 1);
+    if (phase.predicted_step_us > 0) predicted = static_cast<double>(phase.predicted_step_us) / 1e6;
     for (std::uint32_t stage = 0; stage < plan.value().stage_count(); ++stage) {
       nlohmann::json& holders = stages.emplace_back(nlohmann::json::array());
       for (const net::NodeKey& key : plan.value().replicas(stage)) holders.push_back(key.hex());

@@ -32,8 +32,8 @@ Result<Instance> instance_of(const PlanRequest& request) {
   if (!regions.ok()) return regions.status().with_context("--nodes");
   const auto job = scheduler::load_job(request.model);
   if (!job.ok()) return job.status();
-  scheduler::WanWork work = scheduler::wan_work(job.value());
-  if (request.skip_ratio) work.stages_per_path = scheduler::stages_per_path(work.stages, *request.skip_ratio);
+  const double skip_ratio = request.skip_ratio.value_or(job.value().pipeline.skip.back().ratio);
+  const scheduler::WanWork work = scheduler::wan_work(job.value(), skip_ratio);
   scheduler::WanOptions options;
   options.seed = static_cast<std::uint64_t>(request.seed);
   return scheduler::instance_from_wan(table.value(), regions.value(), work, options);

@@ -38,7 +38,7 @@ void Averager::begin_step() {
   visits_ = 0;
   if (!context_.trains()) return;
   for (const net::NodeKey& replica : replicas_)
-    visits_ += static_cast<std::uint32_t>(context_.plan.visits(replica, stage_).size());
+    visits_ += static_cast<std::uint32_t>(context_.plan.visits(replica, stage_, context_.step).size());
 }
 
 bool Averager::failed(std::int64_t now_us, const Completion& completion) const {
@@ -60,7 +60,7 @@ void Averager::on_gradient_complete(std::int64_t now_us, const std::vector<net::
 
 net::AverageChunk Averager::make_chunk(std::uint32_t chunk, net::AveragePhase phase,
                                        net::Tensor tensor) const {
-  const auto own = context_.plan.visits(context_.options->key, stage_).size();
+  const auto own = context_.plan.visits(context_.options->key, stage_, context_.step).size();
   return {context_.scope(),
           stage_,
           1,
@@ -107,7 +107,7 @@ std::string Averager::objection(const net::NodeKey& peer, const net::AverageChun
   const auto length = static_cast<std::int64_t>(chunk_length(chunk.chunk));
   if (chunk.tensor.dtype != net::DType::float32 || chunk.tensor.shape != std::vector<std::int64_t>{length})
     return "its length is not " + std::to_string(length);
-  const std::size_t visits = reduce ? context_.plan.visits(peer, stage_).size() : visits_;
+  const std::size_t visits = reduce ? context_.plan.visits(peer, stage_, context_.step).size() : visits_;
   if (chunk.visits != visits)
     return "it counts " + std::to_string(chunk.visits) + " microbatches, the plan " + std::to_string(visits);
   return {};

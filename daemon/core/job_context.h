@@ -39,6 +39,11 @@ struct JobContext {
   std::uint32_t evaluations() const {
     return static_cast<std::uint32_t>(spec.evaluations_in(static_cast<std::int64_t>(step)));
   }
+  // Of the training microbatches of this step.
+  const std::vector<scheduler::PlannedRoute>& routes() const {
+    static const std::vector<scheduler::PlannedRoute> none;
+    return trains() ? plan.phase(step).routes : none;
+  }
   bool leads() const { return lead == options->key; }
   // "node-3 (b3f1)"
   std::string name_of(const net::NodeKey& node) const;

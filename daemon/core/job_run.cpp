@@ -247,11 +247,20 @@ void JobRun::finish_step(std::int64_t now_us, bool last) {
   for (const auto& [peer, message] : std::exchange(early_, {})) on_data(now_us, peer, message);
 }
 
+// ", 1.9123 without 0.33 of the stages".
+std::string JobRun::skip_losses(const scheduler::RecordStep& record) const {
+  std::string text;
+  for (std::size_t i = 0; i < record.validation_skip_losses.size(); ++i)
+    text += ", " + number(record.validation_skip_losses[i], "%.4f") + " without " +
+            number(context_.spec.validation.skip[i], "%.2g") + " of the stages";
+  return text;
+}
+
 void JobRun::log_progress(std::int64_t now_us, const scheduler::RecordStep& record, bool last) {
   if (record.validation_loss)
     ports_.log(now_us, net::LogLevel::info, std::nullopt,
                "validation loss " + number(*record.validation_loss, "%.4f") + " after step " +
-                   std::to_string(record.step - 1));
+                   std::to_string(record.step - 1) + skip_losses(record));
   if (record.step == 0) {
     progress_logged_us_ = now_us;
     ports_.log(now_us, net::LogLevel::info, std::nullopt,

@@ -63,6 +63,7 @@ class JobRun {
   void finish_step(std::int64_t now_us, bool last);
   // Why the job cannot go on after this step; empty: it can. Counts steps without an update.
   std::string end_of_job(const Ledger::Page& page);
+  std::string skip_losses(const scheduler::RecordStep& record) const;
   void log_progress(std::int64_t now_us, const scheduler::RecordStep& record, bool last);
   void fail(std::int64_t now_us, const std::string& reason);
 

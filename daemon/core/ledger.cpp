@@ -13,16 +13,15 @@ void Ledger::begin_step(std::int64_t now_us) {
   reports_.clear();
   awaited_.clear();
   std::set<std::uint32_t> visited;
-  if (context_.trains())
-    for (const scheduler::PlannedRoute& route : context_.plan.routes)
-      for (const net::Hop& hop : route.hops) visited.insert(hop.stage);
+  for (const scheduler::PlannedRoute& route : context_.routes())
+    for (const net::Hop& hop : route.hops) visited.insert(hop.stage);
   for (const auto& [node, stages] : context_.plan.stages_of)
     for (const std::uint32_t stage : stages)
       if (context_.step == 0 || visited.count(stage) != 0) awaited_.insert({stage, node});
 }
 
 void Ledger::on_closed(std::int64_t now_us, const net::NodeKey& peer, const net::MicrobatchClosed& closed) {
-  const auto& routes = closed.evaluation ? context_.plan.evaluations : context_.plan.routes;
+  const auto& routes = closed.evaluation ? context_.plan.evaluations : context_.routes();
   const auto planned = std::find_if(routes.begin(), routes.end(),
                                     [&](const auto& route) { return route.microbatch == closed.microbatch; });
   if (planned == routes.end() || planned->hops != closed.route || closed.attempt != 1 ||
@@ -40,7 +39,7 @@ std::string Ledger::objection(const net::NodeKey& peer, const net::StageReport& 
   if (report.attempt != 1) return "attempt " + std::to_string(report.attempt);
   std::vector<net::Added> planned;
   if (context_.trains())
-    for (const std::uint32_t microbatch : context_.plan.visits(peer, report.stage)) {
+    for (const std::uint32_t microbatch : context_.plan.visits(peer, report.stage, context_.step)) {
       planned.push_back({microbatch, 1, false});
       if (report.stage == 0) planned.push_back({microbatch, 1, true});
     }
@@ -57,12 +56,12 @@ void Ledger::on_report(std::int64_t now_us, const net::NodeKey& peer, const net:
     return;
   }
   awaited_.erase({report.stage, peer});
+  threads_[peer] = report.threads;
   reports_.emplace(Replica{report.stage, peer}, report);
 }
 
 bool Ledger::ready() const {
-  const std::size_t microbatches = context_.trains() ? context_.plan.routes.size() : 0;
-  return !committed_ && awaited_.empty() && closed_.size() == microbatches &&
+  return !committed_ && awaited_.empty() && closed_.size() == context_.routes().size() &&
          evaluated_.size() == context_.evaluations();
 }
 
@@ -93,12 +92,8 @@ Ledger::Page Ledger::commit(std::int64_t now_us) {
     record.loss = sum / static_cast<double>(closed_.size());
     record.tokens = static_cast<std::uint64_t>(context_.spec.tokens_per_step());
   }
-  sum = 0;
-  for (const auto& [microbatch, closed] : evaluated_) {
-    record.evaluations.push_back(to_record(closed));
-    sum += closed.loss;
-  }
-  if (!evaluated_.empty()) record.validation_loss = sum / static_cast<double>(evaluated_.size());
+  for (const auto& [microbatch, closed] : evaluated_) record.evaluations.push_back(to_record(closed));
+  scheduler::take_validation(context_.spec, record);
   for (const auto& [replica, report] : reports_) {
     const auto& [stage, node] = replica;
     if (record.stages.empty() || record.stages.back().stage != stage) {
@@ -118,13 +113,28 @@ Ledger::Page Ledger::commit(std::int64_t now_us) {
                          " is not finite";
     }
   }
+  if (context_.trains()) list_unvisited(record);
   record.skipped_update = page.skip_update;
   return page;
 }
 
+// Stages that no route visits have nothing to report, but the record says who holds them.
+void Ledger::list_unvisited(scheduler::RecordStep& record) const {
+  std::map<std::uint32_t, scheduler::RecordStage> unvisited;
+  for (const auto& [node, stages] : context_.plan.stages_of)
+    for (const std::uint32_t stage : stages) {
+      if (reports_.contains({stage, node})) continue;
+      scheduler::RecordStage& entry = unvisited[stage];
+      entry.stage = stage;
+      entry.replicas.push_back({node, threads_.at(node), {}});
+    }
+  for (auto& [stage, entry] : unvisited) record.stages.push_back(std::move(entry));
+  std::ranges::sort(record.stages, {}, &scheduler::RecordStage::stage);
+}
+
 std::string Ledger::describe() const {
   if (committed_ || ready()) return {};
-  if (!awaited_.empty() && closed_.size() == (context_.trains() ? context_.plan.routes.size() : 0)) {
+  if (!awaited_.empty() && closed_.size() == context_.routes().size()) {
     const auto& [stage, node] = *awaited_.begin();
     return "waits for stage " + std::to_string(stage) + " of " + context_.name_of(node) +
            (awaited_.size() > 1 ? " and " + std::to_string(awaited_.size() - 1) + " more" : "");
@@ -132,7 +142,7 @@ std::string Ledger::describe() const {
   if (!context_.trains())
     return std::to_string(evaluated_.size()) + " of " + std::to_string(context_.evaluations()) +
            " validation microbatches done";
-  return std::to_string(closed_.size()) + " of " + std::to_string(context_.plan.routes.size()) +
+  return std::to_string(closed_.size()) + " of " + std::to_string(context_.routes().size()) +
          " microbatches closed";
 }
 

@@ -19,17 +19,14 @@ void Pipeline::begin_step(std::int64_t now_us) {
   to_add_.clear();
   lanes_.clear();
   const net::NodeKey& self = context_.options->key;
-  if (context_.trains()) {
-    for (const scheduler::PlannedRoute& route : context_.plan.routes)
-      for (const net::Hop& hop : route.hops)
-        if (hop.node == self) to_add_[hop.stage] += hop.stage == 0 ? 2 : 1;
-    if (context_.spec.deterministic) plan_lanes();
-  }
+  for (const scheduler::PlannedRoute& route : context_.routes())
+    for (const net::Hop& hop : route.hops)
+      if (hop.node == self) to_add_[hop.stage] += hop.stage == 0 ? 2 : 1;
+  if (context_.spec.deterministic) plan_lanes();
   for (const scheduler::PlannedRoute& route : context_.plan.evaluations)
     if (route.microbatch < context_.evaluations() && route.hops.front().node == self)
       inject(now_us, route, true);
-  if (!context_.trains()) return;
-  for (const scheduler::PlannedRoute& route : context_.plan.routes)
+  for (const scheduler::PlannedRoute& route : context_.routes())
     if (route.hops.front().node == self) inject(now_us, route, false);
 }
 
@@ -49,7 +46,7 @@ void Pipeline::inject(std::int64_t now_us, const scheduler::PlannedRoute& route,
 // comes after backward k, w being the slots, which is the order in which slots free anyway.
 void Pipeline::plan_lanes() {
   const net::NodeKey& self = context_.options->key;
-  for (const scheduler::PlannedRoute& route : context_.plan.routes)
+  for (const scheduler::PlannedRoute& route : context_.routes())
     for (const net::Hop& hop : route.hops) {
       if (hop.node != self) continue;
       if (hop.stage == 0) lanes_[lane_of(0, true)].push_back({route.microbatch, 1, true});
@@ -75,9 +72,8 @@ Pipeline::Lane Pipeline::lane_of(std::uint32_t stage, bool head) const {
 }
 
 const scheduler::PlannedRoute* Pipeline::planned(const net::MicrobatchHop& hop) const {
-  const auto& routes = hop.evaluation ? context_.plan.evaluations : context_.plan.routes;
+  const auto& routes = hop.evaluation ? context_.plan.evaluations : context_.routes();
   if (hop.evaluation && hop.microbatch >= context_.evaluations()) return nullptr;
-  if (!hop.evaluation && !context_.trains()) return nullptr;
   const auto it = std::find_if(routes.begin(), routes.end(),
                                [&](const auto& route) { return route.microbatch == hop.microbatch; });
   return it == routes.end() ? nullptr : &*it;
@@ -138,6 +134,10 @@ bool Pipeline::forward_ran(const net::MicrobatchHop& hop) const {
   return head_ran && (slots_taken_.contains(place) || recomputing_.contains(place));
 }
 
+std::uint32_t Pipeline::data_of(const net::MicrobatchHop& hop) const {
+  return hop.evaluation ? context_.spec.validation_data(hop.microbatch) : hop.microbatch;
+}
+
 std::uint32_t Pipeline::slots() const {
   const auto it = context_.plan.slots_of.find(context_.options->key);
   return it == context_.plan.slots_of.end() ? 1 : it->second;
@@ -184,11 +184,11 @@ Pipeline::Pick Pipeline::start(Work work) {
         save = slots_taken_.size() < slots();
         (save ? slots_taken_ : recomputing_).insert(place);
       }
-      task = Forward{place.first, hop.scope.step, hop.microbatch, hop.evaluation, save, hop.tensor};
+      task = Forward{place.first, hop.scope.step, data_of(hop), hop.evaluation, save, hop.tensor};
       break;
     }
     case Kind::head:
-      task = Head{hop.scope.step, hop.microbatch, hop.evaluation, !hop.evaluation, hop.tensor};
+      task = Head{hop.scope.step, data_of(hop), hop.evaluation, !hop.evaluation, hop.tensor};
       break;
     case Kind::backward:
       task = Backward{place.first, hop.scope.step, hop.microbatch, true, hop.tensor};

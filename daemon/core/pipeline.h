@@ -62,6 +62,8 @@ class Pipeline {
   const scheduler::PlannedRoute* planned(const net::MicrobatchHop& hop) const;
   bool forward_ran(const net::MicrobatchHop& hop) const;
   bool in_order(const Work& work) const;
+  // The number of its data, as tasks name it.
+  std::uint32_t data_of(const net::MicrobatchHop& hop) const;
   bool may_run(const Work& work, std::int64_t now_us) const;
   Pick start(Work work);
   void on_done(std::int64_t now_us, const Work& work, const Completion& completion);

@@ -53,6 +53,11 @@ class Comparison {
     compare(step + ", validation microbatch ", recorded.evaluations, replayed.evaluations);
     compare(step, recorded.loss, replayed.loss);
     compare(step + ", validation", recorded.validation_loss, replayed.validation_loss);
+    for (std::size_t i = 0; i < recorded.validation_skip_losses.size(); ++i)
+      compare(step + ", validation.skip[" + std::to_string(i) + "]",
+              std::optional(recorded.validation_skip_losses[i]),
+              i < replayed.validation_skip_losses.size() ? std::optional(replayed.validation_skip_losses[i])
+                                                         : std::nullopt);
   }
 
  private:

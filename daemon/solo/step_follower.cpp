@@ -64,7 +64,6 @@ Status StepFollower::begin(const std::map<NodeKey, std::vector<std::uint32_t>>& 
 Result<RecordStep> StepFollower::run(const RecordStep& script) {
   RecordStep done = script;
   done.loss.reset();
-  done.validation_loss.reset();
   done.tokens = 0;
   for (auto part : {&StepFollower::evaluate, &StepFollower::train, &StepFollower::average}) {
     if (Status status = (this->*part)(done); !status.ok()) return status;
@@ -118,15 +117,16 @@ Result<Completion> StepFollower::call(const NodeKey& node, const Task& task) {
 Result<Completion> StepFollower::forward_and_head(std::uint64_t step, const RecordRoute& route,
                                                   bool evaluation, bool accumulate) {
   net::Tensor tensor;
+  const std::uint32_t data = evaluation ? job_.validation_data(route.microbatch) : route.microbatch;
   for (const Hop& hop : route.hops) {
     Result<Completion> done =
-        call(hop.node, Forward{hop.stage, step, route.microbatch, evaluation, true, std::move(tensor)});
+        call(hop.node, Forward{hop.stage, step, data, evaluation, true, std::move(tensor)});
     if (!done.ok()) return done.status().with_context(place_name(step, hop, route.microbatch));
     tensor = std::move(done.value().tensor);
   }
   const Hop& origin = route.hops.front();
   Result<Completion> head =
-      call(origin.node, Head{step, route.microbatch, evaluation, accumulate, std::move(tensor)});
+      call(origin.node, Head{step, data, evaluation, accumulate, std::move(tensor)});
   if (!head.ok()) return head.status().with_context(place_name(step, origin, route.microbatch));
   return head;
 }
@@ -137,6 +137,9 @@ Status StepFollower::evaluate(RecordStep& done) {
       const auto held = stages_of_.find(hop.node);
       return held != stages_of_.end() && std::ranges::find(held->second, hop.stage) != held->second.end();
     });
+    if (route.microbatch >= job_.evaluations_in(static_cast<std::int64_t>(done.step)))
+      return Status::invalid("step " + std::to_string(done.step) + ", validation microbatch " +
+                             std::to_string(route.microbatch) + ": the job has none of this number");
     if (!known || route.hops.empty() || route.hops.front().stage != 0) {
       return Status::invalid(
           "step " + std::to_string(done.step) + ", validation microbatch " +
@@ -147,7 +150,7 @@ Status StepFollower::evaluate(RecordStep& done) {
     if (!head.ok()) return head.status();
     route.loss = head.value().loss;
   }
-  if (!done.evaluations.empty()) done.validation_loss = mean_loss(closed_routes(done.evaluations));
+  take_validation(job_, done);
   return {};
 }
 

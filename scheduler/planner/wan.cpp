@@ -98,11 +98,11 @@ std::uint32_t stages_per_path(std::uint32_t stages, double skip_ratio) {
   return std::max(1u, static_cast<std::uint32_t>(std::floor(stages * (1 - skip_ratio) + 0.5)));
 }
 
-WanWork wan_work(const JobSpec& job) {
+WanWork wan_work(const JobSpec& job, double skip_ratio) {
   WanWork work;
   work.name = job.name;
   work.stages = static_cast<std::uint32_t>(job.pipeline.stages);
-  work.stages_per_path = stages_per_path(work.stages, job.pipeline.skip_ratio);
+  work.stages_per_path = stages_per_path(work.stages, skip_ratio);
   work.microbatches = static_cast<std::uint32_t>(job.pipeline.microbatches_per_step);
   work.samples = static_cast<double>(job.pipeline.microbatch_size);
   for (std::int64_t s = 0; s < job.pipeline.stages; ++s) {

@@ -41,8 +41,9 @@ struct WanWork {
   std::uint64_t activation_bytes = 0;      // that one microbatch sends
   std::vector<std::uint64_t> stage_bytes;  // averaged after a step, by stage
 };
-// Gradients are averaged as float32; a precision still "auto" counts as float32.
-WanWork wan_work(const JobSpec& job);
+// Of steps with this skip ratio. Gradients are averaged as float32; a precision still "auto" counts as
+// float32.
+WanWork wan_work(const JobSpec& job, double skip_ratio);
 // The share of the stages that routes leave out, as a job says it (design.md: skip ratio).
 std::uint32_t stages_per_path(std::uint32_t stages, double skip_ratio);
 

@@ -1,6 +1,7 @@
 #include "tests/sim/checker.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <tuple>
@@ -48,9 +49,11 @@ class StepCheck {
   void run() {
     const auto microbatches = trains(job_, step_.step) ? job_.pipeline.microbatches_per_step : 0;
     const auto evaluations = step_.step == 0 ? 0 : job_.evaluations_in(static_cast<std::int64_t>(step_.step));
-    check_routes("microbatch", step_.routes, plan_.routes, microbatches, step_.loss);
-    check_routes("validation microbatch", step_.evaluations, plan_.evaluations, evaluations,
-                 step_.validation_loss);
+    check_routes("microbatch", step_.routes, plan_.phase(step_.step).routes, microbatches);
+    check_routes("validation microbatch", step_.evaluations, plan_.evaluations, evaluations);
+    check_loss("microbatch", step_.routes, 0, microbatches, step_.loss);
+    check_validation(evaluations);
+    for (const RecordRoute& route : step_.routes) check_length(route, job_.pipeline.phases());
     check_places();
     check_added();
     const std::int64_t tokens = microbatches * job_.pipeline.microbatch_size * job_.data.sequence_length;
@@ -64,8 +67,7 @@ class StepCheck {
   }
 
   void check_routes(const std::string& kind, const std::vector<RecordRoute>& routes,
-                    const std::vector<scheduler::PlannedRoute>& planned, std::int64_t count,
-                    const std::optional<double>& loss) {
+                    const std::vector<scheduler::PlannedRoute>& planned, std::int64_t count) {
     const auto closed = final_routes(routes);
     if (closed.size() != static_cast<std::size_t>(count) ||
         (count > 0 && closed.rbegin()->first != static_cast<std::uint32_t>(count - 1))) {
@@ -77,8 +79,42 @@ class StepCheck {
         wrong(kind + " " + std::to_string(microbatch) + " took another route than planned");
       }
     }
+  }
+
+  // The loss of the microbatches [first, first + count).
+  void check_loss(const std::string& kind, const std::vector<RecordRoute>& routes, std::int64_t first,
+                  std::int64_t count, const std::optional<double>& loss) {
+    auto closed = final_routes(routes);
+    std::erase_if(closed, [&](const auto& route) { return route.first < first || route.first >= first + count; });
     if (loss.has_value() != (count > 0)) return wrong("has no mean loss, or one too many, of " + kind);
     if (loss && *loss != mean(closed)) wrong("has a loss that is not the mean of each " + kind);
+  }
+
+  void check_validation(std::int64_t evaluations) {
+    const std::int64_t each = evaluations > 0 ? job_.validation.microbatches : 0;
+    check_loss("validation microbatch", step_.evaluations, 0, each, step_.validation_loss);
+    const std::size_t further = evaluations > 0 ? job_.validation.skip.size() : 0;
+    if (step_.validation_skip_losses.size() != further)
+      return wrong("has " + std::to_string(step_.validation_skip_losses.size()) + " losses of partial validations");
+    for (std::size_t i = 0; i < further; ++i)
+      check_loss("partial validation microbatch", step_.evaluations, static_cast<std::int64_t>(i + 1) * each, each,
+                 step_.validation_skip_losses[i]);
+    for (const RecordRoute& route : step_.evaluations) {
+      const std::size_t share = route.microbatch / static_cast<std::size_t>(each);
+      check_length(route, {{1, share == 0 ? 0 : job_.validation.skip[share - 1]}});
+    }
+  }
+
+  // design.md, Words: skip ratio.
+  void check_length(const RecordRoute& route, const std::vector<scheduler::SkipPhase>& phases) {
+    double ratio = 0;
+    for (const scheduler::SkipPhase& phase : phases)
+      if (static_cast<std::uint64_t>(phase.from_step) <= step_.step) ratio = phase.ratio;
+    const auto stages = static_cast<double>(job_.pipeline.stages);
+    const auto length = std::max(1.0, std::floor(stages * (1 - ratio) + 0.5));
+    if (static_cast<double>(route.hops.size()) != length)
+      wrong("microbatch " + std::to_string(route.microbatch) + " visits " + std::to_string(route.hops.size()) +
+            " stages at skip ratio " + std::to_string(ratio));
   }
 
   // Every stage is listed with exactly its replicas, in key order.

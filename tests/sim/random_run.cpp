@@ -68,7 +68,8 @@ RandomRun draw_run(std::uint64_t seed) {
 std::string RandomRun::describe() const {
   std::ostringstream text;
   text << job.stages << " stages, " << job.microbatches << " microbatches, " << job.steps << " steps, "
-       << job.slots << " slots, validation every " << job.validation_every
+       << job.slots << " slots, skips " << job.skip_ratio.dump() << " after " << job.warmup_steps << ", " << job.max_swaps
+       << " swaps, validation every " << job.validation_every
        << (job.deterministic ? ", deterministic" : "") << (job.tied ? ", tied" : "") << ", scale by "
        << job.gradient_scale << (options.fake.exact_sums ? "" : ", inexact sums") << ", loss "
        << options.link.loss << ", " << cuts.size() << " cuts, " << restarts_us.size() << " restarts";

@@ -51,13 +51,14 @@ SimOptions crossing_swarm() {
   options.planner = [](const PlacementRequest& request) -> Result<Plan> {
     Plan plan;
     plan.epoch = request.epoch;
+    plan.phases.resize(1);
     for (std::uint32_t i = 0; i < 5; ++i) {
       plan.stages_of[request.nodes[i].key] = {i < 2 ? 0 : i - 1};
       plan.slots_of[request.nodes[i].key] = static_cast<std::uint32_t>(request.job.pipeline.slots);
     }
     const std::vector<std::vector<std::uint32_t>> orders{{1, 2, 3}, {3, 2, 1}, {2, 1, 3}};
     for (std::uint32_t i = 0; i < request.job.pipeline.microbatches_per_step; ++i) {
-      scheduler::PlannedRoute& route = plan.routes.emplace_back();
+      scheduler::PlannedRoute& route = plan.phases.front().routes.emplace_back();
       route.microbatch = i;
       route.hops.push_back({0, request.nodes[i % 2].key});
       for (const std::uint32_t stage : orders[i % 3])
@@ -115,12 +116,13 @@ TEST_CASE("Deadlock: a node with several stages shares its slots among them and 
     const net::NodeKey& b = request.nodes[1].key;
     Plan plan;
     plan.epoch = request.epoch;
+    plan.phases.resize(1);
     plan.stages_of = {{a, {0, 1, 3}}, {b, {0, 2, 3}}};
     const auto slots = static_cast<std::uint32_t>(request.job.pipeline.slots);
     plan.slots_of = {{a, slots}, {b, slots}};
     for (std::uint32_t i = 0; i < request.job.pipeline.microbatches_per_step; ++i) {
       const bool even = i % 2 == 0;
-      plan.routes.push_back({i,
+      plan.phases.front().routes.push_back({i,
                              {{0, even ? a : b},
                               {even ? 1u : 2u, even ? a : b},
                               {even ? 2u : 1u, even ? b : a},

@@ -16,12 +16,18 @@ nlohmann::json job_json(const JobShape& shape) {
         {"num_attention_heads", 2},
         {"tie_word_embeddings", shape.tied}}},
       {"pipeline",
-       {{"stages", shape.stages}, {"microbatches_per_step", shape.microbatches}, {"slots", shape.slots}}},
+       {{"stages", shape.stages},
+        {"microbatches_per_step", shape.microbatches},
+        {"slots", shape.slots},
+        {"skip_ratio", shape.skip_ratio},
+        {"warmup_steps", shape.warmup_steps},
+        {"max_swaps", shape.max_swaps}}},
       {"data", {{"path", "text.txt"}, {"sequence_length", 2}}},
       {"optimizer", {{"learning_rate", 0.001}}},
   };
   if (shape.validation_every > 0) {
-    json["validation"] = {{"every", shape.validation_every}, {"microbatches", 3}};
+    json["validation"] = {
+        {"every", shape.validation_every}, {"microbatches", 3}, {"skip", shape.validation_skip}};
   }
   return json;
 }

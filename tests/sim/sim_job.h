@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
+#include <vector>
 
 #include "scheduler/job.h"
 
@@ -13,7 +15,11 @@ struct JobShape {
   std::int64_t microbatches = 4;
   std::int64_t steps = 5;
   std::int64_t slots = 2;
+  nlohmann::json skip_ratio = 0.0;
+  std::int64_t warmup_steps = 0;  // of the pipeline
+  std::int64_t max_swaps = 0;
   std::int64_t validation_every = 0;
+  std::vector<double> validation_skip;
   bool deterministic = false;
   bool tied = false;  // head and embedding share weights
   std::string gradient_scale = "visited";

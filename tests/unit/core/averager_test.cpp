@@ -108,7 +108,7 @@ TEST_CASE("Averager: a repeated contribution is not added again after the chunk 
 TEST_CASE("Averager: gradient_scale step divides by all microbatches of the step") {
   JobFixture job(2, {{1}, {2, 3}}, 4);
   job.context.spec.gradient_scale = "step";
-  job.context.plan.routes[0].hops.pop_back();  // this one skips stage 1
+  job.routes()[0].hops.pop_back();  // this one skips stage 1
   Averager averager(job.context, 1, 4);
   averager.begin_step();
   averager.on_gradient_complete(0, {{2, 1, false}});

@@ -38,6 +38,7 @@ struct JobFixture {
         context.plan.stages_of[node(holder)].push_back(stage);
         context.plan.slots_of[node(holder)] = slots;
       }
+    context.plan.phases.resize(1);
     for (int m = 0; m < microbatches; ++m) {
       scheduler::PlannedRoute route;
       route.microbatch = static_cast<std::uint32_t>(m);
@@ -45,9 +46,9 @@ struct JobFixture {
         const auto& of_stage = holders[stage];
         route.hops.push_back({stage, node(of_stage[static_cast<std::size_t>(m) % of_stage.size()])});
       }
-      context.plan.routes.push_back(route);
+      routes().push_back(route);
     }
-    context.plan.evaluations = {context.plan.routes.front()};
+    context.plan.evaluations = {routes().front()};
     context.view.number = 1;
     context.my_stages = context.plan.stages_of[options.key];
     context.lead = context.plan.lead_origin();
@@ -64,6 +65,10 @@ struct JobFixture {
     context.fail = [this](std::int64_t, const std::string& reason) { faults.push_back(reason); };
   }
   JobFixture(const JobFixture&) = delete;
+
+  // Of every step.
+  std::vector<scheduler::PlannedRoute>& routes() { return context.plan.phases.front().routes; }
+  const std::vector<scheduler::PlannedRoute>& routes() const { return context.plan.phases.front().routes; }
 
   static net::NodeKey node(int number) {
     net::NodeKey key;
@@ -92,7 +97,7 @@ struct JobFixture {
     arriving.attempt = 1;
     arriving.direction = direction;
     arriving.hop = hop;
-    arriving.route = context.plan.routes[microbatch].hops;
+    arriving.route = routes()[microbatch].hops;
     arriving.tensor = activation();
     return arriving;
   }

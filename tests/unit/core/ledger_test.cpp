@@ -12,7 +12,7 @@ using test::JobFixture;
 namespace {
 
 net::MicrobatchClosed closed(const JobFixture& job, std::uint32_t microbatch, double loss) {
-  return {job.context.scope(), microbatch, 1, false, loss, job.context.plan.routes[microbatch].hops};
+  return {job.context.scope(), microbatch, 1, false, loss, job.routes()[microbatch].hops};
 }
 
 net::StageReport report(const JobFixture& job, std::uint32_t stage,

@@ -135,14 +135,34 @@ TEST_CASE("Job: every wrong value gets its own line") {
        "job.json: key \"pipeline.microbatch_size\": a microbatch's activations have 1342177280 bytes "
        "(microbatch_size "
        "x sequence_length x hidden_size), at most 1073741824 can travel"},
-      {changed("/pipeline/skip_ratio", 0.25),
-       "job.json: key \"pipeline.skip_ratio\": 0.25 is not available in this version; only 0 is"},
-      {changed("/pipeline/max_skip", 4),
-       "job.json: key \"pipeline.max_skip\": 4 is not available in this version; only null is"},
-      {changed("/pipeline/visit_share", "depth"),
-       "job.json: key \"pipeline.visit_share\": the string \"depth\" is not available in this version; only "
-       "\"even\" "
-       "is"},
+      {changed("/pipeline/skip_ratio", 1),
+       "job.json: key \"pipeline.skip_ratio\": value 1 is too large, at most 0.99 allowed"},
+      {changed("/pipeline/skip_ratio", "half"),
+       "job.json: key \"pipeline.skip_ratio\": must be a number, or a list of [step, number], found the "
+       "string \"half\""},
+      {changed("/pipeline/skip_ratio", json{{2, 0.5}}),
+       "job.json: key \"pipeline.skip_ratio\": the first entry must be for step 1, found 2"},
+      {changed("/pipeline/skip_ratio", json{{1, 0.5}, {1, 0.25}}),
+       "job.json: key \"pipeline.skip_ratio\": steps must rise, found 1 after 1"},
+      {changed("/pipeline/skip_ratio", json{{1, 0.5}, {9, -0.25}}),
+       "job.json: key \"pipeline.skip_ratio\": value -0.25 is too small, at least 0 allowed"},
+      {changed("/pipeline/skip_ratio", json::array()),
+       "job.json: key \"pipeline.skip_ratio\": must not be empty"},
+      {changed("/pipeline/skip_ratio", json{0.5}),
+       "job.json: key \"pipeline.skip_ratio\": each entry must be [step, ratio], found 0.5"},
+      {changed("/pipeline/warmup_steps", 101),
+       "job.json: key \"pipeline.warmup_steps\": value 101 is more than steps, 100"},
+      {changed("/pipeline/max_skip", 0),
+       "job.json: key \"pipeline.max_skip\": must be a whole number from 1 to 1023, or null, found 0"},
+      {changed("/pipeline/visit_share", "deep"),
+       "job.json: key \"pipeline.visit_share\": must be \"even\", \"depth\" or a list of numbers, one a "
+       "stage, found the string \"deep\""},
+      {changed("/pipeline/visit_share", json{1, 2, 3}),
+       "job.json: key \"pipeline.visit_share\": has 3 numbers for 4 stages"},
+      {changed("/pipeline/visit_share", json{1, -2, 3, 1}),
+       "job.json: key \"pipeline.visit_share\": each entry must be a number from 0 to 1000000, found -2"},
+      {changed("/validation/skip", json{0.5, 1}),
+       "job.json: key \"validation.skip\": each entry must be a number from 0 to 0.99, found 1"},
       {changed("/recovery/policy", "checkfree"),
        "job.json: key \"recovery.policy\": the string \"checkfree\" is not available in this version; only "
        "\"none\" is"},
@@ -182,8 +202,6 @@ TEST_CASE("Job: all problems are told at once") {
 
 TEST_CASE("Job: what asks for nothing is accepted for things to come") {
   json job = good_job();
-  job["pipeline"]["skip_ratio"] = 0.0;
-  job["pipeline"]["max_swaps"] = 0;
   job["recovery"]["policy"] = "none";
   job["failures"] = json::array();
   CHECK(refusal(job) == "accepted");
@@ -219,11 +237,32 @@ TEST_CASE("Validation: every so many commits and after the last, in a step of it
   JobSpec job = parsed(good_job());
   CHECK(job.final_step() == 100);
   CHECK(job.evaluations_in(101) == 0);
-  job.validation = {40, 3};
+  job.validation = {40, 3, {}};
   std::vector<std::int64_t> steps;
   for (std::int64_t step = 1; step <= job.final_step(); ++step)
     if (job.evaluations_in(step) == 3) steps.push_back(step);
   CHECK(steps == std::vector<std::int64_t>{41, 81, 101});
+  job.validation.skip = {0.25, 0.5};
+  CHECK(job.evaluations_in(41) == 9);
+  CHECK(job.validation_data(7) == 1);
+}
+
+TEST_CASE("Pipeline: the skip ratio rises and falls as the list and the warm-up say") {
+  const auto phases = [](const json& ratio, std::int64_t warmup) {
+    json job = changed("/pipeline/skip_ratio", ratio);
+    job["pipeline"]["warmup_steps"] = warmup;
+    return parsed(job).pipeline.phases();
+  };
+  using Phases = std::vector<SkipPhase>;
+  CHECK(phases(0.5, 0) == Phases{{1, 0.5}});
+  CHECK(phases(0, 10) == Phases{{1, 0}});
+  CHECK(phases(0.5, 10) == Phases{{1, 0}, {11, 0.5}});
+  const json list{{1, 0.5}, {20, 0.25}, {50, 0}};
+  CHECK(phases(list, 0) == Phases{{1, 0.5}, {20, 0.25}, {50, 0}});
+  CHECK(phases(list, 10) == Phases{{1, 0}, {11, 0.5}, {20, 0.25}, {50, 0}});
+  CHECK(phases(list, 19) == Phases{{1, 0}, {20, 0.25}, {50, 0}});
+  CHECK(phases(list, 30) == Phases{{1, 0}, {31, 0.25}, {50, 0}});
+  CHECK(phases(list, 60) == Phases{{1, 0}});
 }
 
 TEST_CASE("Job: any valid numbers survive the way through JSON") {

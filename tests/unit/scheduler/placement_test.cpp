@@ -52,7 +52,7 @@ std::uint64_t bytes_of(const JobSpec& job, std::int64_t stage, std::uint64_t slo
 }
 
 std::size_t visits(const Plan& plan, int number, std::uint32_t stage) {
-  return plan.visits(key(number), stage).size();
+  return plan.visits(key(number), stage, 1).size();
 }
 
 }  // namespace
@@ -63,9 +63,9 @@ TEST_CASE("Placement: six equal nodes and four stages give stage 0 and one other
   CHECK(plan.replicas(0).size() == 2);
   CHECK(plan.replicas(1).size() + plan.replicas(2).size() + plan.replicas(3).size() == 4);
   CHECK(plan.epoch == 1);
-  CHECK(plan.predicted_step_us > 0);
+  CHECK(plan.phases[0].predicted_step_us > 0);
   for (const auto& [holder, stages] : plan.stages_of)
-    CHECK(plan.visits(holder, stages[0]).size() == 8 / plan.replicas(stages[0]).size());
+    CHECK(plan.visits(holder, stages[0], 1).size() == 8 / plan.replicas(stages[0]).size());
 }
 
 TEST_CASE("Placement: a node three times as fast gets three times the microbatches") {
@@ -107,7 +107,7 @@ TEST_CASE("Placement: a node that would only slow a step is left out") {
 
 TEST_CASE("Placement: the prediction is that of the cost model") {
   // Alone: six microbatches of two layers and a head each, one after the other; 3 x 100 us each.
-  CHECK(place({1, job_of(1, 6), {node(1)}}).value().predicted_step_us == 6 * 300);
+  CHECK(place({1, job_of(1, 6), {node(1)}}).value().phases[0].predicted_step_us == 6 * 300);
 }
 
 TEST_CASE("Placement: the seed of a search is the job's, its work the request's") {
@@ -129,7 +129,7 @@ TEST_CASE("Placement: a search that nobody waits for ends at once, with a plan")
   PlanMachine machine = plain_machine();
   int questions = 0;
   machine.stop = [&] { return ++questions > 3; };
-  CHECK(place(request, machine).value().routes.size() == 16);
+  CHECK(place(request, machine).value().phases[0].routes.size() == 16);
 }
 
 TEST_CASE("Placement: a node with room for fewer slots gets those, one without any gets no stage") {
@@ -166,8 +166,8 @@ TEST_CASE("Placement: where averages fit on some nodes only, the others hold sta
 
 TEST_CASE("Placement: replicas take turns instead of one after the other") {
   const Plan plan = place({1, job_of(1, 4), {node(1), node(2)}}).value();
-  CHECK(plan.visits(key(1), 0) == std::vector<std::uint32_t>{0, 2});
-  CHECK(plan.visits(key(2), 0) == std::vector<std::uint32_t>{1, 3});
+  CHECK(plan.visits(key(1), 0, 1) == std::vector<std::uint32_t>{0, 2});
+  CHECK(plan.visits(key(2), 0, 1) == std::vector<std::uint32_t>{1, 3});
 }
 
 TEST_CASE("Placement: a stage has no more replicas than microbatches") {
@@ -241,8 +241,8 @@ TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same"
     // parse_plan checks the shape of the routes.
     RC_ASSERT(parse_plan(to_json(plan)).value() == plan);
     RC_ASSERT(plan.stage_count() == request.job.pipeline.stages);
-    RC_ASSERT(std::int64_t(plan.routes.size()) == request.job.pipeline.microbatches_per_step);
-    for (const PlannedRoute& route : plan.routes)
+    RC_ASSERT(std::int64_t(plan.phases[0].routes.size()) == request.job.pipeline.microbatches_per_step);
+    for (const PlannedRoute& route : plan.phases[0].routes)
       RC_ASSERT(std::int64_t(route.hops.size()) == request.job.pipeline.stages);
     for (const PlacementNode& one : request.nodes) {
       if (!plan.stages_of.contains(one.key)) continue;
@@ -251,9 +251,9 @@ TEST_CASE("Placement: any nodes give a whole plan or a refusal, always the same"
       RC_ASSERT(slots >= 1 && slots <= request.job.pipeline.slots);
       RC_ASSERT(one.memory_bytes >= bytes_of(request.job, stage, slots, plan.replicas(stage).size()));
       RC_ASSERT(stage > 0 || one.has_data);
-      RC_ASSERT(!plan.visits(one.key, stage).empty());
+      RC_ASSERT(!plan.visits(one.key, stage, 1).empty());
     }
-    for (const PlannedRoute& route : plan.routes)
+    for (const PlannedRoute& route : plan.phases[0].routes)
       for (std::size_t i = 0; i < route.hops.size(); ++i) RC_ASSERT(route.hops[i].stage == i);
   });
 }

@@ -22,9 +22,9 @@ Plan small_plan() {
   plan.epoch = 7;
   plan.stages_of = {{a, {0}}, {b, {0}}, {c, {1}}};
   plan.slots_of = {{a, 2}, {b, 2}, {c, 3}};
-  plan.routes = {{0, {{0, b}, {1, c}}}, {1, {{0, a}, {1, c}}}};
+  plan.phases = {{1, {{0, {{0, b}, {1, c}}}, {1, {{0, a}, {1, c}}}}, 412'000},
+                 {5, {{0, {{0, a}}}, {1, {{0, b}, {1, c}}}}, 300'000}};
   plan.evaluations = {{0, {{0, a}, {1, c}}}};
-  plan.predicted_step_us = 412'000;
   return plan;
 }
 
@@ -42,16 +42,15 @@ TEST_CASE("Plan: answers who holds what and who visits whom") {
   CHECK(plan.lead_origin() == key(1));
   CHECK(plan.holds(key(3), 1));
   CHECK_FALSE(plan.holds(key(3), 0));
-  CHECK(plan.visits(key(3), 1) == std::vector<std::uint32_t>{0, 1});
-  CHECK(plan.visits(key(2), 0) == std::vector<std::uint32_t>{0});
+  CHECK(plan.visits(key(3), 1, 1) == std::vector<std::uint32_t>{0, 1});
+  CHECK(plan.visits(key(2), 0, 4) == std::vector<std::uint32_t>{0});
+  CHECK(plan.visits(key(2), 0, 5) == std::vector<std::uint32_t>{1});
+  CHECK(plan.visits(key(3), 1, 100) == std::vector<std::uint32_t>{1});
+  CHECK(plan.phase(0).from_step == 1);
 }
 
 TEST_CASE("Plan: reads back as the same plan") {
   CHECK(parse_plan(json::parse(to_json(small_plan()).dump())).value() == small_plan());
-  // One of an earlier version says nothing of its step.
-  json older = to_json(small_plan());
-  older.erase("predicted_step_us");
-  CHECK(parse_plan(older).value().predicted_step_us == 0);
 }
 
 TEST_CASE("Plan refuses what does not fit together, by name") {
@@ -63,16 +62,21 @@ TEST_CASE("Plan refuses what does not fit together, by name") {
   const std::string c = key(3).hex();
   CHECK(refusal(json::array()) == "plan: not an object");
   CHECK(refusal(with("/epoch", -1)) == "plan: not a whole number from 0 to 18446744073709551615");
-  CHECK(refusal(with("/predicted_step_us", 0.5)) == "plan: not a whole number from 0 to 9223372036854775807");
+  CHECK(refusal(with("/phases/0/predicted_step_us", 0.5)) == "plan: not a whole number from 0 to 9223372036854775807");
   CHECK(refusal(with("/stage_of/" + c, json{2})) == "plan: a stage has no node");
   CHECK(refusal(with("/stage_of/" + c, json{1, 0})) == "plan: the stages of node 0300 are not ascending");
   CHECK(refusal(with("/slots/" + c, 0)) == "plan: node 0300 has no slot");
-  CHECK(refusal(with("/paths/0/hops/1/0", 0)) == "plan: microbatch 0 visits stage 0 twice");
-  CHECK(refusal(with("/paths/0/hops/0/0", 1)) == "plan: microbatch 0 does not begin at stage 0");
-  CHECK(refusal(with("/paths/0/hops/0/1", c)) ==
+  CHECK(refusal(with("/phases/0/paths/0/hops/1/0", 0)) == "plan: microbatch 0 visits stage 0 twice");
+  CHECK(refusal(with("/phases/0/paths/0/hops/0/0", 1)) == "plan: microbatch 0 does not begin at stage 0");
+  CHECK(refusal(with("/phases/0/paths/0/hops/0/1", c)) ==
         "plan: microbatch 0 visits stage 0 at node 0300, which does not hold it");
-  CHECK(refusal(with("/paths/1/microbatch", 0)) == "plan: microbatch 0 has two routes");
-  CHECK(refusal(with("/paths/1/microbatch", 2)) == "plan: microbatch 2 is numbered past the last");
+  CHECK(refusal(with("/phases/0/paths/1/microbatch", 0)) == "plan: microbatch 0 has two routes");
+  CHECK(refusal(with("/phases/0/paths/1/microbatch", 2)) == "plan: microbatch 2 is numbered past the last");
+  CHECK(refusal(with("/phases", json::array())) == "plan: no routes for step 1");
+  CHECK(refusal(with("/phases/0/from_step", 2)) == "plan: no routes for step 1");
+  CHECK(refusal(with("/phases/1/from_step", 1)) == "plan: phases do not ascend: step 1 after step 1");
+  CHECK(refusal(with("/phases/1/paths", json::array())) ==
+        "plan: the phase of step 5 has 0 microbatches, not 2");
 }
 
 TEST_CASE("Plan and record: any damage to the JSON is an error, never a crash") {

@@ -27,7 +27,7 @@ RecordStep record_step(std::uint64_t step, const Plan& plan) {
     record.loss = 5.0 / static_cast<double>(step);
     record.tokens = 64;
     record.duration_us = 1000;
-    for (const PlannedRoute& route : plan.routes)
+    for (const PlannedRoute& route : plan.phase(step).routes)
       record.routes.push_back({route.microbatch, 0, 1.5, route.hops});
   }
   for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage) {
@@ -38,7 +38,7 @@ RecordStep record_step(std::uint64_t step, const Plan& plan) {
       RecordReplica& replica = entry.replicas.emplace_back();
       replica.node = node;
       if (step == 0) continue;
-      for (const std::uint32_t microbatch : plan.visits(node, stage)) {
+      for (const std::uint32_t microbatch : plan.visits(node, stage, step)) {
         if (stage == 0) replica.added.push_back({microbatch, 0, true});
         replica.added.push_back({microbatch, 0, false});
       }

@@ -1,0 +1,43 @@
+#include "scheduler/route_sets.h"
+
+#include "net/assert.h"
+#include "scheduler/planner/rules.h"
+#include "scheduler/planner/visit_share.h"
+#include "scheduler/planner/wan.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+// No nodes: nothing but the rules of routes.
+Instance bare_instance(const JobSpec& job, double skip_ratio, std::int64_t microbatches) {
+  Instance instance;
+  instance.stages = static_cast<std::uint32_t>(job.pipeline.stages);
+  instance.stages_per_path = stages_per_path(instance.stages, skip_ratio);
+  instance.microbatches = static_cast<std::uint32_t>(microbatches);
+  instance.stage_out.assign(instance.stages, 0);
+  free_visits(instance);
+  return instance;
+}
+
+}  // namespace
+
+Result<StageSets> training_sets(const JobSpec& job, double skip_ratio) {
+  Instance instance = bare_instance(job, skip_ratio, job.pipeline.microbatches_per_step);
+  if (job.pipeline.max_skip) instance.max_skip = static_cast<std::uint32_t>(*job.pipeline.max_skip);
+  share_visits(instance, job.pipeline.weights(), static_cast<std::uint32_t>(job.pipeline.visit_slack));
+  return choose_stage_sets(instance);
+}
+
+StageSets evaluation_sets(const JobSpec& job) {
+  std::vector<double> ratios{0};
+  ratios.insert(ratios.end(), job.validation.skip.begin(), job.validation.skip.end());
+  StageSets all;
+  for (const double ratio : ratios) {
+    const Result<StageSets> sets = choose_stage_sets(bare_instance(job, ratio, job.validation.microbatches));
+    SIDESTEP_ASSERT(sets.ok());  // visits are free
+    all.insert(all.end(), sets.value().begin(), sets.value().end());
+  }
+  return all;
+}
+
+}  // namespace sidestep::scheduler
