@@ -24,7 +24,8 @@ inline constexpr std::array<std::string_view, std::variant_size_v<Message>> mess
     "Reply",        "MicrobatchHop", "AverageChunk", "StageReport",  "MicrobatchClosed",
     "Commit",       "Ack",           "Guests",       "TakeSnapshot", "SnapshotTaken",
     "SliceRequest", "Slice",         "Join",         "Admitted",     "Visit",
-    "VisitReply",   "Probe",         "ProbeReply"};
+    "VisitReply",   "Probe",         "ProbeReply",   "CommitKept",   "Standing",
+    "Resume"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -72,6 +73,12 @@ void fields(auto& v, Is<JobProgress> auto& m) {
   v("step", m.step);
   v("activity", m.activity);
   v("memory_bytes", m.memory_bytes);
+}
+
+void fields(auto& v, Is<LinkSpeed> auto& m) {
+  v("node", m.node);
+  v("latency_us", m.latency_us);
+  v("bytes_per_s", m.bytes_per_s);
 }
 
 void fields(auto& v, Is<Resources> auto& m) {
@@ -140,6 +147,7 @@ void fields(auto& v, Is<HeartbeatReply> auto& m) {
   v("term", m.term);
   v("scheduler_boot", m.scheduler_boot);
   v("view", m.view);
+  v("commit", m.commit);
 }
 
 void fields(auto& v, Is<ViewUpdate> auto& m) {
@@ -165,6 +173,7 @@ void fields(auto& v, Is<Prepared> auto& m) {
   v("memory_bytes", m.memory_bytes);
   v("daemon_bytes", m.daemon_bytes);
   v("init_digest", m.init_digest);
+  v("links", m.links);
 }
 
 void fields(auto& v, Is<StartJob> auto& m) {
@@ -172,6 +181,7 @@ void fields(auto& v, Is<StartJob> auto& m) {
   v("spec", m.spec);
   v("plan", m.plan);
   v("view", m.view);
+  v("commit", m.commit);
 }
 
 void fields(auto& v, Is<EndJob> auto& m) {
@@ -272,6 +282,26 @@ void fields(auto& v, Is<Commit> auto& m) {
   v("scope", m.scope);
   v("next_epoch", m.next_epoch);
   v("next_view", m.next_view);
+  v("skip_update", m.skip_update);
+  v("last", m.last);
+  v("snapshot", m.snapshot);
+  v("keep", m.keep);
+  v("record", m.record);
+}
+
+void fields(auto& v, Is<CommitKept> auto& m) { v("scope", m.scope); }
+
+void fields(auto& v, Is<Standing> auto& m) {
+  v("scope", m.scope);
+  v("skip_update", m.skip_update);
+  v("last", m.last);
+  v("snapshot", m.snapshot);
+  v("keep", m.keep);
+  v("records", m.records);
+}
+
+void fields(auto& v, Is<Resume> auto& m) {
+  v("scope", m.scope);
   v("skip_update", m.skip_update);
   v("last", m.last);
   v("snapshot", m.snapshot);

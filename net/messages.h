@@ -176,6 +176,7 @@ struct HeartbeatReply {
   std::uint64_t term = 0;
   BootId scheduler_boot = 0;
   std::uint64_t view = 0;
+  std::optional<std::uint64_t> commit = {};  // of the job that the heartbeat names: its record is stored up to it
   bool operator==(const HeartbeatReply&) const = default;
 };
 
@@ -199,6 +200,14 @@ struct PrepareJob {
   bool operator==(const PrepareJob&) const = default;
 };
 
+// The way from the node that says so to another.
+struct LinkSpeed {
+  NodeKey node;
+  std::int64_t latency_us = 0;
+  double bytes_per_s = 0;
+  bool operator==(const LinkSpeed&) const = default;
+};
+
 // node -> scheduler, acked.
 struct Prepared {
   std::string job;
@@ -211,16 +220,19 @@ struct Prepared {
   std::uint64_t memory_bytes = 0;  // what this daemon may use
   std::uint64_t daemon_bytes = 0;  // what it takes without a job
   std::string init_digest;  // "sha256:…" of the folder that init_from names; empty where none is named
+  std::vector<LinkSpeed> links;  // measured, to those that answered
   bool operator==(const Prepared&) const = default;
 };
 
 // scheduler -> node, acked: hold the stages that the plan gives you. The node answers the lead origin
-// with a StageReport of step 0 for each of its stages; Commit(0) starts step 1.
+// with a StageReport of step 0 for each of its stages; Commit(0) starts step 1. A plan of the same job with a
+// higher epoch takes the place of the one before: the node answers its lead origin with a Standing.
 struct StartJob {
   std::string job;
   nlohmann::json spec;
   nlohmann::json plan;  // scheduler::Plan
   View view;
+  std::optional<std::uint64_t> commit = {};  // the record is stored up to this step
   bool operator==(const StartJob&) const = default;
 };
 
@@ -353,7 +365,40 @@ struct Commit {
   bool last = false;       // nothing follows this step
   bool snapshot = false;   // save every stage as it is now, before anything else
   std::uint64_t keep = 0;  // with a snapshot: that of this commit is whole and stays; 0: none
+  // To the other origins, which get it before anybody else: {"record": scheduler::RecordStep, "end"}, as the
+  // CommitReport will have it. Else null.
+  nlohmann::json record = nullptr;
   bool operator==(const Commit&) const = default;
+};
+
+// origin -> lead origin, acked: this Commit will not be lost with the lead origin, which gives it to the rest
+// when all other origins have it.
+struct CommitKept {
+  Scope scope;
+  bool operator==(const CommitKept&) const = default;
+};
+
+// node -> lead origin of a new plan, acked: scope.step is the step that this node would work on. Of the
+// Commit before it, which may be new to others: what it said.
+struct Standing {
+  Scope scope;
+  bool skip_update = false;
+  bool last = false;
+  bool snapshot = false;
+  std::uint64_t keep = 0;
+  nlohmann::json records;  // [[step, Commit::record]], of an origin: those that may not be stored yet
+  bool operator==(const Standing&) const = default;
+};
+
+// lead origin of a new plan -> every node of it, acked: begin scope.step anew; whoever is a step behind
+// first takes the rest for the Commit that it has missed.
+struct Resume {
+  Scope scope;
+  bool skip_update = false;
+  bool last = false;
+  bool snapshot = false;
+  std::uint64_t keep = 0;
+  bool operator==(const Resume&) const = default;
 };
 
 // ---- bulk state: snapshots named by a commit, pulled in slices -----------------------------------
@@ -384,14 +429,14 @@ struct Slice {
   Tensor tensor;
 };
 
-// guest -> node, unacked: how fast is the way here, and back? Tensor: [bytes], uint8, whatever it holds.
+// guest or node -> node, unacked: how fast is the way here, and back? Tensor: [bytes], uint8, whatever it holds.
 struct Probe {
   std::uint64_t number = 0;
   std::uint32_t reply_bytes = 0;
   Tensor tensor;
 };
 
-// node -> guest, to the address that it advertises. Tensor: [reply_bytes of the Probe], uint8.
+// node -> whoever sent the Probe, to the address that it advertises. Tensor: [reply_bytes of the Probe], uint8.
 struct ProbeReply {
   std::uint64_t number = 0;
   Tensor tensor;
@@ -408,7 +453,8 @@ using Message =
     std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
                  Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
                  AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests, TakeSnapshot,
-                 SnapshotTaken, SliceRequest, Slice, Join, Admitted, Visit, VisitReply, Probe, ProbeReply>;
+                 SnapshotTaken, SliceRequest, Slice, Join, Admitted, Visit, VisitReply, Probe, ProbeReply,
+                 CommitKept, Standing, Resume>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

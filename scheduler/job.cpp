@@ -294,9 +294,7 @@ void check_rest(const JobSpec& job, Problems& problems) {
   if (job.validation.every > 0 && job.data.validation_share == 0)
     problems.add_key("validation.every", "validation needs held-out data; \"data.validation_share\" is 0");
   // Within int64: the table's bounds multiply to less than 2^55.
-  const std::int64_t activation_bytes = job.pipeline.microbatch_size * job.data.sequence_length *
-                                        job.model.hidden_size *
-                                        static_cast<std::int64_t>(net::size_of(job.activation_dtype()));
+  const auto activation_bytes = static_cast<std::int64_t>(job.activation_bytes());
   if (activation_bytes > activation_bytes_max)
     problems.add_key("pipeline.microbatch_size",
                      "a microbatch's activations have " + std::to_string(activation_bytes) +
@@ -333,6 +331,11 @@ void JobSpec::resolve_precision(bool on_gpus) {
 
 net::DType JobSpec::activation_dtype() const {
   return precision == "bfloat16" ? net::DType::bfloat16 : net::DType::float32;
+}
+
+std::uint64_t JobSpec::activation_bytes() const {
+  return static_cast<std::uint64_t>(pipeline.microbatch_size * data.sequence_length * model.hidden_size) *
+         net::size_of(activation_dtype());
 }
 
 std::int64_t JobSpec::tokens_per_step() const {

@@ -99,6 +99,8 @@ struct JobSpec {
   void resolve_precision(bool on_gpus);
   // Wire type of activations; of an unresolved "auto" the larger one.
   net::DType activation_dtype() const;
+  // Of one microbatch, as it travels.
+  std::uint64_t activation_bytes() const;
   std::int64_t tokens_per_step() const;
   // Learning rate of a step (1 is the first).
   double learning_rate(std::int64_t step) const;

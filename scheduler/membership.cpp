@@ -108,7 +108,10 @@ void SchedulerCore::State::welcome(const Node& node) {
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
                               const net::Heartbeat& heartbeat) {
   // Answered for strangers too: term, boot and view tell them that they must say Hello.
-  send(peer, envelope.boot, net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number});
+  const JobRow* job = heartbeat.progress ? find_row(heartbeat.progress->job) : nullptr;
+  send(peer, envelope.boot,
+       net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number,
+                           job == nullptr ? std::nullopt : job->commit});
   const auto node = nodes.find(peer);
   if (node == nodes.end() || node->second.member.boot != envelope.boot) return;
   node->second.progress = heartbeat.progress;

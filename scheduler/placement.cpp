@@ -95,17 +95,34 @@ class Placement {
     Result<Found> filled = find_from_filled(work - work / 2, machine);
     if (!own.ok() && !filled.ok()) return filled.status();
     const bool better = !own.ok() || (filled.ok() && filled.value().step_us < own.value().step_us);
-    const Found& placed = better ? filled.value() : own.value();
+    return with_phases(better ? filled.value() : own.value(), request, machine);
+  }
+
+  // Who holds what stays as the request says.
+  Result<Plan> plan_kept(const PlacementRequest& request, const PlanMachine& machine) const {
+    std::vector<std::uint32_t> sizes(stages_, 0);
+    for (const auto& [key, stages] : request.stages_of)
+      for (const std::uint32_t stage : stages) ++sizes[stage];
+    Instance instance = placement_instance(job_, ratio(), nodes_, sizes);
+    for (const PlacementNode* node : nodes_) instance.stage_of.push_back(request.stages_of.at(node->key));
+    const Result<Found> placed = find(std::move(instance), std::nullopt, request.work, machine);
+    if (!placed.ok()) return placed.status();
+    return with_phases(placed.value(), request, machine);
+  }
+
+ private:
+  Result<Plan> with_phases(const Found& placed, const PlacementRequest& request,
+                           const PlanMachine& machine) const {
     std::vector<Found> found;
     for (std::size_t i = 0; i < phases_.size(); ++i) {
-      Result<Found> one = i == longest_ ? placed : find_kept(placed, phases_[i].ratio, work / 4, machine);
+      Result<Found> one =
+          i == longest_ ? placed : find_kept(placed, phases_[i].ratio, request.work / 4, machine);
       if (!one.ok()) return one.status();
       found.push_back(std::move(one).value());
     }
     return translate(found, request.epoch);
   }
 
- private:
   std::string need_text(std::int64_t stage) const { return memory_need(job_, stage, 1).text(); }
 
   std::string problems_text() const {
@@ -300,6 +317,7 @@ Status check_memory(const JobSpec& job, const std::vector<PlacementNode>& nodes)
 
 Result<Plan> place(const PlacementRequest& request, const PlanMachine& machine) {
   const Placement placement(request.job, request.nodes);
+  if (!request.stages_of.empty()) return placement.plan_kept(request, machine);
   if (Status status = placement.check(); !status.ok()) return status;
   return placement.plan(request, machine);
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct PlacementNode {
   std::uint64_t daemon_bytes = 0;  // that it takes without a job
   std::int64_t layer_us = 0;       // forward and backward of one layer, one microbatch
   std::int64_t head_us = 0;
+  std::vector<net::LinkSpeed> links = {};  // to others, as far as measured
 };
 
 struct PlacementRequest {
@@ -37,6 +39,8 @@ struct PlacementRequest {
   // What planning may cost, in tasks simulated; more for hundreds of nodes. Part of what the plan follows
   // from, as a time would not be.
   std::uint64_t work = 20'000;
+  // Not empty: who holds what is settled, only the routes are open. All of `nodes`, and every stage.
+  std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of = {};
 };
 
 // Whether a job could ever be placed on these nodes, from their memory and data alone; ok if they are fewer

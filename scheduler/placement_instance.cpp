@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "scheduler/planner/visit_share.h"
 #include "scheduler/planner/wan.h"
@@ -35,12 +36,28 @@ InstanceNode instance_node(const JobSpec& job, const PlacementNode& node) {
   return result;
 }
 
-void assume_links(Instance& instance, std::uint64_t activation_bytes) {
-  const std::size_t pairs = instance.node_count() * instance.node_count();
-  const double us = assumed_latency_us + static_cast<double>(activation_bytes) / assumed_bytes_per_s * 1e6;
-  instance.transfer_us.assign(pairs, static_cast<std::int32_t>(std::min<double>(us, Instance::time_us_max)));
+// Figures come from peers.
+void set_links(Instance& instance, const std::vector<const PlacementNode*>& nodes,
+               std::uint64_t activation_bytes) {
+  const std::size_t pairs = nodes.size() * nodes.size();
   instance.latency_us.assign(pairs, assumed_latency_us);
   instance.bandwidth.assign(pairs, assumed_bytes_per_s);
+  std::map<net::NodeKey, std::size_t> places;
+  for (std::size_t n = 0; n < nodes.size(); ++n) places[nodes[n]->key] = n;
+  for (std::size_t from = 0; from < nodes.size(); ++from)
+    for (const net::LinkSpeed& link : nodes[from]->links) {
+      const auto to = places.find(link.node);
+      if (to == places.end() || !(link.bytes_per_s > 0)) continue;
+      instance.latency_us[from * nodes.size() + to->second] =
+          std::clamp<std::int64_t>(link.latency_us, 0, Instance::time_us_max);
+      instance.bandwidth[from * nodes.size() + to->second] = std::clamp(link.bytes_per_s, 1.0, 1e15);
+    }
+  for (std::size_t pair = 0; pair < pairs; ++pair) {
+    const double us = static_cast<double>(instance.latency_us[pair]) +
+                      static_cast<double>(activation_bytes) / instance.bandwidth[pair] * 1e6;
+    instance.transfer_us.push_back(
+        static_cast<std::int32_t>(std::min(us, static_cast<double>(Instance::time_us_max))));
+  }
 }
 
 }  // namespace
@@ -73,7 +90,7 @@ Instance placement_instance(const JobSpec& job, double skip_ratio,
   share_visits(instance, job.pipeline.weights(), static_cast<std::uint32_t>(job.pipeline.visit_slack));
   instance.stage_sizes = sizes;
   for (const PlacementNode* node : nodes) instance.nodes.push_back(instance_node(job, *node));
-  assume_links(instance, work.activation_bytes);
+  set_links(instance, nodes, work.activation_bytes);
   instance.stage_bytes = work.stage_bytes;
   for (std::uint32_t stage = 0; stage < instance.stages; ++stage) {
     const bool alone = !sizes.empty() && sizes[stage] == 1;

@@ -27,18 +27,6 @@ bool legal(JobState from, JobState to) {
   return false;
 }
 
-std::string stage_list(const std::vector<std::uint32_t>& stages) {
-  std::string text = stages.size() == 1 ? "stage " : "stages ";
-  for (std::size_t i = 0; i < stages.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(stages[i]);
-  return text;
-}
-
-// "412 ms", "4.1 ms".
-std::string milliseconds(std::int64_t us) {
-  if (us >= 10'000) return std::to_string((us + 500) / 1000) + " ms";
-  return std::to_string(us / 1000) + '.' + std::to_string(us % 1000 / 100) + " ms";
-}
-
 }  // namespace
 
 JobRow* SchedulerCore::State::find_row(const std::string& id) {
@@ -199,6 +187,7 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
     node.daemon_bytes = answer->daemon_bytes;
     node.layer_us = std::max<std::int64_t>(0, answer->layer_us);
     node.head_us = std::max<std::int64_t>(0, answer->head_us);
+    node.links = answer->links;
     node.has_data = answer->has_data && answer->data_digest == active->spec.data.digest;
     node.data_problem = answer->data_problem;
     if (answer->has_data && active->spec.data.digest.empty()) {
@@ -234,18 +223,13 @@ void SchedulerCore::State::adopt(Plan plan) {
   for (const auto& [key, answer] : active->answers)
     if (answer && can_take_part(*answer) && !active->plan.stages_of.contains(key))
       idle += (idle.empty() ? "; not needed: " : ", ") + nodes.at(key).member.nickname;
-  for (const PlanPhase& phase : active->plan.phases)
-    if (phase.predicted_step_us > 0)
-      text += "; predicted step" +
-              (active->plan.phases.size() > 1 ? " from step " + std::to_string(phase.from_step) + ":" : "") +
-              " " + milliseconds(phase.predicted_step_us);
-  log(net::LogLevel::info, job.id, text + idle);
+  log(net::LogLevel::info, job.id, text + predicted_text(active->plan) + idle);
   for (const net::Member& member : job.view.members) send_start(nodes.at(member.key));
 }
 
 void SchedulerCore::State::send_start(const Node& node) {
   const JobRow& job = row(active->id);
-  post(node, net::StartJob{job.id, job.spec, job.plan, job.view});
+  post(node, net::StartJob{job.id, job.spec, job.plan, job.view, job.commit});
 }
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
@@ -293,36 +277,12 @@ void SchedulerCore::State::job_meets_node(const Node& node) {
   if (!active) return;
   const JobState state = row(active->id).state;
   if (state == JobState::preparing && node.greeted) ask_to_prepare(node);
-  // After a restart of the scheduler: whoever missed the start gets it again.
-  if (state == JobState::starting && held != active->id && active->plan.stages_of.contains(node.member.key))
+  // After a restart of the scheduler: whoever missed the plan gets it again.
+  const bool missed = held != active->id ? state == JobState::starting
+                                         : node.progress->epoch < active->plan.epoch;
+  if ((state == JobState::starting || state == JobState::running) && missed &&
+      active->plan.stages_of.contains(node.member.key))
     send_start(node);
-}
-
-void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
-  if (!active) return;
-  const JobRow& job = row(active->id);
-  if (job.state == JobState::preparing) {
-    active->answers.erase(member.key);
-    active->planning.reset();  // a plan that names it would be void
-    plan_when_prepared();
-    return;
-  }
-  const auto held = active->plan.stages_of.find(member.key);
-  if (held == active->plan.stages_of.end()) return;
-  // Nothing is left to train; the others may still be saving their last stages.
-  if (committed_all()) return end_if_finished();
-  std::vector<std::uint32_t> lost, kept;
-  for (const std::uint32_t stage : held->second)
-    (active->plan.replicas(stage).size() == 1 ? lost : kept).push_back(stage);
-  std::string reason = label(member) + ": " + why;
-  if (!lost.empty())
-    reason += "; " + stage_list(lost) + (lost.size() == 1 ? " has no replica left" : " have no replica left");
-  if (!kept.empty())
-    reason += "; " + stage_list(kept) +
-              (kept.size() == 1 ? " still has a replica, but" : " still have a replica each, but") +
-              " a lost node ends the job in this version";
-  reason += job.commit ? "; last commit: step " + std::to_string(*job.commit) : "; before the first commit";
-  end_active(JobState::failed, reason);
 }
 
 void SchedulerCore::State::resume_active() {
@@ -344,13 +304,10 @@ void SchedulerCore::State::resume_active() {
     }
     active->spec = std::move(spec).value();
     active->plan = std::move(plan).value();
-    for (const net::Member& member : job.view.members) {
-      const auto node = nodes.find(member.key);
-      if (node != nodes.end() && node->second.member.boot == member.boot) continue;
-      // The end of the job was decided but not yet stored when the scheduler stopped.
-      job_loses_node(member, "was lost when the scheduler stopped");
-      break;
-    }
+    // Their end was decided, but what follows from it not yet stored when the scheduler stopped.
+    const net::View view_of_job = job.view;
+    for (const net::Member& member : view_of_job.members)
+      if (active && !lives(member)) job_loses_node(member, "was lost when the scheduler stopped");
     if (active) log(net::LogLevel::info, job.id, "job goes on after the scheduler's restart");
   }
 }

@@ -65,11 +65,9 @@ void SchedulerCore::State::check_invariants() const {
     const bool may_wait = one.state == JobState::queued || ended(one.state);
     SIDESTEP_ASSERT(is_active != may_wait);
     if (one.state != JobState::starting && one.state != JobState::running) continue;
-    // A job goes on only with everybody that it began with, until its last commit.
-    for (const net::Member& member : one.view.members) {
-      const auto node = nodes.find(member.key);
-      SIDESTEP_ASSERT(committed_all() || (node != nodes.end() && node->second.member.boot == member.boot));
-    }
+    // A job goes on only with everybody of its plan, until another plan is made or its last commit.
+    for (const net::Member& member : one.view.members)
+      SIDESTEP_ASSERT(committed_all() || active->planning || lives(member));
     SIDESTEP_ASSERT((one.state == JobState::running) == one.commit.has_value());
   }
   for (const auto& [id, node] : ending) SIDESTEP_ASSERT(nodes.contains(node));
@@ -150,10 +148,12 @@ void SchedulerCore::on_plan(std::int64_t now_us, std::uint64_t id, const Result<
   state.out = &out;
   if (!state.active || state.active->planning != id) return;  // the job ended, or is planned anew
   state.active->planning.reset();
-  if (plan.ok())
+  if (!plan.ok())
+    state.end_active(JobState::failed, plan.status().message());
+  else if (state.row(state.active->id).state == JobState::preparing)
     state.adopt(plan.value());
   else
-    state.end_active(JobState::failed, plan.status().message());
+    state.adopt_for_rest(plan.value());
   state.start_next_job();
 }
 

@@ -1,5 +1,5 @@
 // The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
-// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), commits.cpp,
+// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp, commits.cpp,
 // snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
@@ -141,15 +141,22 @@ struct SchedulerCore::State {
   void send_start(const Node& node);
   void end_active(JobState state, const std::string& reason);
   void post_end(const Node& node, const std::string& job, const std::string& reason);
-  // A node has joined, greeted again, or died.
+  // A node has joined or greeted again.
   void job_meets_node(const Node& node);
-  void job_loses_node(const net::Member& member, const std::string& why);
   void resume_active();
   JobRow& row(const std::string& id);
   JobRow* find_row(const std::string& id);
   const JobRow* find_row(const std::string& id) const;
   void set_state(JobRow& row, JobState to);
   void save(const JobRow& row) { persist(PutJob{row}); }
+
+  // ---- replan.cpp
+  void job_loses_node(const net::Member& member, const std::string& why);
+  // This run of the node is a member.
+  bool lives(const net::Member& member) const;
+  PlacementRequest request_for_rest() const;
+  void adopt_for_rest(Plan plan);
+  static std::string predicted_text(const Plan& plan);
 
   // ---- commits.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);

@@ -68,7 +68,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (node == nullptr) return;
   JobRow* job = find_row(taken.scope.job);
   const Result<Plan> plan = parse_plan(job == nullptr ? nlohmann::json() : job->plan);
-  if (!plan.ok() || plan.value().epoch != taken.scope.epoch || !plan.value().holds(peer, taken.stage)) {
+  if (!plan.ok() || plan.value().epoch < taken.scope.epoch || !plan.value().holds(peer, taken.stage)) {
     log(net::LogLevel::warning, job == nullptr ? "" : job->id,
         "dropped a SnapshotTaken of stage " + std::to_string(taken.stage) + " from " + label(node->member) +
             ": it does not hold that stage in a plan of this number");

@@ -48,10 +48,10 @@ bool Averager::failed(std::int64_t now_us, const Completion& completion) const {
 }
 
 void Averager::on_gradient_complete(std::int64_t now_us, const std::vector<net::Added>& added) {
-  SIDESTEP_ASSERT(!begun_ && visits_ > 0);
+  SIDESTEP_ASSERT(!begun_);
   begun_ = true;
   added_ = added;
-  if (elements_ == 0) return report(now_us, Completion{});
+  if (elements_ == 0 || unvisited()) return report(now_us, Completion{});
   if (alone()) return contribute_own();
   context_.queue_task(ExposeGradient{stage_}, [this](std::int64_t now, const Completion& done) {
     if (!failed(now, done)) on_exposed(now, done.tensor);
@@ -172,7 +172,7 @@ void Averager::report(std::int64_t now_us, const Completion& measured) {
 }
 
 std::string Averager::describe() const {
-  if (!begun_ || chunks_done_ == chunk_count()) return {};
+  if (!begun_ || unvisited() || chunks_done_ == chunk_count()) return {};
   std::set<net::NodeKey> awaited;
   for (const auto& [chunk, tensors] : contributions_)
     for (const net::NodeKey& replica : replicas_)

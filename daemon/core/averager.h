@@ -24,7 +24,7 @@ class Averager {
 
   // This replica has begun: it has completed its own gradient.
   bool begun() const { return begun_; }
-  // Nobody visits this stage in this step: no average, no update.
+  // Nobody visits this stage in this step: no average, no update, but a report.
   bool unvisited() const { return visits_ == 0; }
   // For people: who is waited for; empty when done or not begun.
   std::string describe() const;

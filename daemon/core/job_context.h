@@ -33,7 +33,8 @@ struct JobContext {
   // The job cannot go on because of this node.
   std::function<void(std::int64_t now_us, std::string reason)> fail;
 
-  net::Scope scope() const { return {job, view.number, plan.epoch, step}; }
+  net::Scope scope() const { return scope_of(step); }
+  net::Scope scope_of(std::uint64_t some_step) const { return {job, view.number, plan.epoch, some_step}; }
   bool trains() const { return step >= 1 && step <= static_cast<std::uint64_t>(spec.steps); }
   // Validation microbatches of this step.
   std::uint32_t evaluations() const {

@@ -38,8 +38,13 @@ std::string JobContext::name_of(const net::NodeKey& node) const {
 }
 
 JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job, scheduler::JobSpec spec,
-               scheduler::Plan plan, net::View view, Ports ports)
-    : ports_(std::move(ports)), pipeline_(context_), ledger_(context_) {
+               scheduler::Plan plan, net::View view, std::optional<std::uint64_t> stored, Ports ports)
+    : ports_(std::move(ports)),
+      pipeline_(context_),
+      ledger_(context_),
+      handover_(context_, [this](std::int64_t now, const nlohmann::json& record, const std::string& end) {
+        ports_.post_scheduler(now, net::CommitReport{context_.scope_of(record.value("step", 0u)), record, end});
+      }) {
   context_.options = &options;
   context_.job = std::move(job);
   context_.spec = std::move(spec);
@@ -57,6 +62,8 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
   context_.log = ports_.log;
   context_.fail = [this](std::int64_t now, const std::string& reason) { fail(now, reason); };
   if (context_.leads()) ledger_.begin_step(now_us);
+  // Others may have worked under an earlier plan of the job.
+  if (context_.plan.epoch > 1) change_ = Change{context_.plan, context_.view, stored};
   const bool origin = context_.plan.holds(options.key, 0);
   ports_.queue_task(InitJob{context_.spec, context_.my_stages, origin},
                     [this](std::int64_t now, const Completion& done) { on_initialised(now, done); });
@@ -68,6 +75,7 @@ void JobRun::on_initialised(std::int64_t now_us, const Completion& completion) {
   phase_ = Phase::running;
   for (std::size_t i = 0; i < context_.my_stages.size(); ++i) {
     const std::uint32_t stage = context_.my_stages[i];
+    elements_[stage] = completion.gradient_elements[i];
     averagers_.try_emplace(stage, context_, stage, completion.gradient_elements[i]);
     const std::size_t replicas = context_.plan.replicas(stage).size();
     ports_.log(now_us, net::LogLevel::info, stage,
@@ -76,6 +84,13 @@ void JobRun::on_initialised(std::int64_t now_us, const Completion& completion) {
                    std::to_string(completion.gradient_elements[i]) + " parameters" +
                    (replicas > 1 ? ", one of " + std::to_string(replicas) + " replicas" : "") +
                    (stage == 0 ? ", origin" : "") + (stage == 0 && context_.leads() ? ", lead" : ""));
+  }
+  if (!change_) report_ready(now_us);
+}
+
+// The weights are there: step 0.
+void JobRun::report_ready(std::int64_t now_us) {
+  for (const std::uint32_t stage : context_.my_stages) {
     net::StageReport report;
     report.scope = context_.scope();
     report.stage = stage;
@@ -85,29 +100,93 @@ void JobRun::on_initialised(std::int64_t now_us, const Completion& completion) {
   }
 }
 
+void JobRun::change_plan(std::int64_t now_us, scheduler::Plan plan, net::View view,
+                         std::optional<std::uint64_t> stored) {
+  SIDESTEP_ASSERT(plan.epoch > epoch());
+  change_ = Change{std::move(plan), std::move(view), stored};
+  take_change(now_us);
+}
+
+void JobRun::take_change(std::int64_t now_us) {
+  const bool may = phase_ == Phase::running || phase_ == Phase::waiting || phase_ == Phase::finished;
+  if (!change_ || !may) return;
+  Change change = *std::exchange(change_, std::nullopt);
+  const auto mine = change.plan.stages_of.find(context_.options->key);
+  if (mine == change.plan.stages_of.end() || mine->second != context_.my_stages)
+    return fail(now_us, "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
+  const std::uint64_t next = phase_ == Phase::finished ? context_.step + 1 : context_.step;
+  context_.plan = std::move(change.plan);
+  context_.view = std::move(change.view);
+  context_.lead = context_.plan.lead_origin();
+  ports_.drop_posted([](const net::Message&) { return true; });
+  ports_.abandon_tasks();
+  local_.clear();
+  withheld_.reset();
+  kept_by_.clear();
+  pipeline_.abandon();
+  changed_ = true;
+  phase_ = Phase::waiting;
+  handover_.begin(now_us, next, change.stored);
+  take_held(now_us);
+}
+
+void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net::Resume& resume) {
+  if (phase_ != Phase::waiting) return;  // a repeat
+  if (peer != context_.lead)
+    return ports_.log(now_us, net::LogLevel::warning, std::nullopt,
+                      "dropped Resume from " + context_.name_of(peer) + ": it is not the lead origin");
+  // What this node said in its Standing.
+  const std::uint64_t mine = applied_ == context_.step && context_.step > 0 ? context_.step + 1 : context_.step;
+  if (mine == 0 && resume.scope.step > 1)
+    return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
+                            std::to_string(resume.scope.step) + ", and this node has only the first weights");
+  if (resume.scope.step > mine) {
+    context_.step = resume.scope.step - 1;
+    net::Commit missed{context_.scope(), 0, 0, resume.skip_update, resume.last, resume.snapshot, resume.keep};
+    return apply(now_us, missed);
+  }
+  if (resume.last && resume.scope.step == mine && applied_ == context_.step && context_.step > 0) {
+    phase_ = Phase::finished;
+    return;
+  }
+  begin_step(now_us);
+}
+
+bool JobRun::hold(const net::NodeKey& peer, const net::Message& message) {
+  constexpr std::size_t held_max = 4096;
+  if (early_.size() >= held_max) return false;
+  early_.emplace_back(peer, message);
+  return true;
+}
+
+void JobRun::take_held(std::int64_t now_us) {
+  for (const auto& [peer, message] : std::exchange(early_, {})) on_data(now_us, peer, message);
+}
+
 bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
   const net::Scope* scope = scope_of(message);
+  // Its sender has heard of a plan that this node has not, or not taken yet.
+  if (scope && scope->epoch > context_.plan.epoch) return hold(peer, message);
   if (!scope || !takes_part(peer)) {
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "dropped " + std::string(net::name_of(message)) + " from " + context_.name_of(peer) +
                    ": not of this job's nodes or not about a step");
     return true;
   }
-  if (scope->step < context_.step || phase_ == Phase::finished || phase_ == Phase::failed)
-    return true;  // out of date
-  if (scope->epoch != context_.plan.epoch) {
-    ports_.log(now_us, net::LogLevel::warning, std::nullopt,
-               "dropped " + std::string(net::name_of(message)) + " from " + context_.name_of(peer) +
-                   ": it is of plan " + std::to_string(scope->epoch) + ", this node is at plan " +
-                   std::to_string(context_.plan.epoch));
+  if (scope->epoch < context_.plan.epoch || phase_ == Phase::failed) return true;  // out of date
+  if (const auto* standing = std::get_if<net::Standing>(&message)) {
+    handover_.on_standing(now_us, peer, *standing);
     return true;
   }
-  // A node whose stages nobody visits may be left behind by several commits; the sender repeats.
-  if (scope->step > context_.step + 1) return false;
-  if (scope->step == context_.step)
-    dispatch(now_us, peer, message);
-  else
-    early_.emplace_back(peer, message);
+  if (const auto* resume = std::get_if<net::Resume>(&message)) {
+    on_resume(now_us, peer, *resume);
+    return true;
+  }
+  if (phase_ == Phase::waiting) return hold(peer, message);
+  if (scope->step < context_.step || phase_ == Phase::finished) return true;  // out of date
+  if (scope->step > context_.step + 1) return false;  // no node is further ahead
+  if (scope->step > context_.step) return hold(peer, message);
+  dispatch(now_us, peer, message);
   return true;
 }
 
@@ -120,7 +199,9 @@ void JobRun::dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::
   } else if (const auto* commit = std::get_if<net::Commit>(&message)) {
     on_commit(now_us, peer, *commit);
   } else if (context_.leads()) {
-    if (const auto* closed = std::get_if<net::MicrobatchClosed>(&message))
+    if (std::holds_alternative<net::CommitKept>(message))
+      on_kept(now_us, peer);
+    else if (const auto* closed = std::get_if<net::MicrobatchClosed>(&message))
       ledger_.on_closed(now_us, peer, *closed);
     else if (const auto* report = std::get_if<net::StageReport>(&message))
       ledger_.on_report(now_us, peer, *report);
@@ -128,6 +209,7 @@ void JobRun::dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::
 }
 
 void JobRun::pump(std::int64_t now_us) {
+  take_change(now_us);
   while (!local_.empty()) {
     const net::Message message = std::move(local_.front());
     local_.pop_front();
@@ -142,9 +224,9 @@ void JobRun::pump(std::int64_t now_us) {
 }
 
 void JobRun::begin_averages(std::int64_t now_us) {
-  if (!context_.trains()) return;
+  if (context_.step == 0) return;
   for (auto& [stage, averager] : averagers_)
-    if (!averager.begun() && !averager.unvisited() && pipeline_.complete(stage))
+    if (!averager.begun() && pipeline_.complete(stage))
       averager.on_gradient_complete(now_us, pipeline_.added(stage));
 }
 
@@ -158,11 +240,32 @@ void JobRun::commit_if_ready(std::int64_t now_us) {
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "step " + std::to_string(context_.step) + ": no update, " + page.skip_reason);
   log_progress(now_us, page.record, last);
-  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), scheduler::to_json(page.record), end});
+  withheld_ = net::Commit{context_.scope(), context_.plan.epoch, context_.view.number, page.skip_update,
+                          last,             snapshot,            snapshot ? snapshot_kept_ : 0,
+                          {{"record", scheduler::to_json(page.record)}, {"end", end}}};
+  // Whoever leads after this node has to know what was committed before anybody acts on it.
+  const std::vector<net::NodeKey> origins = context_.plan.replicas(0);
+  for (const net::NodeKey& origin : origins)
+    if (origin != context_.options->key) context_.post(now_us, origin, *withheld_);
+  if (origins.size() == 1) send_commit(now_us);
+}
+
+void JobRun::on_kept(std::int64_t now_us, const net::NodeKey& peer) {
+  if (!withheld_ || !context_.plan.holds(peer, 0)) return;  // a repeat
+  kept_by_.insert(peer);
+  if (kept_by_.size() + 1 == context_.plan.replicas(0).size()) send_commit(now_us);
+}
+
+void JobRun::send_commit(std::int64_t now_us) {
+  kept_by_.clear();
+  net::Commit commit = *std::exchange(withheld_, std::nullopt);
+  handover_.keep(commit);  // with the record
+  const nlohmann::json kept = std::exchange(commit.record, nullptr);
+  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), kept.at("record"), kept.at("end")});
+  const std::vector<net::NodeKey> origins = context_.plan.replicas(0);
   for (const auto& [node, stages] : context_.plan.stages_of)
-    context_.post(now_us, node,
-                  net::Commit{context_.scope(), context_.plan.epoch, context_.view.number, page.skip_update,
-                              last, snapshot, snapshot ? snapshot_kept_ : 0});
+    if (node == context_.options->key || !std::binary_search(origins.begin(), origins.end(), node))
+      context_.post(now_us, node, commit);
 }
 
 void JobRun::ask_for_snapshot(std::uint64_t keep) {
@@ -172,10 +275,10 @@ void JobRun::ask_for_snapshot(std::uint64_t keep) {
 
 std::string JobRun::end_of_job(const Ledger::Page& page) {
   if (!context_.trains()) return {};
-  skipped_in_a_row_ = page.skip_update ? skipped_in_a_row_ + 1 : 0;
+  const std::uint64_t skipped = page.skip_update ? skipped_in_a_row_ + 1 : 0;
   const auto most = static_cast<std::uint64_t>(context_.spec.optimizer.non_finite_max);
-  if (most == 0 || skipped_in_a_row_ < most) return {};
-  const std::uint64_t good = context_.step - skipped_in_a_row_;
+  if (most == 0 || skipped < most) return {};
+  const std::uint64_t good = context_.step - skipped;
   return "steps " + std::to_string(good + 1) + " to " + std::to_string(context_.step) +
          " made no update (optimizer.non_finite_max is " + std::to_string(most) + "); in the last one " +
          page.skip_reason + "; `sidestep export " + context_.job + " --out DIR` gives the state of commit " +
@@ -192,10 +295,17 @@ void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net:
                    (peer != context_.lead ? "it is not the lead origin" : "no weights yet"));
     return;
   }
+  apply(now_us, commit);
+  if (!commit.record.is_null()) context_.post(now_us, peer, net::CommitKept{commit.scope});
+}
+
+void JobRun::apply(std::int64_t now_us, const net::Commit& commit) {
   const std::uint64_t step = context_.step;
+  handover_.keep(commit);
   ports_.drop_posted([step](const net::Message& message) {
     const net::Scope* scope = scope_of(message);
-    return scope && scope->step <= step && !std::holds_alternative<net::Commit>(message);
+    return scope && scope->step <= step && !std::holds_alternative<net::Commit>(message) &&
+           !std::holds_alternative<net::Resume>(message);
   });
   const auto updated = [this, commit](std::int64_t now) {
     if (commit.snapshot)
@@ -204,6 +314,7 @@ void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net:
       finish_step(now, commit.last);
   };
   if (!context_.trains()) return updated(now_us);
+  skipped_in_a_row_ = commit.skip_update ? skipped_in_a_row_ + 1 : 0;
   phase_ = Phase::updating;
   Update update{step, {}};
   for (const auto& [stage, averager] : averagers_)
@@ -238,13 +349,25 @@ void JobRun::finish_step(std::int64_t now_us, bool last) {
     phase_ = Phase::finished;
     return;
   }
-  phase_ = Phase::running;
   ++context_.step;
-  pipeline_.begin_step(now_us);
-  for (auto& [stage, averager] : averagers_) averager.begin_step();
+  begin_step(now_us);
+}
+
+void JobRun::begin_step(std::int64_t now_us) {
+  phase_ = Phase::running;
+  if (std::exchange(changed_, false)) {
+    averagers_.clear();
+    for (const auto& [stage, elements] : elements_) averagers_.try_emplace(stage, context_, stage, elements);
+    if (context_.step > 0) ports_.queue_task(AbandonStep{context_.step}, [](std::int64_t, const Completion&) {});
+  }
   if (context_.leads()) ledger_.begin_step(now_us);
-  // Everything held back is of this step: nobody can be further ahead.
-  for (const auto& [peer, message] : std::exchange(early_, {})) on_data(now_us, peer, message);
+  if (context_.step == 0) {
+    report_ready(now_us);
+  } else {
+    pipeline_.begin_step(now_us);
+    for (auto& [stage, averager] : averagers_) averager.begin_step();
+  }
+  take_held(now_us);
 }
 
 // ", 1.9123 without 0.33 of the stages".
@@ -308,6 +431,10 @@ net::JobProgress JobRun::progress() const {
     case Phase::saving:
       what = "saves a snapshot";
       break;
+    case Phase::waiting:
+      what = handover_.describe();
+      if (what.empty()) what = "waits for where plan " + std::to_string(context_.plan.epoch) + " begins";
+      break;
     case Phase::finished:
       what = "finished";
       break;
@@ -334,7 +461,8 @@ void JobRun::check_invariants() const {
   SIDESTEP_ASSERT(applied_ == context_.step || applied_ + 1 == context_.step);
   for (const auto& [peer, message] : early_) {
     const net::Scope* scope = scope_of(message);
-    SIDESTEP_ASSERT(scope && scope->step == context_.step + 1);
+    SIDESTEP_ASSERT(scope && (scope->step >= context_.step || scope->epoch > context_.plan.epoch ||
+                              phase_ == Phase::waiting || change_));
   }
 }
 

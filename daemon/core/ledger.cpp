@@ -12,12 +12,9 @@ void Ledger::begin_step(std::int64_t now_us) {
   evaluated_.clear();
   reports_.clear();
   awaited_.clear();
-  std::set<std::uint32_t> visited;
-  for (const scheduler::PlannedRoute& route : context_.routes())
-    for (const net::Hop& hop : route.hops) visited.insert(hop.stage);
+  // Those that nobody visits say so: nobody is ever left behind by more than one commit.
   for (const auto& [node, stages] : context_.plan.stages_of)
-    for (const std::uint32_t stage : stages)
-      if (context_.step == 0 || visited.count(stage) != 0) awaited_.insert({stage, node});
+    for (const std::uint32_t stage : stages) awaited_.insert({stage, node});
 }
 
 void Ledger::on_closed(std::int64_t now_us, const net::NodeKey& peer, const net::MicrobatchClosed& closed) {
@@ -56,7 +53,6 @@ void Ledger::on_report(std::int64_t now_us, const net::NodeKey& peer, const net:
     return;
   }
   awaited_.erase({report.stage, peer});
-  threads_[peer] = report.threads;
   reports_.emplace(Replica{report.stage, peer}, report);
 }
 
@@ -113,23 +109,8 @@ Ledger::Page Ledger::commit(std::int64_t now_us) {
                          " is not finite";
     }
   }
-  if (context_.trains()) list_unvisited(record);
   record.skipped_update = page.skip_update;
   return page;
-}
-
-// Stages that no route visits have nothing to report, but the record says who holds them.
-void Ledger::list_unvisited(scheduler::RecordStep& record) const {
-  std::map<std::uint32_t, scheduler::RecordStage> unvisited;
-  for (const auto& [node, stages] : context_.plan.stages_of)
-    for (const std::uint32_t stage : stages) {
-      if (reports_.contains({stage, node})) continue;
-      scheduler::RecordStage& entry = unvisited[stage];
-      entry.stage = stage;
-      entry.replicas.push_back({node, threads_.at(node), {}});
-    }
-  for (auto& [stage, entry] : unvisited) record.stages.push_back(std::move(entry));
-  std::ranges::sort(record.stages, {}, &scheduler::RecordStage::stage);
 }
 
 std::string Ledger::describe() const {

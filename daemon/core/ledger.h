@@ -37,7 +37,6 @@ class Ledger {
   using Replica = std::pair<std::uint32_t, net::NodeKey>;  // stage, node
 
   std::string objection(const net::NodeKey& peer, const net::StageReport& report) const;
-  void list_unvisited(scheduler::RecordStep& record) const;
   static scheduler::RecordRoute to_record(const net::MicrobatchClosed& closed);
 
   JobContext& context_;
@@ -46,7 +45,6 @@ class Ledger {
   std::map<std::uint32_t, net::MicrobatchClosed> closed_;
   std::map<std::uint32_t, net::MicrobatchClosed> evaluated_;
   std::map<Replica, net::StageReport> reports_;
-  std::map<net::NodeKey, std::uint32_t> threads_;  // as reported last
   std::set<Replica> awaited_;  // replicas that have not reported
 };
 

@@ -6,6 +6,7 @@
 #include "daemon/core/job_run.h"
 #include "daemon/core/log_shipper.h"
 #include "daemon/core/membership.h"
+#include "daemon/core/preparation.h"
 #include "daemon/core/slice_server.h"
 #include "daemon/core/task_desk.h"
 #include "net/clock.h"
@@ -28,7 +29,8 @@ struct NodeCore::State {
         data(options.boot, options.data_courier),
         membership(options),
         shipper(options.log_lines_max),
-        slices(slice_ports()) {}
+        slices(slice_ports()),
+        preparation(preparation_ports()) {}
 
   NodeOptions options;
   net::Courier control;
@@ -37,8 +39,8 @@ struct NodeCore::State {
   LogShipper shipper;
   TaskDesk desk;
   SliceServer slices;
+  Preparation preparation;
   std::unique_ptr<JobRun> run;
-  std::string probing;               // job that a probe runs for
   std::set<std::string> ended_jobs;  // a late StartJob of these means nothing
   // Envelopes of the scheduler's boot that were taken: repeats mean nothing.
   net::BootId scheduler_boot = 0;
@@ -94,6 +96,7 @@ struct NodeCore::State {
   void drop_job();
   JobRun::Ports ports();
   SliceServer::Ports slice_ports();
+  Preparation::Ports preparation_ports();
   bool is_repeat(const net::Envelope& envelope);
 };
 
@@ -148,8 +151,10 @@ void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const ne
   }
   if (const auto* request = std::get_if<net::SliceRequest>(&envelope.message))
     return slices.on_request(peer, envelope.boot, *request);
+  if (const auto* probe = std::get_if<net::Probe>(&envelope.message)) return answer_probe(peer, *probe);
+  if (const auto* reply = std::get_if<net::ProbeReply>(&envelope.message))
+    return preparation.on_reply(now_us, peer, *reply);
   if (is_guest(peer)) {
-    if (const auto* probe = std::get_if<net::Probe>(&envelope.message)) return answer_probe(peer, *probe);
     log(now_us, net::LogLevel::warning, std::nullopt,
         "dropped " + std::string(net::name_of(envelope.message)) + " from guest " + peer.short_name() +
             ": not for guests");
@@ -211,6 +216,7 @@ void NodeCore::State::take(std::int64_t now_us, const net::ViewUpdate& m) {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::HeartbeatReply& m) {
+  if (run && m.commit) run->on_stored(*m.commit);
   follow(now_us, membership.on_heartbeat_reply(now_us, m));
 }
 
@@ -245,33 +251,10 @@ bool NodeCore::State::is_guest(const NodeKey& peer) const {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {
-  if (probing == m.job) return;
-  Result<scheduler::JobSpec> spec = scheduler::parse_job(m.spec, m.job);
-  if (!spec.ok()) {
-    net::Prepared answer;
-    answer.job = m.job;
-    answer.problem = spec.status().message();
-    return post_scheduler(now_us, std::move(answer));
-  }
-  probing = m.job;
-  desk.queue(
-      ProbeJob{std::move(spec).value()},
-      [this, job = m.job](std::int64_t now, const Completion& done) {
-        probing.clear();
-        net::Prepared answer;
-        answer.job = job;
-        answer.problem = done.fault.empty() ? done.problem : done.fault;
-        answer.has_data = done.has_data;
-        answer.data_problem = done.data_problem;
-        answer.data_digest = done.data_digest;
-        answer.init_digest = done.init_digest;
-        answer.layer_us = done.layer_us;
-        answer.head_us = done.head_us;
-        answer.memory_bytes = done.memory_bytes;
-        answer.daemon_bytes = done.resident_bytes;
-        post_scheduler(now, std::move(answer));
-      },
-      *out);
+  std::vector<NodeKey> peers;
+  for (const net::Member& member : membership.view().members)
+    if (member.key != options.key) peers.push_back(member.key);
+  preparation.begin(now_us, m, peers);
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
@@ -284,14 +267,19 @@ void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
                                   ? "the plan gives this node no stage"
                                   : "";
   if (!problem.empty()) return post_scheduler(now_us, net::JobFault{{m.job, m.view.number, 0, 0}, problem});
-  if (run && run->job() == m.job && run->epoch() >= plan.value().epoch) return;
+  if (run && run->job() == m.job) {
+    if (run->epoch() < plan.value().epoch)
+      run->change_plan(now_us, std::move(plan).value(), m.view, m.commit);
+    return;
+  }
   start(now_us, m, std::move(spec).value(), std::move(plan).value());
 }
 
 void NodeCore::State::start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec,
                             scheduler::Plan plan) {
   if (run) drop_job();
-  run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec), std::move(plan), m.view, ports());
+  run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec), std::move(plan), m.view,
+                                 m.commit, ports());
 }
 
 JobRun::Ports NodeCore::State::ports() {
@@ -311,6 +299,10 @@ JobRun::Ports NodeCore::State::ports() {
     desk.queue(std::move(task), std::move(done), *out);
   };
   ports.desk_free = [this] { return desk.free(); };
+  ports.abandon_tasks = [this] {
+    desk.abandon();
+    slices.forget();
+  };
   ports.log = [this](std::int64_t now, net::LogLevel level, std::optional<std::uint32_t> stage,
                      std::string text) { log(now, level, stage, std::move(text)); };
   return ports;
@@ -325,6 +317,22 @@ SliceServer::Ports NodeCore::State::slice_ports() {
     std::vector<net::Send> sends;
     data.send_once(peer, Channel::data, std::move(message), sends, boot);
     send_all(std::move(sends));
+  };
+  return ports;
+}
+
+Preparation::Ports NodeCore::State::preparation_ports() {
+  Preparation::Ports ports;
+  ports.queue_task = [this](Task task, TaskDesk::Done done) {
+    desk.queue(std::move(task), std::move(done), *out);
+  };
+  ports.send_probe = [this](const NodeKey& peer, const net::Probe& probe) {
+    std::vector<net::Send> sends;
+    data.send_once(peer, Channel::data, probe, sends);
+    send_all(std::move(sends));
+  };
+  ports.post_scheduler = [this](std::int64_t now, net::Message message) {
+    post_scheduler(now, std::move(message));
   };
   return ports;
 }
@@ -351,7 +359,7 @@ void NodeCore::State::drop_job() {
   data.drop_if([](const NodeKey&, const net::Message&) { return true; });
   desk.abandon();
   slices.forget();
-  probing.clear();
+  preparation.stop();
   const std::string job = run->job();
   run.reset();
   desk.queue(
@@ -397,6 +405,7 @@ void NodeCore::on_tick(std::int64_t now_us, NodeOutbox& out) {
     state_->control.on_tick(now_us, sends);
   }
   state_->data.on_tick(now_us, sends);
+  state_->preparation.on_tick(now_us);
   state_->send_all(std::move(sends));
   state_->follow(now_us, outcome);
   if (state_->run) state_->run->pump(now_us);

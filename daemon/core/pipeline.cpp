@@ -30,6 +30,12 @@ void Pipeline::begin_step(std::int64_t now_us) {
     if (route.hops.front().node == self) inject(now_us, route, false);
 }
 
+void Pipeline::abandon() {
+  queue_.clear();
+  slots_taken_.clear();
+  recomputing_.clear();
+}
+
 void Pipeline::inject(std::int64_t now_us, const scheduler::PlannedRoute& route, bool evaluation) {
   Work work;
   work.injected = true;

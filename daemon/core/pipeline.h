@@ -22,6 +22,8 @@ class Pipeline {
 
   // The first task of the step may be picked from now on; a stage with nothing to add is complete at once.
   void begin_step(std::int64_t now_us);
+  // Forgets the step: it begins anew, or another does.
+  void abandon();
   // A microbatch from another hop. What does not fit the plan is logged and dropped, repeats are dropped.
   void on_hop(std::int64_t now_us, const net::NodeKey& peer, const net::MicrobatchHop& hop);
 

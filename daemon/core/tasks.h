@@ -110,6 +110,11 @@ struct Update {
   std::vector<std::uint32_t> updated;
 };
 
+// Begins the step anew: forgets what forwards kept and clears the accumulators; weights stay as they are.
+struct AbandonStep {
+  std::uint64_t step = 0;
+};
+
 // Writes the stage's weights as they are now to this node's disk, named by the commit. What the disk does not
 // take is Completion::problem, not a fault: training goes on.
 struct SaveSnapshot {
@@ -125,7 +130,7 @@ struct ReadSlice {
 };
 
 using Task = std::variant<InitJob, ProbeJob, DropJob, Forward, Head, Backward, Forget, ExposeGradient, Reduce,
-                          StoreAverage, MeasureAverage, Update, SaveSnapshot, ReadSlice>;
+                          StoreAverage, MeasureAverage, Update, AbandonStep, SaveSnapshot, ReadSlice>;
 
 // What came of a task. Only the fields that the task's kind names are set.
 struct Completion {

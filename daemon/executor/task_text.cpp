@@ -48,6 +48,9 @@ struct Describe {
   std::string operator()(const ReadSlice& task) const {
     return of_stage("reading a slice of", task.request.stage);
   }
+  std::string operator()(const AbandonStep& task) const {
+    return "beginning step " + std::to_string(task.step) + " anew";
+  }
   std::string operator()(const Update& task) const { return "update of step " + std::to_string(task.step); }
 };
 

@@ -350,6 +350,13 @@ Status TorchRunner::perform(const Update& task, Completion& done) {
   return {};
 }
 
+Status TorchRunner::perform(const AbandonStep&, Completion&) {
+  if (job_ == nullptr) return no_job();
+  job_->kept.clear();
+  for (auto& [number, held] : job_->stages) held.stage.gradient().zero_();
+  return {};
+}
+
 Status TorchRunner::perform(const SaveSnapshot& task, Completion& done) {
   auto held = find_stage(task.stage);
   if (!held.ok()) return held.status();

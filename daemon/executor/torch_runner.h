@@ -75,6 +75,7 @@ class TorchRunner : public TaskRunner {
   Status perform(const StoreAverage& task, Completion& done);
   Status perform(const MeasureAverage& task, Completion& done);
   Status perform(const Update& task, Completion& done);
+  Status perform(const AbandonStep& task, Completion& done);
   Status perform(const SaveSnapshot& task, Completion& done);
   Status perform(const ReadSlice& task, Completion& done);
 

@@ -30,13 +30,6 @@ StagesOf stages_of(const RecordStep& step) {
   return result;
 }
 
-// Runners hold what step 0 says; a step that says otherwise cannot be followed by them.
-Status check_places(const RecordStep& step, const StagesOf& held) {
-  if (step.stages.empty() || stages_of(step) == held) return {};
-  return Status::invalid("step " + std::to_string(step.step) +
-                         ": other nodes hold the stages than at step 0; such a record cannot be replayed");
-}
-
 std::string digits(double value) {
   char text[40];
   std::snprintf(text, sizeof text, "%.17g", value);
@@ -147,9 +140,8 @@ Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_s
   if (!recorded.value() || recorded.value()->step != 0 || recorded.value()->stages.empty()) {
     return Status::invalid("the record does not begin with step 0 and the nodes that hold its stages");
   }
-  const StagesOf held = stages_of(*recorded.value());
   StepFollower follower(std::move(job.value()), factory);
-  if (Status status = follower.begin(held); !status.ok()) return status;
+  if (Status status = follower.begin(stages_of(*recorded.value())); !status.ok()) return status;
 
   ReplayReport report;
   Comparison comparison(report);
@@ -158,7 +150,7 @@ Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_s
     if (!recorded.ok()) return recorded.status();
     if (!recorded.value()) break;
     const RecordStep& step = *recorded.value();
-    if (Status status = check_places(step, held); !status.ok()) return status;
+    if (Status status = follower.keep_places(step); !status.ok()) return status;
     const Result<RecordStep> replayed = follower.run(step);
     if (!replayed.ok()) return replayed.status();
     if (Status status = follower.commit(step, !step.skipped_update); !status.ok()) return status;

@@ -98,6 +98,31 @@ Status StepFollower::commit(const RecordStep& script, bool update) {
   return {};
 }
 
+Status StepFollower::keep_places(const RecordStep& script) {
+  if (script.stages.empty()) return {};  // validation alone
+  std::map<NodeKey, std::vector<std::uint32_t>> held;
+  for (const RecordStage& stage : script.stages)
+    for (const RecordReplica& replica : stage.replicas) held[replica.node].push_back(stage.stage);
+  const std::string step = "step " + std::to_string(script.step);
+  for (const auto& [node, stages] : held) {
+    const auto known = stages_of_.find(node);
+    if (known == stages_of_.end() || known->second != stages)
+      return Status::invalid(step + ": node " + node.short_name() +
+                             " holds other stages than before; such a record cannot be replayed");
+  }
+  for (auto it = stages_of_.begin(); it != stages_of_.end();) {
+    if (held.contains(it->first)) {
+      ++it;
+      continue;
+    }
+    const Result<Completion> done = call(it->first, DropJob{});
+    if (!done.ok()) return done.status();
+    runners_.erase(it->first);
+    it = stages_of_.erase(it);
+  }
+  return {};
+}
+
 Status StepFollower::end() {
   for (const auto& [node, stages] : stages_of_) {
     const Result<Completion> done = call(node, DropJob{});

@@ -109,9 +109,7 @@ WanWork wan_work(const JobSpec& job, double skip_ratio) {
     work.layers.push_back(static_cast<double>(job.layer_count(s)));
     work.stage_bytes.push_back(stage_parameters(job, s) * sizeof(float));
   }
-  work.activation_bytes = static_cast<std::uint64_t>(job.pipeline.microbatch_size * job.data.sequence_length *
-                                                     job.model.hidden_size) *
-                          net::size_of(job.activation_dtype());
+  work.activation_bytes = job.activation_bytes();
   return work;
 }
 

@@ -137,6 +137,58 @@ TEST_CASE("Killed daemon: the job ends in time with the reason and the last comm
   CHECK(swarm.up().wait_exit(Seconds(15)) == 0);
 }
 
+TEST_CASE("Killed daemon: while its stage has a replica the job goes on, and its record replays") {
+  LocalSwarm swarm(4);
+  const auto submit = swarm.submit(small_job(swarm.folder(), "long", 2, 600));
+  REQUIRE(submit->wait_for("step ", Seconds(40)));
+  // The lead origin: the holder of stage 0 with the lowest key; the others take over what it led.
+  const auto stages = swarm.ask_json({"status", "long-1"}).at("job").at("stages");
+  REQUIRE(stages.at(0).size() == 2);
+  const std::string lead = stages.at(0).at(0);
+  int lost = 0;
+  for (const auto& node : swarm.ask_json({"nodes"}).at("nodes"))
+    if (node.at("key") == lead) lost = node.at("nickname").get<std::string>().back() - '0';
+  kill(swarm.node_pid(lost), SIGKILL);
+  const auto status = submit->wait_exit(Seconds(120));
+  INFO(submit->output() << submit->error() << swarm.logs());
+  REQUIRE(status == 0);
+  CHECK(submit->output().find("job long-1 done") != std::string::npos);
+  CHECK(losses(swarm, "long-1").size() == 600);
+  const Finished logs = swarm.ask({"logs", "long-1"});
+  CHECK(logs.output.find("plan 2, without node-" + std::to_string(lost)) != std::string::npos);
+  const Finished replay = run({"solo", "--replay", record_file(swarm, "long-1"), "--json"}, Seconds(120));
+  INFO(replay.output << replay.error);
+  REQUIRE(replay.status == 0);
+  CHECK(json_lines(replay.output).back().at("largest_difference") <= 1e-5);
+}
+
+TEST_CASE("Skipping job: routes leave stages out and swap others, and the record replays") {
+  LocalSwarm swarm(4);
+  auto job = small_job(swarm.folder(), "skip", 3, 30);
+  job["pipeline"]["skip_ratio"] = 0.34;
+  job["pipeline"]["warmup_steps"] = 5;
+  job["pipeline"]["max_swaps"] = 1;
+  job["validation"]["skip"] = {0.34};
+  const auto submit = swarm.submit(job);
+  const auto status = submit->wait_exit(Seconds(60));
+  INFO(submit->output() << submit->error() << swarm.logs());
+  REQUIRE(status == 0);
+  for (const auto& step : json_lines(swarm.ask({"record", "skip-1", "--json"}).output)) {
+    if (!step.contains("routes")) continue;
+    const auto length = step.at("step") <= 5 ? 3u : 2u;
+    for (const auto& route : step.at("routes")) CHECK(route.at("hops").size() == length);
+    if (!step.at("evaluations").empty()) CHECK(step.at("validation_skip_losses").size() == 1);
+  }
+  const Finished replay = run({"solo", "--replay", record_file(swarm, "skip-1"), "--json"}, Seconds(60));
+  INFO(replay.output << replay.error);
+  REQUIRE(replay.status == 0);
+  CHECK(json_lines(replay.output).back().at("largest_difference") <= 1e-5);
+  // Solo without a record goes by the same lengths.
+  const Finished solo = run({"solo", write_job(swarm.folder(), job), "--threads", "1"}, Seconds(60));
+  INFO(solo.error);
+  CHECK(solo.status == 0);
+}
+
 TEST_CASE("Restarted scheduler: the job goes on and no log line is lost") {
   LocalSwarm swarm(3);
   const auto submit = swarm.submit(small_job(swarm.folder(), "steady", 3, 400));

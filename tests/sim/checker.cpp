@@ -181,15 +181,24 @@ daemon::StepSource source_of(const std::vector<RecordStep>& steps) {
   };
 }
 
+bool takes_part(const RecordStep& step, const NodeKey& key) {
+  return std::ranges::any_of(step.stages, [&](const RecordStage& stage) {
+    return std::ranges::find(stage.replicas, key, &RecordReplica::node) != stage.replicas.end();
+  });
+}
+
 // Runners of a replay begin in key order, each with one job.
 Problems check_weights(const SimCluster& cluster, const Plan& plan, const std::string& name,
-                       const FakeTrace& replayed) {
+                       const std::vector<RecordStep>& steps, const FakeTrace& replayed) {
   Problems problems;
   std::size_t next = 0;
   for (const auto& [key, stages] : plan.stages_of) {
     const FakeJob* lived = part_of(cluster.fake(cluster.node_of(key)), name);
     const FakeJob& followed = replayed.jobs.at(next++);
+    if (lived == nullptr) continue;  // lost before it began
     for (const auto& [step, weights] : lived->weights) {
+      // A lost node may have made the update of a commit that it is not part of any more in the record.
+      if (step > 0 && step < steps.size() && !takes_part(steps[step], key)) continue;
       const auto same = followed.weights.find(step);
       if (same != followed.weights.end() && same->second == weights) continue;
       problems.push_back("step " + std::to_string(step) + ": node " + key.short_name() +
@@ -202,16 +211,21 @@ Problems check_weights(const SimCluster& cluster, const Plan& plan, const std::s
 
 }  // namespace
 
-Problems check_record(const JobSpec& job, const Plan& plan, const std::vector<RecordStep>& steps,
-                      bool complete) {
+Problems check_record(const JobSpec& job, const std::map<std::uint64_t, Plan>& plans,
+                      const std::vector<RecordStep>& steps, bool complete) {
   Problems problems;
   for (std::size_t i = 0; i < steps.size(); ++i) {
+    const auto plan = plans.find(steps[i].epoch);
+    if (plan == plans.end() || (i > 0 && steps[i].epoch < steps[i - 1].epoch)) {
+      problems.push_back("step " + std::to_string(steps[i].step) + " is of plan " + std::to_string(steps[i].epoch));
+      return problems;
+    }
     if (steps[i].step != i) {
       problems.push_back("step " + std::to_string(steps[i].step) + " is recorded where step " +
                          std::to_string(i) + " should be");
       return problems;
     }
-    StepCheck(job, plan, steps[i], problems).run();
+    StepCheck(job, plan->second, steps[i], problems).run();
   }
   if (complete && steps.size() != static_cast<std::size_t>(job.final_step()) + 1) {
     problems.push_back("the record has " + std::to_string(steps.size()) + " steps, the job " +
@@ -225,19 +239,21 @@ Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
   Problems problems;
   const scheduler::JobRow& row = *cluster.job(job_id);
   const JobSpec job = std::move(scheduler::parse_job(row.spec, job_id)).value();
-  const Plan plan = std::move(scheduler::parse_plan(row.plan)).value();
+  const Plan& first = cluster.plans(job_id).begin()->second;
+  const Plan& last = cluster.plans(job_id).rbegin()->second;
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t> weights;  // by step, stage
-  for (const auto& [key, stages] : plan.stages_of) {
+  for (const auto& [key, stages] : first.stages_of) {
     const FakeJob* part = part_of(cluster.fake(cluster.node_of(key)), job.name);
+    const bool is_left = last.stages_of.contains(key) && cluster.alive(cluster.node_of(key));
     const std::string who = "node " + key.short_name();
     if (part == nullptr) {
-      problems.push_back(who + " never began");
+      if (is_left) problems.push_back(who + " never began");
       continue;
     }
-    if (part->updates != static_cast<std::uint64_t>(job.steps)) {
+    if (is_left && part->updates != static_cast<std::uint64_t>(job.steps)) {
       problems.push_back(who + " made " + std::to_string(part->updates) + " updates");
     }
-    if (!part->dropped) problems.push_back(who + " still holds the job");
+    if (is_left && !part->dropped) problems.push_back(who + " still holds the job");
     if (part->activations_at_drop != 0) problems.push_back(who + " kept activations to the end");
     for (const auto& [step, of_stages] : part->weights) {
       for (const auto& [stage, value] : of_stages) {
@@ -250,6 +266,7 @@ Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
     }
     for (const auto& [step, of_stages] : part->scales) {
       for (const auto& [stage, scale] : of_stages) {
+        if (!is_left) continue;  // it may have been in the middle of a step that began anew without it
         std::int64_t count = job.pipeline.microbatches_per_step;
         if (job.gradient_scale == "visited" && step < steps.size()) {
           count = std::ranges::count_if(steps[step].routes, [&](const RecordRoute& route) {
@@ -294,11 +311,10 @@ Problems check_done(const SimCluster& cluster, const std::string& job_id, const 
         (row == nullptr ? "unknown" : std::string(scheduler::to_string(row->state)) + ", " + row->reason)};
   }
   const JobSpec job = std::move(scheduler::parse_job(row->spec, job_id)).value();
-  const Result<Plan> plan = scheduler::parse_plan(row->plan);
-  if (!plan.ok()) return {plan.status().message()};
+  const std::map<std::uint64_t, Plan>& plans = cluster.plans(job_id);
   const std::vector<RecordStep> steps = cluster.record(job_id);
   Problems problems = cluster.violations();
-  append(problems, check_record(job, plan.value(), steps, true));
+  append(problems, check_record(job, plans, steps, true));
   append(problems, check_nodes(cluster, job_id, steps));
   if (!problems.empty()) return problems;
   FakeOptions free_of_slots = fake;
@@ -306,7 +322,7 @@ Problems check_done(const SimCluster& cluster, const std::string& job_id, const 
   auto replayed = std::make_shared<FakeTrace>();
   append(problems, check_replay(job, steps, fake_factory(free_of_slots, replayed), 0));
   append(problems, replayed->violations);
-  if (problems.empty()) append(problems, check_weights(cluster, plan.value(), job.name, *replayed));
+  if (problems.empty()) append(problems, check_weights(cluster, plans.begin()->second, job.name, steps, *replayed));
   return problems;
 }
 

@@ -2,6 +2,8 @@
 // all of it against a replay in one process. Shares no code with what made the record.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,12 +20,12 @@ using Problems = std::vector<std::string>;
 
 // Steps 0, 1, 2, ... each once; every microbatch closed once; on each stage of its final route one backward
 // added by the node of the route, one head at its origin, nothing else; losses are means; routes are the
-// plan's. `complete`: up to the job's last step.
-Problems check_record(const scheduler::JobSpec& job, const scheduler::Plan& plan,
+// those of the plan of their epoch, and of a length that the job says. `complete`: up to the job's last step.
+Problems check_record(const scheduler::JobSpec& job, const std::map<std::uint64_t, scheduler::Plan>& plans,
                       const std::vector<scheduler::RecordStep>& steps, bool complete);
 
-// Replicas hold the same weights after each commit, every node has made every update but perhaps the last,
-// each average has the scale that the job says, nothing is kept after the end.
+// Replicas hold the same weights after each commit, lost ones included; every node of the last plan has made
+// every update; each average has the scale that the job says; nothing is kept after the end.
 Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
                      const std::vector<scheduler::RecordStep>& steps);
 

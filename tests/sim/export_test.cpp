@@ -210,7 +210,7 @@ TEST_CASE(
   const auto job = std::move(scheduler::parse_job(row.spec, id)).value();
   const auto steps = cluster.record(id);
   CHECK(steps.size() == 10);
-  CHECK(join(check_record(job, plan_of(cluster, id), steps, false)) == "");
+  CHECK(join(check_record(job, cluster.plans(id), steps, false)) == "");
   FakeOptions replaying = options.fake;
   replaying.limit_slots = false;
   const auto replayed = std::make_shared<FakeTrace>();

@@ -272,14 +272,27 @@ void FakeRunner::perform(const Update& task, Completion& done) {
   }
   FakeJob& job = trace_->jobs[job_];
   ++job.updates;
+  clear_step();
+  for (const auto& [number, stage] : stages_) job.weights[step_][number] = stage.weights;
+  ++step_;
+}
+
+void FakeRunner::clear_step() {
   for (auto& [number, stage] : stages_) {
     std::ranges::fill(stage.accumulator, 0.0f);
     stage.covered.assign(stage.covered.size(), false);
     stage.added.clear();
     stage.exposed = stage.measured = false;
-    job.weights[step_][number] = stage.weights;
   }
-  ++step_;
+}
+
+void FakeRunner::perform(const AbandonStep& task, Completion& done) {
+  if (!spec_) return violation(done, "AbandonStep without a job");
+  const bool validation_alone = task.step > static_cast<std::uint64_t>(spec_->steps);
+  if (task.step != step_ && !validation_alone) violation(done, "AbandonStep of step " + std::to_string(task.step));
+  kept_.clear();
+  clear_step();
+  trace_->jobs[job_].scales.erase(step_);
 }
 
 std::vector<float> snapshot_of(std::uint64_t weights, std::uint32_t stage) {

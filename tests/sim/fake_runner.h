@@ -86,9 +86,11 @@ class FakeRunner : public daemon::TaskRunner {
   void perform(const daemon::StoreAverage& task, daemon::Completion& done);
   void perform(const daemon::MeasureAverage& task, daemon::Completion& done);
   void perform(const daemon::Update& task, daemon::Completion& done);
+  void perform(const daemon::AbandonStep& task, daemon::Completion& done);
   void perform(const daemon::SaveSnapshot& task, daemon::Completion& done);
   void perform(const daemon::ReadSlice& task, daemon::Completion& done);
 
+  void clear_step();
   // Notes a violation and fails the task.
   void violation(daemon::Completion& done, const std::string& what);
   // The stage, if it is held here and the task is for the step in hand; else a violation and null.

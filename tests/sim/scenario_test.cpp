@@ -42,6 +42,14 @@ std::size_t holder_of(const SimCluster& cluster, const std::string& job, std::ui
   return cluster.node_of(plan_of(cluster, job).replicas(stage).front());
 }
 
+// The only holder of some stage.
+std::size_t lone_holder(const SimCluster& cluster, const std::string& job) {
+  const Plan plan = plan_of(cluster, job);
+  std::uint32_t stage = 0;
+  while (plan.replicas(stage).size() != 1) ++stage;
+  return cluster.node_of(plan.replicas(stage).front());
+}
+
 // Two origins, and one node for each of stages 1 to 3, which the routes visit in different orders: those that
 // hold a slot of one stage and want one of another meet others the other way round.
 SimOptions crossing_swarm() {
@@ -174,7 +182,7 @@ TEST_CASE("Clocks: a swarm with one an hour ahead and one an hour behind trains 
   CHECK(warnings.find("its clock is 3600 s behind the scheduler's") != std::string::npos);
 }
 
-TEST_CASE("Node lost: the job ends within 6 s, with the node and the last commit as reason") {
+TEST_CASE("Stage lost: the job ends within 6 s, with the node and the last commit as reason") {
   const bool machine_too = GENERATE(false, true);
   SimOptions options;
   SimCluster cluster(options);
@@ -182,7 +190,7 @@ TEST_CASE("Node lost: the job ends within 6 s, with the node and the last commit
   REQUIRE(cluster.run_until_joined(6));
   const std::string job = cluster.submit(job_json(long_job()));
   REQUIRE(cluster.run_until_commit(job, 5));
-  const std::size_t lost = holder_of(cluster, job, 2);
+  const std::size_t lost = lone_holder(cluster, job);
   const std::int64_t lost_us = cluster.now_us();
   cluster.kill(lost, machine_too);
   REQUIRE(cluster.run_until_ended(job, 6 * second));
@@ -195,14 +203,14 @@ TEST_CASE("Node lost: the job ends within 6 s, with the node and the last commit
   CHECK_THAT(row.reason, Catch::Contains("step " + std::to_string(*row.commit)));
   cluster.run_for(20 * second);
   const auto job_spec_stored = std::move(scheduler::parse_job(row.spec, job)).value();
-  CHECK(join(check_record(job_spec_stored, plan_of(cluster, job), cluster.record(job), false)) == "");
+  CHECK(join(check_record(job_spec_stored, cluster.plans(job), cluster.record(job), false)) == "");
   for (std::size_t i = 0; i < 6; ++i) {
     if (i != lost) CHECK(cluster.fake(i).jobs.at(0).dropped);
   }
   CHECK(join(cluster.violations()) == "");
 }
 
-TEST_CASE("Node lost: the next job runs on those that are left") {
+TEST_CASE("Stage lost: the next job runs on those that are left") {
   SimOptions options;
   SimCluster cluster(options);
   cluster.start();
@@ -212,23 +220,81 @@ TEST_CASE("Node lost: the next job runs on those that are left") {
   shape.name = "after";
   const std::string second_job = cluster.submit(job_json(shape));
   REQUIRE(cluster.run_until_commit(first, 2));
-  cluster.kill(holder_of(cluster, first, 1));
+  cluster.kill(lone_holder(cluster, first));
   REQUIRE(cluster.run_until_ended(second_job));
   CHECK(cluster.job(first)->state == JobState::failed);
   cluster.run_for(20 * second);
   expect_done(cluster, second_job, options);
 }
 
-TEST_CASE("Node stopped: SIGTERM says goodbye, and the job ends at once") {
+TEST_CASE("Stage lost: SIGTERM says goodbye, and the job ends at once") {
   SimOptions options;
   SimCluster cluster(options);
   cluster.start();
   REQUIRE(cluster.run_until_joined(6));
   const std::string job = cluster.submit(job_json(long_job()));
   REQUIRE(cluster.run_until_commit(job, 2));
-  cluster.stop(holder_of(cluster, job, 1), "terminated");
+  cluster.stop(lone_holder(cluster, job), "terminated");
   REQUIRE(cluster.run_until_ended(job, 1 * second));
   CHECK(cluster.job(job)->state == JobState::failed);
+}
+
+TEST_CASE("Node lost: the job goes on while its stage has a replica, whoever it was and whenever") {
+  // Stage 0 and one other have two holders each.
+  const bool lead = GENERATE(true, false);
+  for (std::int64_t moment = 0; moment < 40; ++moment) {
+    JobShape shape = long_job();
+    shape.steps = 12;
+    shape.validation_every = 4;
+    SimOptions options;
+    options.seed = static_cast<std::uint64_t>(moment + 1);
+    SimCluster cluster(options);
+    cluster.start();
+    REQUIRE(cluster.run_until_joined(6));
+    const std::string job = cluster.submit(job_json(shape));
+    REQUIRE(cluster.run_until_commit(job, 3));
+    cluster.run_for(moment * 7 * ms);  // one to two steps
+    const Plan plan = plan_of(cluster, job);
+    REQUIRE(plan.replicas(0).size() == 2);
+    cluster.kill(cluster.node_of(lead ? plan.lead_origin() : plan.replicas(0).back()));
+    REQUIRE(cluster.run_until_ended(job, 60 * second));
+    cluster.run_for(20 * second);
+    CHECK(plan_of(cluster, job).epoch == 2);
+    expect_done(cluster, job, options);
+  }
+}
+
+TEST_CASE("Node lost: an origin that only the scheduler cannot hear is left behind, and nothing is done twice") {
+  SimOptions options;
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  const std::string job = cluster.submit(job_json(long_job()));
+  REQUIRE(cluster.run_until_commit(job, 5));
+  const std::size_t lead = cluster.node_of(plan_of(cluster, job).lead_origin());
+  cluster.cut_from_scheduler(lead);
+  // It goes on to commit with the others until the scheduler declares it dead; those records come from others.
+  REQUIRE(cluster.run_until([&] { return plan_of(cluster, job).epoch == 2; }, 10 * second));
+  cluster.run_for(10 * second);
+  cluster.heal_to_scheduler(lead);
+  REQUIRE(cluster.run_until_ended(job, 60 * second));
+  cluster.run_for(20 * second);
+  expect_done(cluster, job, options);
+}
+
+TEST_CASE("Node lost: while the scheduler is away it waits, and the job goes on when it is back") {
+  SimOptions options;
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  const std::string job = cluster.submit(job_json(long_job()));
+  REQUIRE(cluster.run_until_commit(job, 3));
+  cluster.restart_scheduler(20 * second);
+  cluster.run_for(2 * second);
+  cluster.kill(cluster.node_of(plan_of(cluster, job).lead_origin()));
+  REQUIRE(cluster.run_until_ended(job, 60 * second));
+  cluster.run_for(20 * second);
+  expect_done(cluster, job, options);
 }
 
 TEST_CASE("Cancel: the job ends, and every node forgets it") {

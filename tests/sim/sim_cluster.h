@@ -97,6 +97,8 @@ class SimCluster {
   // As last stored; null before the scheduler has taken it.
   const scheduler::JobRow* job(const std::string& id) const;
   std::vector<scheduler::RecordStep> record(const std::string& job) const;
+  // Every plan that the job has had, by epoch.
+  const std::map<std::uint64_t, scheduler::Plan>& plans(const std::string& job) const { return plans_.at(job); }
   std::size_t node_count() const { return nodes_.size(); }
   const net::NodeKey& key(std::size_t node) const { return nodes_[node].key; }
   // Precondition: some node has the key.
@@ -170,6 +172,7 @@ class SimCluster {
   std::unique_ptr<net::SimBus> scheduler_bus_;
   std::unique_ptr<scheduler::SchedulerCore> scheduler_;
   std::map<std::string, scheduler::JobRow> jobs_;
+  std::map<std::string, std::map<std::uint64_t, scheduler::Plan>> plans_;  // by job, epoch
 
   net::NodeKey operator_key_;
   net::BootId operator_boot_ = 0;

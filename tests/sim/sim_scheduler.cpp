@@ -88,7 +88,11 @@ void SimCluster::perform(const net::Send& send) {
 void SimCluster::perform(const scheduler::Persist& persist) {
   const Status status = store_->apply(persist.change);
   SIDESTEP_ASSERT(status.ok());
-  if (const auto* put = std::get_if<scheduler::PutJob>(&persist.change)) jobs_[put->row.id] = put->row;
+  if (const auto* put = std::get_if<scheduler::PutJob>(&persist.change)) {
+    jobs_[put->row.id] = put->row;
+    if (const auto plan = scheduler::parse_plan(put->row.plan); plan.ok())
+      plans_[put->row.id][plan.value().epoch] = plan.value();
+  }
 }
 
 void SimCluster::perform(const scheduler::StartQuery& query) {

@@ -100,9 +100,8 @@ TEST_CASE("Torch swarm: its record replays to the same losses, and solo trains a
   REQUIRE(row.state == scheduler::JobState::done);
 
   const auto job = std::move(scheduler::parse_job(row.spec, id)).value();
-  const auto plan = std::move(scheduler::parse_plan(row.plan)).value();
   const std::vector<RecordStep> steps = cluster.record(id);
-  CHECK(join(check_record(job, plan, steps, true)) == "");
+  CHECK(join(check_record(job, cluster.plans(id), steps, true)) == "");
   CHECK(join(check_replay(job, steps, torch_factory(), chosen.deterministic ? 0 : 1e-5)) == "");
   CHECK(join(cluster.violations()) == "");
 

@@ -238,16 +238,57 @@ TEST_CASE("Job: a lost node ends it with who, how long, which stage and the last
   CHECK(s.sent<net::EndJob>(1).size() == 1);
 }
 
-TEST_CASE("Job: a lost replica is told apart from a lost stage") {
+TEST_CASE("Job: a lost replica is planned around, a lost stage ends it") {
   Swarm s;
   const std::string id = s.start_job({1, 2, 3});
   s.close(3);
   s.run_for_ms(600);
   const bool has_other = parse_plan(s.job(id).plan).value().replicas(0).size() == 2;
   REQUIRE(has_other);  // the head makes stage 0 the one with two replicas: nodes 1 and 3
-  CHECK_THAT(s.job(id).reason,
-             Catch::Contains("stage 0 still has a replica, but a lost node ends the job in this "
-                             "version; last commit: step 0"));
+  CHECK(s.state(id) == "running");
+  const Plan rest = parse_plan(s.job(id).plan).value();
+  CHECK(rest.epoch == 2);
+  CHECK(rest.replicas(0) == std::vector{key(1)});
+  CHECK(s.job(id).view.members.size() == 2);
+  for (const int number : {1, 2}) {
+    const net::StartJob start = s.sent<net::StartJob>(number).back();
+    CHECK(parse_plan(start.plan).value() == rest);
+    CHECK(start.commit == 0);
+  }
+  s.commit(1);
+  s.close(1);
+  s.run_for_ms(600);
+  CHECK(s.state(id) == "failed");
+  CHECK_THAT(s.job(id).reason, Catch::Contains("stage 0 has no replica left; last commit: step 1"));
+}
+
+TEST_CASE("Job: a node that was lost while the others were planned for is not in that plan") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2, 3, 4});
+  s.hold_plans = true;
+  s.close(4);
+  s.run_for_ms(600);
+  REQUIRE(s.held_plans.size() == 1);
+  s.hold_plans = false;
+  s.close(3);
+  s.run_for_ms(600);
+  SchedulerOutbox out;
+  s.core->on_plan(s.now_us, s.held_plans[0].id, place(s.held_plans[0].request), out);  // too late
+  CHECK(out.empty());
+  CHECK(s.state(id) == "running");
+  CHECK(parse_plan(s.job(id).plan).value().stages_of.size() == 2);
+}
+
+TEST_CASE("Scheduler's restart: who missed the plan of the rest gets it again") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2, 3});
+  s.close(3);
+  s.run_for_ms(600);
+  s.restart();
+  s.hello(1, net::JobProgress{id, 1, 0, ""});
+  s.hello(2, net::JobProgress{id, 2, 0, ""});
+  CHECK(s.sent<net::StartJob>(2).size() == 2);
+  CHECK(s.sent<net::StartJob>(1).size() == 3);
 }
 
 TEST_CASE("Job: a node outside of its plan may go") {

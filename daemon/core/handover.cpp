@@ -1,0 +1,77 @@
+#include "daemon/core/handover.h"
+
+#include <algorithm>
+
+namespace sidestep::daemon {
+namespace {
+
+// {"record", "end"}, as Commit has it.
+bool is_record(const nlohmann::json& json) {
+  return json.is_object() && json.contains("record") && json.contains("end") && json["end"].is_string();
+}
+
+}  // namespace
+
+void Handover::keep(const net::Commit& commit) {
+  last_ = commit;
+  last_->record = nullptr;
+  if (is_record(commit.record)) records_[commit.scope.step] = commit.record;
+}
+
+void Handover::forget_stored(std::uint64_t step) { records_.erase(records_.begin(), records_.upper_bound(step)); }
+
+void Handover::begin(std::int64_t now_us, std::uint64_t next, std::optional<std::uint64_t> stored) {
+  standings_.clear();
+  stored_ = stored;
+  if (stored) forget_stored(*stored);
+  net::Standing standing;
+  standing.scope = context_.scope();
+  standing.scope.step = next;
+  if (last_) {
+    standing.skip_update = last_->skip_update;
+    standing.last = last_->last;
+    standing.snapshot = last_->snapshot;
+    standing.keep = last_->keep;
+  }
+  standing.records = nlohmann::json::array();
+  for (const auto& [step, record] : records_) standing.records.push_back({step, record});
+  context_.post(now_us, context_.lead, std::move(standing));
+}
+
+void Handover::on_standing(std::int64_t now_us, const net::NodeKey& peer, const net::Standing& standing) {
+  if (!context_.leads() || !standings_.emplace(peer, standing).second) return;
+  if (standings_.size() == context_.plan.stages_of.size()) resume(now_us);
+}
+
+void Handover::resume(std::int64_t now_us) {
+  const net::Standing* ahead = nullptr;
+  for (const auto& [node, standing] : standings_) {
+    if (ahead == nullptr || standing.scope.step > ahead->scope.step) ahead = &standing;
+    for (const nlohmann::json& entry : standing.records)
+      if (entry.is_array() && entry.size() == 2 && entry[0].is_number_unsigned() && is_record(entry[1]))
+        records_.emplace(entry[0].get<std::uint64_t>(), entry[1]);
+  }
+  const std::uint64_t next = ahead->scope.step;
+  for (std::uint64_t step = stored_ ? *stored_ + 1 : 0; step < next; ++step) {
+    const auto record = records_.find(step);
+    if (record == records_.end())
+      return context_.fail(now_us, "the record of step " + std::to_string(step) +
+                                       " was lost with the origins that had it");
+    report_(now_us, record->second.at("record"), record->second.at("end").get<std::string>());
+  }
+  context_.log(now_us, net::LogLevel::info, std::nullopt,
+               "goes on at step " + std::to_string(next) + " under plan " + std::to_string(context_.plan.epoch) +
+                   ", on " + std::to_string(context_.plan.stages_of.size()) + " nodes");
+  net::Resume resume{context_.scope(), ahead->skip_update, ahead->last, ahead->snapshot, ahead->keep};
+  resume.scope.step = next;
+  for (const auto& [node, stages] : context_.plan.stages_of) context_.post(now_us, node, resume);
+}
+
+std::string Handover::describe() const {
+  if (!context_.leads()) return {};
+  for (const auto& [node, stages] : context_.plan.stages_of)
+    if (!standings_.contains(node)) return "waits to hear where " + context_.name_of(node) + " stands";
+  return {};
+}
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,47 @@
+// How a job goes on under another plan. Every node that is left says to the new lead origin where it stands;
+// the lead origin decides from which step on, so that whoever missed the last Commit gets it again, and tells
+// everybody. What the scheduler has not stored of the run record, whoever keeps it hands over too.
+// Design: "What keeps a step exact". Pure; owned by JobRun.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "daemon/core/job_context.h"
+
+namespace sidestep::daemon {
+
+class Handover {
+ public:
+  // report: gives a record to the scheduler.
+  using Report = std::function<void(std::int64_t now_us, const nlohmann::json& record, const std::string& end)>;
+
+  Handover(JobContext& context, Report report) : context_(context), report_(std::move(report)) {}
+
+  // Origins keep the record of each commit until it is known to be stored.
+  void keep(const net::Commit& commit);
+  void forget_stored(std::uint64_t step);
+
+  // The plan of the context is new: tells its lead origin that `next` is the step this node would work on. The
+  // scheduler has stored the records up to `stored`.
+  void begin(std::int64_t now_us, std::uint64_t next, std::optional<std::uint64_t> stored);
+  // At the lead origin. When the last node has said where it stands, everybody gets Resume.
+  void on_standing(std::int64_t now_us, const net::NodeKey& peer, const net::Standing& standing);
+
+  // For people: who has not said yet where it stands; empty elsewhere than at the lead origin.
+  std::string describe() const;
+
+ private:
+  void resume(std::int64_t now_us);
+
+  JobContext& context_;
+  Report report_;
+  std::optional<net::Commit> last_;                 // applied here, or being applied
+  std::map<std::uint64_t, nlohmann::json> records_;  // by step: {"record", "end"}
+  std::optional<std::uint64_t> stored_;
+  std::map<net::NodeKey, net::Standing> standings_;
+};
+
+}  // namespace sidestep::daemon

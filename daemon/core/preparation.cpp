@@ -1,0 +1,42 @@
+#include "daemon/core/preparation.h"
+
+namespace sidestep::daemon {
+
+void Preparation::begin(std::int64_t now_us, const net::PrepareJob& prepare,
+                        const std::vector<net::NodeKey>& peers) {
+  if (job_ == prepare.job) return;
+  net::Prepared answer;
+  answer.job = prepare.job;
+  Result<scheduler::JobSpec> spec = scheduler::parse_job(prepare.spec, prepare.job);
+  if (!spec.ok()) {
+    answer.problem = spec.status().message();
+    return ports_.post_scheduler(now_us, std::move(answer));
+  }
+  job_ = prepare.job;
+  const std::uint64_t bytes = spec.value().activation_bytes();
+  ports_.queue_task(
+      ProbeJob{std::move(spec).value()}, [this, answer, bytes, peers](std::int64_t now, const Completion& done) mutable {
+        answer.problem = done.fault.empty() ? done.problem : done.fault;
+        answer.has_data = done.has_data;
+        answer.data_problem = done.data_problem;
+        answer.data_digest = done.data_digest;
+        answer.init_digest = done.init_digest;
+        answer.layer_us = done.layer_us;
+        answer.head_us = done.head_us;
+        answer.memory_bytes = done.memory_bytes;
+        answer.daemon_bytes = done.resident_bytes;
+        links_.begin(now, peers, bytes, [this, answer](std::int64_t then, const std::vector<net::LinkSpeed>& links) {
+          job_.clear();
+          net::Prepared whole = answer;
+          whole.links = links;
+          ports_.post_scheduler(then, std::move(whole));
+        });
+      });
+}
+
+void Preparation::stop() {
+  links_.stop();
+  job_.clear();
+}
+
+}  // namespace sidestep::daemon

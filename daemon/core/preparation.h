@@ -1,0 +1,39 @@
+// The answer to PrepareJob: whether this node can take part in a job, how fast it is at it, and how far the others
+// are. Pure; owned by NodeCore.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "daemon/core/link_prober.h"
+#include "daemon/core/task_desk.h"
+
+namespace sidestep::daemon {
+
+class Preparation {
+ public:
+  struct Ports {
+    std::function<void(Task, TaskDesk::Done)> queue_task;
+    LinkProber::Send send_probe;
+    std::function<void(std::int64_t now_us, net::Message)> post_scheduler;
+  };
+
+  explicit Preparation(Ports ports) : ports_(std::move(ports)), links_(ports_.send_probe) {}
+
+  // `peers`: the other nodes there are. A repeat for the job that is being answered means nothing.
+  void begin(std::int64_t now_us, const net::PrepareJob& prepare, const std::vector<net::NodeKey>& peers);
+  void on_reply(std::int64_t now_us, const net::NodeKey& peer, const net::ProbeReply& reply) {
+    links_.on_reply(now_us, peer, reply);
+  }
+  void on_tick(std::int64_t now_us) { links_.on_tick(now_us); }
+  // Nobody waits for the answer any more.
+  void stop();
+
+ private:
+  Ports ports_;
+  LinkProber links_;
+  std::string job_;  // being answered; empty: none
+};
+
+}  // namespace sidestep::daemon

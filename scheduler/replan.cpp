@@ -1,0 +1,116 @@
+// A running job whose plan has to change: a node is lost whose stages others hold too. Routes are planned anew
+// over those that are left, and take the place of the old ones at the step under way.
+#include <algorithm>
+
+#include "scheduler/scheduler_state.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+std::string stage_list(const std::vector<std::uint32_t>& stages) {
+  std::string text = stages.size() == 1 ? "stage " : "stages ";
+  for (std::size_t i = 0; i < stages.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(stages[i]);
+  return text;
+}
+
+// "412 ms", "4.1 ms".
+std::string milliseconds(std::int64_t us) {
+  if (us >= 10'000) return std::to_string((us + 500) / 1000) + " ms";
+  return std::to_string(us / 1000) + '.' + std::to_string(us % 1000 / 100) + " ms";
+}
+
+}  // namespace
+
+// "; predicted step 412 ms", or of each phase; empty where it is not known.
+std::string SchedulerCore::State::predicted_text(const Plan& plan) {
+  std::string text;
+  for (const PlanPhase& phase : plan.phases)
+    if (phase.predicted_step_us > 0)
+      text += "; predicted step" +
+              (plan.phases.size() > 1 ? " from step " + std::to_string(phase.from_step) + ":" : "") + " " +
+              milliseconds(phase.predicted_step_us);
+  return text;
+}
+
+bool SchedulerCore::State::lives(const net::Member& member) const {
+  const auto node = nodes.find(member.key);
+  return node != nodes.end() && node->second.member.boot == member.boot;
+}
+
+void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
+  if (!active) return;
+  const JobRow& job = row(active->id);
+  if (job.state == JobState::preparing) {
+    active->answers.erase(member.key);
+    active->planning.reset();  // a plan that names it would be void
+    plan_when_prepared();
+    return;
+  }
+  const auto held = active->plan.stages_of.find(member.key);
+  if (held == active->plan.stages_of.end()) return;
+  std::erase_if(active->early_reports, [&](const auto& entry) { return entry.second.peer == member.key; });
+  // Nothing is left to train; the others may still be saving their last stages.
+  if (committed_all()) return end_if_finished();
+  std::set<std::uint32_t> left;
+  for (const net::Member& other : job.view.members)
+    if (lives(other))
+      for (const std::uint32_t stage : active->plan.stages_of.at(other.key)) left.insert(stage);
+  std::vector<std::uint32_t> lost;
+  for (const std::uint32_t stage : held->second)
+    if (!left.contains(stage)) lost.push_back(stage);
+  const std::string last =
+      job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
+  if (!lost.empty())
+    return end_active(JobState::failed, label(member) + ": " + why + "; " + stage_list(lost) +
+                                            (lost.size() == 1 ? " has no replica left; " : " have no replica left; ") + last);
+  log(net::LogLevel::warning, job.id,
+      label(member) + " is lost, " + stage_list(held->second) +
+          (held->second.size() == 1 ? " has another replica" : " have other replicas") +
+          "; plans without it, " + last);
+  active->planning = next_id++;
+  out->push_back(StartPlanning{*active->planning, request_for_rest()});
+}
+
+// Who is left keeps its stages. After a restart of the scheduler nobody's speed is known; all count alike then.
+PlacementRequest SchedulerCore::State::request_for_rest() const {
+  const JobRow& job = *find_row(active->id);
+  PlacementRequest request{active->plan.epoch + 1, active->spec, {}, options.plan_work, {}};
+  for (const net::Member& member : job.view.members) {
+    if (!lives(member)) continue;
+    request.stages_of[member.key] = active->plan.stages_of.at(member.key);
+    PlacementNode& node = request.nodes.emplace_back();
+    node.key = member.key;
+    node.nickname = member.nickname;
+    node.has_data = active->plan.holds(member.key, 0);
+    node.memory_bytes = PlacementNode::unknown_bytes;
+    node.layer_us = node.head_us = 1;
+    const auto answer = active->answers.find(member.key);
+    if (answer == active->answers.end() || !answer->second) continue;
+    node.memory_bytes = answer->second->memory_bytes;
+    node.daemon_bytes = answer->second->daemon_bytes;
+    node.layer_us = std::max<std::int64_t>(1, answer->second->layer_us);
+    node.head_us = std::max<std::int64_t>(1, answer->second->head_us);
+    node.links = answer->second->links;
+  }
+  return request;
+}
+
+void SchedulerCore::State::adopt_for_rest(Plan plan) {
+  JobRow& job = row(active->id);
+  std::string gone;
+  for (const net::Member& member : job.view.members)
+    if (!plan.stages_of.contains(member.key)) gone += (gone.empty() ? "" : ", ") + member.nickname;
+  active->plan = std::move(plan);
+  std::erase_if(job.view.members,
+                [&](const net::Member& member) { return !active->plan.stages_of.contains(member.key); });
+  job.view.number = view.number;
+  job.plan = to_json(active->plan);
+  // Whoever leads now was not asked for one.
+  active->snapshot_asked = 0;
+  save(job);
+  log(net::LogLevel::info, job.id,
+      "plan " + std::to_string(active->plan.epoch) + ", without " + gone + predicted_text(active->plan));
+  for (const net::Member& member : job.view.members) send_start(nodes.at(member.key));
+}
+
+}  // namespace sidestep::scheduler
