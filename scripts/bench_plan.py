@@ -1,6 +1,7 @@
 """`scripts/bench plan`: the path planner beside its baselines, on the published instances and on families of others."""
 
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -293,7 +294,60 @@ def table(report):
             longer = "-" if not row["longer_s"] else f"{100 * (1 - row['longer_s'] / row['step_s']):.1f} %"
             lines.append(f"| {name} | {row['budget_s']} s | {row['step_s']:.1f} s | {row['bound_s']:.1f} s | "
                          f"{percent(row['gap'])} | {longer} |")
+        lines += ["", growth_table(report)]
     return "\n".join(lines)
+
+
+def growth_table(report):
+    """The families of mixed speeds and loose memory, by size."""
+    lines = ["| nodes | stages | budget | step | above the bound | below the first plan | "
+             "a ten-times longer search is better by | peak memory |", "|---|---|---|---|---|---|---|---|"]
+    for row in growing(report):
+        longer = "-" if not row["longer_s"] else f"{100 * (1 - row['longer_s'] / row['step_s']):.1f} %"
+        stages = row["family"].split(", ")[1].split()[0]
+        lines.append(f"| {row['nodes']} | {stages} | {row['budget_s']} s | {row['step_s']:.1f} s | {percent(row['gap'])} | "
+                     f"{percent(1 - row['step_s'] / row['first_s'])} | {longer} | "
+                     f"{row['peak_memory_bytes'] / 2**20:.0f} MiB |")
+    return "\n".join(lines)
+
+
+def growing(report, kind="mixed speeds, loose memory"):
+    return [row for row in report["families"] if "error" not in row and kind in row["family"]]
+
+
+def plot(report):
+    """How far plans are above the bound, by nodes (logarithmic), for each kind of family: an SVG."""
+    width, height, left, bottom, top = 640, 360, 56, 44, 16
+    kinds = {"equal speeds, loose memory": "#0072b2", "equal speeds, tight memory": "#56b4e9",
+             "mixed speeds, loose memory": "#d55e00", "mixed speeds, tight memory": "#e69f00"}
+    rows = [row for kind in kinds for row in growing(report, kind)]
+    nodes = sorted({row["nodes"] for row in rows})
+    most = 0.1 * (1 + int(10 * max(row["gap"] for row in rows)))
+    first, last = math.log(nodes[0]), math.log(nodes[-1])
+
+    def x(count):
+        return left + (math.log(count) - first) / (last - first) * (width - left - 190)
+
+    def y(gap):
+        return height - bottom - gap / most * (height - bottom - top)
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+             'font-size="12">', f'<rect width="{width}" height="{height}" fill="white"/>']
+    steps = max(1, round(most / 0.1) // 6)
+    for i in range(0, round(most / 0.1) + 1, steps):
+        at = y(0.1 * i)
+        parts.append(f'<line x1="{left}" y1="{at:.1f}" x2="{x(nodes[-1]):.1f}" y2="{at:.1f}" stroke="#dddddd"/>'
+                     f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{10 * i} %</text>')
+    for count in nodes:
+        parts.append(f'<text x="{x(count):.1f}" y="{height - bottom + 18}" text-anchor="middle">{count}</text>')
+    parts.append(f'<text x="{(left + x(nodes[-1])) / 2:.1f}" y="{height - 8}" text-anchor="middle">nodes</text>')
+    for i, (kind, colour) in enumerate(kinds.items()):
+        points = [(x(row["nodes"]), y(row["gap"])) for row in growing(report, kind)]
+        line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3" fill="{colour}"/>' for a, b in points]
+        parts.append(f'<text x="{x(nodes[-1]) + 12:.1f}" y="{top + 20 + 18 * i}" fill="{colour}">{kind}</text>')
+    return "\n".join(parts + ["</svg>"]) + "\n"
 
 
 def add_flags(parser):
@@ -303,10 +357,21 @@ def add_flags(parser):
     parser.add_argument("--methods", nargs="+", choices=METHODS, metavar="METHOD",
                         help=f"of the published instances: some of {', '.join(METHODS)}")
     parser.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write the JSON there too")
+    parser.add_argument("--from", dest="earlier", type=pathlib.Path, metavar="FILE",
+                        help="measure nothing: tables and plot of a report that --out wrote")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE.svg",
+                        help="draw how far the plans of the families are above the bound, by nodes")
     parser.add_argument("--table", action="store_true", help="print the tables of README in place of the JSON")
 
 
 def run(options):
+    report = json.loads(options.earlier.read_text()) if options.earlier else measure(options)
+    if options.plot:
+        options.plot.write_text(plot(report))
+    return report
+
+
+def measure(options):
     parts = {"published": part_published, "kept": part_kept, "families": part_families, "large": part_large,
              "averaging": part_averaging, "repair": part_repair, "evaluator": part_evaluator}
     with tempfile.TemporaryDirectory(prefix="sidestep-bench.") as name:

@@ -120,7 +120,8 @@ Result<Draft> plan_dtfm(const Instance& instance, std::uint64_t seed, const Budg
     for (const std::uint32_t stage : stages) equal.stage_sizes[stage] = static_cast<std::uint32_t>(columns);
   }
   Draft placed(instance, instance.microbatches);
-  if (Status status = place_stages(equal, stage_demand(equal), placed); !status.ok()) return status;
+  if (Status status = place_stages(equal, stage_demand(equal), Neighbours::stages, placed); !status.ok())
+    return status;
   columns = instance.node_count();
   std::vector<std::vector<std::uint32_t>> holders = placed.holders;
   for (const std::uint32_t stage : stages) {
@@ -155,7 +156,8 @@ Result<Draft> plan_random_skip(const Instance& instance, std::uint64_t seed) {
   Result<StageSets> sets = choose_stage_sets(instance);
   if (!sets.ok()) return sets.status();
   Draft draft(instance, instance.microbatches);
-  if (Status status = place_stages(instance, stage_demand(instance), draft); !status.ok()) return status;
+  if (Status status = place_stages(instance, stage_demand(instance), Neighbours::stages, draft); !status.ok())
+    return status;
   net::Random random(seed);
   if (!instance.placement_fixed()) {
     // Nodes that are alike to the rules change places at random.

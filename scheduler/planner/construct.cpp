@@ -127,42 +127,66 @@ std::int64_t step_us(const Instance& instance, const Draft& draft,
   return try_draft(instance, draft, after_us).step_us;
 }
 
-Result<Draft> construct(const Instance& instance, const StageSets& sets) {
+namespace {
+
+struct Best {
+  std::optional<Draft> draft;
+  std::int64_t step_us = 0;
+};
+
+// With nodes by the demand that was seen the time before, where sizes are free. Errors: nobody is left to
+// hold a stage, and nothing was found before.
+Status try_placements(const Instance& instance, const StageSets& sets, Neighbours neighbours, Best& best) {
   const bool sizes_free = !instance.placement_fixed() && instance.stage_sizes.empty();
   // Where origins let in a little less than the other stages can take, microbatches wait at their origin and
   // not on the way, where they hold slots.
   constexpr std::array<double, 3> throttles{1.25, 1.5, 1.1};
   constexpr int tries = 6;
   constexpr std::size_t many_hops = 1000;
-  std::optional<Draft> best;
-  std::int64_t best_us = 0;
   for (const double throttle : throttles) {
     std::vector<double> demand = stage_demand(instance);
     for (int i = 0; i < tries; ++i) {
       Draft draft(instance, sets.size());
-      if (Status status = place_stages(instance, demand, draft); !status.ok()) {
-        if (best) return *std::move(best);
-        return status;
-      }
+      if (Status status = place_stages(instance, demand, neighbours, draft); !status.ok())
+        return best.draft ? Status() : status;
       dispatch(instance, sets, draft);
+      const std::size_t hops = draft.hops.size();
       Tried tried = try_draft(instance, draft);
-      if (!best || tried.step_us < best_us) {
-        best = std::move(draft);
-        best_us = tried.step_us;
-      }
-      if (!sizes_free) return *std::move(best);
-      if (i + 1 == tries && best->hops.size() > many_hops) return *std::move(best);
+      if (!best.draft || tried.step_us < best.step_us) best = {std::move(draft), tried.step_us};
+      if (!sizes_free || (i + 1 == tries && hops > many_hops)) return {};
       demand = std::move(tried.demand);
       demand[0] /= throttle;
     }
   }
-  return *std::move(best);
+  return {};
+}
+
+}  // namespace
+
+Result<Draft> construct(const Instance& instance, const StageSets& sets) {
+  Best best;
+  if (Status status = try_placements(instance, sets, Neighbours::stages, best); !status.ok()) return status;
+  return *std::move(best.draft);
 }
 
 Result<Draft> construct(const Instance& instance) {
   Result<StageSets> sets = choose_stage_sets(instance);
   if (!sets.ok()) return sets.status();
   return construct(instance, sets.value());
+}
+
+Result<std::vector<Draft>> construct_each(const Instance& instance) {
+  const Result<StageSets> sets = choose_stage_sets(instance);
+  if (!sets.ok()) return sets.status();
+  Best by_stages, by_replicas;
+  if (Status status = try_placements(instance, sets.value(), Neighbours::stages, by_stages); !status.ok())
+    return status;
+  std::vector<Draft> drafts{*std::move(by_stages.draft)};
+  if (!instance.counts_averaging() || instance.placement_fixed()) return drafts;
+  if (!try_placements(instance, sets.value(), Neighbours::replicas, by_replicas).ok()) return drafts;
+  drafts.push_back(*std::move(by_replicas.draft));
+  if (by_replicas.step_us < by_stages.step_us) std::swap(drafts[0], drafts[1]);
+  return drafts;
 }
 
 }  // namespace sidestep::scheduler

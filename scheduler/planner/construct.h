@@ -29,9 +29,14 @@ Result<StageSets> choose_stage_sets(const Instance& instance);
 // early stage holds a slot while the microbatch is at all that follow.
 std::vector<double> stage_demand(const Instance& instance);
 
+// What follows each other on a tour of short links: the stages of a route, or the replicas of a stage, which
+// average over the links between them.
+enum class Neighbours { stages, replicas };
+
 // Who holds what, into an empty draft: the instance's placement, or one along a tour of short links, with
 // nodes by demand where sizes are free. Errors: refused, with the stage that nobody is left to hold.
-Status place_stages(const Instance& instance, const std::vector<double>& demand, Draft& draft);
+Status place_stages(const Instance& instance, const std::vector<double>& demand, Neighbours neighbours,
+                    Draft& draft);
 
 // The nodes of one row whose stages are set, by transfers and by the work that the nodes have already, in us.
 // Where each origin has its number the row's first hop says which origin it is.
@@ -53,5 +58,8 @@ std::int64_t step_us(const Instance& instance, const Draft& draft,
 // nodes by the demand that was seen.
 Result<Draft> construct(const Instance& instance, const StageSets& sets);
 Result<Draft> construct(const Instance& instance);
+// The best of each kind of placement that may lead to a good plan, the best of all first: where averaging
+// counts, that along the stages and that along the replicas.
+Result<std::vector<Draft>> construct_each(const Instance& instance);
 
 }  // namespace sidestep::scheduler

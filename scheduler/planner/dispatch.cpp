@@ -188,4 +188,13 @@ void dispatch(const Instance& instance, const StageSets& sets, Draft& draft) {
   Dispatch(instance, sets, draft).run();
 }
 
+Draft dispatched_again(const Instance& instance, const Draft& draft) {
+  StageSets sets(draft.rows);
+  for (std::size_t r = 0; r < draft.rows; ++r)
+    for (std::size_t i = 0; i < draft.length; ++i) sets[r].push_back(draft.row(r)[i].stage);
+  Draft again = draft;
+  dispatch(instance, sets, again);
+  return step_us(instance, again) < step_us(instance, draft) ? again : draft;
+}
+
 }  // namespace sidestep::scheduler

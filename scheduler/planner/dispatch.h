@@ -13,4 +13,7 @@ namespace sidestep::scheduler {
 // not drain.
 void dispatch(const Instance& instance, const StageSets& sets, Draft& draft);
 
+// The draft's own stage sets dispatched again, or the draft where that is no better.
+Draft dispatched_again(const Instance& instance, const Draft& draft);
+
 }  // namespace sidestep::scheduler

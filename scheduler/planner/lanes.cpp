@@ -42,37 +42,43 @@ Temperatures suited(Temperatures temperatures, std::size_t tasks, double work, d
   return temperatures;
 }
 
-LaneResult run_lanes(const Instance& instance, const Draft& draft, const SearchOptions& options,
+LaneResult run_lanes(const Instance& instance, const std::vector<Draft>& drafts, const SearchOptions& options,
                      std::size_t lanes, Temperatures temperatures, const Budget& budget, BudgetShare share,
                      const PlanMachine& machine) {
-  // Lanes that have fallen behind go on from the best one's state.
+  // Lanes that have fallen behind go on from the best one's state; those that began elsewhere have time until
+  // the middle.
   constexpr int meetings = 8;
   constexpr double behind = 1.01;
+  // What is hot enough for one instance makes another forget its start: every second lane is cooler.
+  constexpr double cooler = 4;
   const double work = budget.work_of(share) / static_cast<double>(lanes), us = budget.us_of(share);
-  temperatures = suited(temperatures, draft_tasks(draft), work, us);
+  temperatures = suited(temperatures, draft_tasks(drafts.front()), work, us);
   // Of a small instance there is time to look about again and again.
   int restarts = 1;
-  while (restarts < meetings &&
-         evaluations_a_hop(draft_tasks(draft), work, us) > 4 * enough * static_cast<double>(restarts))
+  while (restarts < meetings && evaluations_a_hop(draft_tasks(drafts.front()), work, us) >
+                                    4 * enough * static_cast<double>(restarts))
     restarts *= 2;
   std::vector<std::unique_ptr<Search>> searches(lanes);
   machine.run_all(lanes, [&](std::size_t lane) {
     SearchOptions own = options;
     own.seed = options.seed * 0x9e3779b97f4a7c15u + lane;
-    searches[lane] = std::make_unique<Search>(instance, draft, own);
+    searches[lane] = std::make_unique<Search>(instance, drafts[lane % drafts.size()], own);
   });
   for (int meeting = 1; meeting <= meetings; ++meeting) {
     const int round = (meeting - 1) * restarts / meetings;
     machine.run_all(lanes, [&](std::size_t lane) {
       Search& search = *searches[lane];
+      Temperatures own = temperatures;
+      if (lane % 2 == 1) own.hot = std::max(own.hot / cooler, own.cold);
       search.anneal(
-          temperatures, [&] { return budget.progress(share, search.work(), lanes) * restarts - round; },
+          own, [&] { return budget.progress(share, search.work(), lanes) * restarts - round; },
           static_cast<double>(meeting) / meetings * restarts - round);
     });
     const auto best = std::min_element(searches.begin(), searches.end(), [](const auto& a, const auto& b) {
       return a->cost_us() < b->cost_us();
     });
     if (meeting == meetings) break;
+    if (drafts.size() > 1 && meeting < meetings / 2) continue;
     for (auto& search : searches)
       if (static_cast<double>(search->cost_us()) > behind * static_cast<double>((*best)->cost_us()))
         search->adopt((*best)->draft());

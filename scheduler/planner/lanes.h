@@ -54,8 +54,9 @@ struct LaneResult {
   std::uint64_t evaluations = 0;
 };
 
-// Improves the draft within the share of the budget. `options.seed` names the first lane's numbers.
-LaneResult run_lanes(const Instance& instance, const Draft& draft, const SearchOptions& options,
+// Improves the drafts, of which each lane takes one in turn, within the share of the budget. `options.seed`
+// names the first lane's numbers. Precondition: at least one draft.
+LaneResult run_lanes(const Instance& instance, const std::vector<Draft>& drafts, const SearchOptions& options,
                      std::size_t lanes, Temperatures temperatures, const Budget& budget, BudgetShare share,
                      const PlanMachine& machine);
 

@@ -166,7 +166,8 @@ std::vector<double> stage_demand(const Instance& instance) {
   return demand;
 }
 
-Status place_stages(const Instance& instance, const std::vector<double>& demand, Draft& draft) {
+Status place_stages(const Instance& instance, const std::vector<double>& demand, Neighbours neighbours,
+                    Draft& draft) {
   if (instance.placement_fixed()) {
     for (std::size_t n = 0; n < instance.node_count(); ++n)
       for (const std::uint32_t stage : instance.stage_of[n]) draft.hold(n, stage);
@@ -174,20 +175,23 @@ Status place_stages(const Instance& instance, const std::vector<double>& demand,
   }
   const std::vector<std::size_t> order = tour(instance);
   const std::vector<std::uint32_t> sizes = choose_sizes(instance, demand, order.size());
-  // A node for each stage first, so that none goes without where there is a way.
-  std::vector<std::uint32_t> ones = sizes;
-  for (std::uint32_t& size : ones) size = std::min(size, 1u);
-  Matching matching(instance, ones);
-  std::vector<std::size_t> left;
   std::uint32_t wanted = 0;
+  Matching matching(instance, sizes);
   const auto add = [&](std::size_t node) {
     if (!matching.add(node, wanted)) return false;
-    wanted = (matching.last() + 1) % instance.stages;
+    wanted = matching.last();
+    if (neighbours == Neighbours::stages) wanted = (wanted + 1) % instance.stages;
     return true;
   };
-  for (const std::size_t node : order)
-    if (!add(node)) left.push_back(node);
-  matching.set_sizes(sizes);
+  std::vector<std::size_t> left = order;
+  if (neighbours == Neighbours::stages) {
+    // A node for each stage first, so that none goes without where there is a way.
+    std::vector<std::uint32_t> ones = sizes;
+    for (std::uint32_t& size : ones) size = std::min(size, 1u);
+    matching.set_sizes(ones);
+    std::erase_if(left, add);
+    matching.set_sizes(sizes);
+  }
   for (const std::size_t node : left) add(node);
   for (std::uint32_t stage = 0; stage < instance.stages; ++stage)
     for (const std::size_t node : matching.nodes()[stage]) draft.hold(node, stage);

@@ -8,6 +8,7 @@
 #include "net/assert.h"
 #include "scheduler/planner/baselines.h"
 #include "scheduler/planner/construct.h"
+#include "scheduler/planner/dispatch.h"
 #include "scheduler/planner/draft.h"
 #include "scheduler/planner/evaluator.h"
 #include "scheduler/planner/lanes.h"
@@ -157,21 +158,25 @@ class Planning {
   Result<LaneResult> improve(SearchOptions own) {
     BudgetShare share;
     Temperatures temperatures;
-    Draft first;
+    std::vector<Draft> firsts;  // the best first
     if (options_.start) {
       // Near what was: as hot as a good plan bears without being forgotten.
       temperatures.hot /= 4;
       own.moving_us = moving_us_ = moving_costs(instance_, *options_.start, options_.horizon_steps);
       const Result<PathPlan> repaired = repair(instance_, instance_, *options_.start);
-      if (repaired.ok()) first = draft_of(instance_, repaired.value());
+      if (repaired.ok()) firsts = {draft_of(instance_, repaired.value())};
     }
-    if (first.rows == 0 || worth(first) == StepEngine::never) {
-      Result<Draft> constructed = construct(instance_);
+    if (firsts.empty() || worth(firsts.front()) == StepEngine::never) {
+      Result<std::vector<Draft>> constructed = construct_each(instance_);
       if (!constructed.ok()) return constructed.status();
-      first = std::move(constructed).value();
+      firsts = std::move(constructed).value();
     }
-    const std::int64_t began_us = step_us(instance_, first);
+    const std::int64_t began_us = step_us(instance_, firsts.front());
     first_us_ = began_us == StepEngine::never ? 0 : began_us;
+    // A search has no time to put right what a change has done to a large plan.
+    constexpr std::size_t many_hops = 5'000;
+    if (options_.start && !own.ignore_waiting && firsts.front().hops.size() > many_hops)
+      firsts = {dispatched_again(instance_, firsts.front())};
     LaneResult result;
     if (!options_.start && !own.keep_placement && !own.ignore_waiting && wants_pods(instance_)) {
       constexpr double middle = 0.8;
@@ -179,16 +184,16 @@ class Planning {
       if (pods.ok()) {
         result.evaluations += pods.value().evaluations;
         share.begin = middle;
-        if (worth(pods.value().best) < worth(first)) {
-          first = std::move(pods.value().best);
+        if (worth(pods.value().best) < worth(firsts.front())) {
+          firsts = {std::move(pods.value().best)};
           temperatures.hot /= 8;
         }
       }
     }
-    LaneResult found = run_lanes(instance_, first, own, lanes_, temperatures, budget_, share, machine_);
+    LaneResult found = run_lanes(instance_, firsts, own, lanes_, temperatures, budget_, share, machine_);
     found.evaluations += result.evaluations;
     // A search weighs one cost against another; what keeps the rules is never given up for what does not.
-    if (!own.ignore_waiting && worth(found.best) == StepEngine::never) found.best = first;
+    if (!own.ignore_waiting && worth(found.best) == StepEngine::never) found.best = firsts.front();
     if (own.ignore_waiting && !evaluate(instance_, found.best.plan(instance_)).finishes)
       straighten(instance_, found.best);
     return found;

@@ -39,7 +39,8 @@ class Repair {
 
   // ---- who holds what
   Status place() {
-    if (instance_.placement_fixed()) return place_stages(instance_, stage_demand(instance_), draft_);
+    if (instance_.placement_fixed())
+      return place_stages(instance_, stage_demand(instance_), Neighbours::stages, draft_);
     std::size_t dropped = 0;  // nodes that do less than they did
     for (std::size_t n = 0; n < start_.stage_of.size(); ++n) {
       if (now_[n] == gone) {

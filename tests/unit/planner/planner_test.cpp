@@ -176,9 +176,9 @@ TEST_CASE("Planner: a search never loses to what it began with") {
       const Result<PlanResult> made = make_plan(instance, options_of(method, 5'000, seed), plain_machine());
       if (!made.ok()) continue;
       const Instance judged = for_method(instance, method);
-      const Result<Draft> first = construct(judged);
+      const Result<std::vector<Draft>> first = construct_each(judged);
       RC_ASSERT(first.ok());
-      const Evaluation evaluation = evaluate(judged, first.value().plan(judged));
+      const Evaluation evaluation = evaluate(judged, first.value().front().plan(judged));
       RC_ASSERT(made.value().first_us == (evaluation.finishes ? evaluation.step_us : 0));
       if (evaluation.finishes) RC_ASSERT(made.value().step_us <= evaluation.step_us);
     }
