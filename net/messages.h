@@ -220,7 +220,7 @@ struct Prepared {
   std::uint64_t memory_bytes = 0;  // what this daemon may use
   std::uint64_t daemon_bytes = 0;  // what it takes without a job
   std::string init_digest;  // "sha256:…" of the folder that init_from names; empty where none is named
-  std::vector<LinkSpeed> links;  // measured, to those that answered
+  std::vector<LinkSpeed> links = {};  // measured, to those that answered
   bool operator==(const Prepared&) const = default;
 };
 

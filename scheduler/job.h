@@ -73,7 +73,7 @@ struct OptimizerSpec {
 struct ValidationSpec {
   std::int64_t every = 0;  // steps; 0: never
   std::int64_t microbatches = 4;
-  std::vector<double> skip;  // shares of the stages to leave out, each in a validation of its own
+  std::vector<double> skip = {};  // shares of the stages to leave out, each in a validation of its own
 };
 
 struct JobSpec {

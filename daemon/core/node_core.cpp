@@ -86,6 +86,7 @@ struct NodeCore::State {
   void take(std::int64_t now_us, const net::TakeSnapshot& m);
   void take(std::int64_t now_us, const net::Guests& m);
 
+  bool is_member(const NodeKey& peer) const;
   bool is_guest(const NodeKey& peer) const;
   void set_peers() { out->push_back(SetPeers{membership.view().members, guests.guests}); }
   void on_control(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
@@ -151,7 +152,10 @@ void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const ne
   }
   if (const auto* request = std::get_if<net::SliceRequest>(&envelope.message))
     return slices.on_request(peer, envelope.boot, *request);
-  if (const auto* probe = std::get_if<net::Probe>(&envelope.message)) return answer_probe(peer, *probe);
+  if (const auto* probe = std::get_if<net::Probe>(&envelope.message)) {
+    if (is_guest(peer) || is_member(peer)) answer_probe(peer, *probe);
+    return;
+  }
   if (const auto* reply = std::get_if<net::ProbeReply>(&envelope.message))
     return preparation.on_reply(now_us, peer, *reply);
   if (is_guest(peer)) {
@@ -243,11 +247,15 @@ void NodeCore::State::take(std::int64_t, const net::Guests& m) {
   if (changed) set_peers();
 }
 
-bool NodeCore::State::is_guest(const NodeKey& peer) const {
+bool NodeCore::State::is_member(const NodeKey& peer) const {
   const auto& members = membership.view().members;
+  return std::any_of(members.begin(), members.end(), [&](const auto& member) { return member.key == peer; });
+}
+
+bool NodeCore::State::is_guest(const NodeKey& peer) const {
   return std::any_of(guests.guests.begin(), guests.guests.end(),
                      [&](const auto& guest) { return guest.key == peer; }) &&
-         std::none_of(members.begin(), members.end(), [&](const auto& member) { return member.key == peer; });
+         !is_member(peer);
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {

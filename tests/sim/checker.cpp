@@ -239,10 +239,10 @@ Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
   Problems problems;
   const scheduler::JobRow& row = *cluster.job(job_id);
   const JobSpec job = std::move(scheduler::parse_job(row.spec, job_id)).value();
-  const Plan& first = cluster.plans(job_id).begin()->second;
+  const Plan& begin = cluster.plans(job_id).begin()->second;
   const Plan& last = cluster.plans(job_id).rbegin()->second;
   std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t> weights;  // by step, stage
-  for (const auto& [key, stages] : first.stages_of) {
+  for (const auto& [key, stages] : begin.stages_of) {
     const FakeJob* part = part_of(cluster.fake(cluster.node_of(key)), job.name);
     const bool is_left = last.stages_of.contains(key) && cluster.alive(cluster.node_of(key));
     const std::string who = "node " + key.short_name();
@@ -254,7 +254,7 @@ Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
       problems.push_back(who + " made " + std::to_string(part->updates) + " updates");
     }
     if (is_left && !part->dropped) problems.push_back(who + " still holds the job");
-    if (part->activations_at_drop != 0) problems.push_back(who + " kept activations to the end");
+    if (is_left && part->activations_at_drop != 0) problems.push_back(who + " kept activations to the end");
     for (const auto& [step, of_stages] : part->weights) {
       for (const auto& [stage, value] : of_stages) {
         const auto [known, first] = weights.emplace(std::pair(step, stage), value);

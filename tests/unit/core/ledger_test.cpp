@@ -102,7 +102,7 @@ TEST_CASE("Ledger: step 0 waits for the weights of every replica and nothing els
   CHECK(page.record.stages[1].replicas[0].node == JobFixture::node(2));
 }
 
-TEST_CASE("Ledger: the step after the last one waits for validation alone") {
+TEST_CASE("Ledger: the step after the last one is validation alone, and nobody is left behind in it") {
   JobFixture job(1, {{1}, {2}}, 1);
   job.context.spec.validation = {5, 1};
   job.context.step = 11;
@@ -112,6 +112,9 @@ TEST_CASE("Ledger: the step after the last one waits for validation alone") {
   net::MicrobatchClosed end = closed(job, 0, 1.5);
   end.evaluation = true;
   ledger.on_closed(0, JobFixture::node(1), end);
+  CHECK(ledger.describe() == "waits for stage 0 of 0100 and 1 more");
+  ledger.on_report(0, JobFixture::node(1), report(job, 0, {}));
+  ledger.on_report(0, JobFixture::node(2), report(job, 1, {}));
   REQUIRE(ledger.ready());
   CHECK(ledger.commit(0).record.validation_loss == 1.5);
 }

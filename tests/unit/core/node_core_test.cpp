@@ -141,7 +141,7 @@ TEST_CASE("NodeCore: a final refusal stops it at once") {
   CHECK(stop->reason == "the scheduler refuses this node: key 01 was revoked");
 }
 
-TEST_CASE("NodeCore: answers a guest's probe with as much as it asks for, within bounds, and nobody else's") {
+TEST_CASE("NodeCore: answers probes of guests and nodes with as much as they ask for, within bounds") {
   NodeCore core(options());
   NodeOutbox out;
   core.on_start(0, out);
@@ -159,7 +159,8 @@ TEST_CASE("NodeCore: answers a guest's probe with as much as it asks for, within
   CHECK(replies[0].tensor.payload.size() == 1000);
   CHECK(probe(9, 0).size() == 1);
   CHECK(probe(9, (1 << 16) + 1).empty());
-  CHECK(probe(8, 10).empty());
+  CHECK(probe(8, 10).empty());  // a stranger
+  CHECK(probe(2, 10).size() == 1);
 }
 
 TEST_CASE("NodeCore: control messages of others than the scheduler are dropped and named") {

@@ -123,9 +123,8 @@ TEST_CASE("WAN: what a job computes and sends") {
   json job = job_json(4);
   job["pipeline"]["microbatch_size"] = 3;
   job["precision"] = "bfloat16";
-  JobSpec spec = parse_job(job, "job.json").value();
-  spec.pipeline.skip_ratio = 0.33;
-  const WanWork work = wan_work(spec);
+  const JobSpec spec = parse_job(job, "job.json").value();
+  const WanWork work = wan_work(spec, 0.33);
   CHECK(work.stages == 4);
   CHECK(work.stages_per_path == 3);
   CHECK(work.microbatches == 4);

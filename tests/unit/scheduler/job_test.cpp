@@ -237,7 +237,7 @@ TEST_CASE("Validation: every so many commits and after the last, in a step of it
   JobSpec job = parsed(good_job());
   CHECK(job.final_step() == 100);
   CHECK(job.evaluations_in(101) == 0);
-  job.validation = {40, 3, {}};
+  job.validation = {40, 3};
   std::vector<std::int64_t> steps;
   for (std::int64_t step = 1; step <= job.final_step(); ++step)
     if (job.evaluations_in(step) == 3) steps.push_back(step);
