@@ -178,6 +178,10 @@ LocalState examine_machine(const DoctorOptions& options) {
   return local;
 }
 
-bool examine(const DoctorOptions& options) { return examine_network(options, examine_machine(options)); }
+bool examine(const DoctorOptions& options) {
+  const LocalState local = examine_machine(options);
+  examine_spot(options);
+  return examine_network(options, local);
+}
 
 }  // namespace sidestep::driver

@@ -1,4 +1,4 @@
-// The two halves of the doctor. Only its own files include this.
+// The parts of the doctor. Only its own files include this.
 #pragma once
 
 #include <optional>
@@ -15,6 +15,8 @@ struct LocalState {
 };
 
 LocalState examine_machine(const DoctorOptions& options);
+// Nothing where the config names no cloud.
+void examine_spot(const DoctorOptions& options);
 // As examine().
 bool examine_network(const DoctorOptions& options, const LocalState& local);
 

@@ -34,6 +34,7 @@ scheduler::OptionTable node_config_table(NodeConfig& config) {
       .range(1, 1'000);
   table.add("message_bytes_max", config.message_bytes_max, "largest tensor taken from another daemon")
       .range(1 << 16, 1LL << 32);
+  add_spot_keys(table, config.spot);
   add_log_options(table, config.log);
   return table;
 }
@@ -52,6 +53,7 @@ Result<NodeConfig> load_node_config(const std::string& path, const std::string& 
   finish_scheduler_keys(config.scheduler, token, problems);
   if (const auto device = daemon::parse_device_name(config.device); !device.ok())
     problems.add_key("device", device.status().message());
+  check_spot_keys(config.spot, problems);
   if (!config.bind.empty())
     if (const auto bind = net::parse_address(config.bind, net::AddressUse::bind); !bind.ok())
       problems.add_key("bind", bind.status().message());

@@ -6,6 +6,7 @@
 
 #include "daemon/driver/local_log.h"
 #include "daemon/driver/scheduler_block.h"
+#include "daemon/driver/spot_block.h"
 #include "net/node_key.h"
 #include "net/status.h"
 #include "scheduler/options.h"
@@ -24,6 +25,7 @@ struct NodeConfig {
   std::int64_t memory_bytes = 0;    // 0: what the device has
   std::int64_t snapshots_kept = 4;  // jobs
   std::int64_t message_bytes_max = std::int64_t{1} << 30;
+  SpotBlock spot;
   LogOptions log;
 };
 

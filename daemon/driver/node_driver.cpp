@@ -9,6 +9,7 @@
 #include "daemon/driver/health.h"
 #include "daemon/driver/joiner.h"
 #include "daemon/driver/link_status.h"
+#include "daemon/driver/spot_watch.h"
 #include "net/clock.h"
 #include "net/zmq_bus.h"
 
@@ -48,6 +49,7 @@ class NodeDriver {
     bus_->add_peer(scheduler_, net::Channel::control, config_.scheduler.address);
     loop_.handle([this] { event([&](auto now, auto& out) { core_->on_start(now, out); }); });
     complain_at_us_ = net::monotonic_us() + first_complaint_us;
+    watch_spot();
     loop_.run();
     tasks_.reset();  // before the core that its completions would reach
     return result_;
@@ -158,9 +160,27 @@ class NodeDriver {
     event([&](auto now, auto& out) { core_->on_completion(now, completion, out); });
   }
 
-  void on_signal(int signal) {
-    const std::string name = signal == SIGINT ? "SIGINT" : "SIGTERM";
-    event([&](auto now, auto& out) { core_->on_stop(now, name, out); });
+  void on_signal(int signal) { leave(signal == SIGINT ? "SIGINT" : "SIGTERM"); }
+
+  // Whoever ends this node while it is well comes here: a person, or the cloud that takes the machine back.
+  void leave(const std::string& why) {
+    event([&](auto now, auto& out) { core_->on_stop(now, why, out); });
+  }
+
+  void watch_spot() {
+    if (!config_.spot.is_watched()) return;
+    spot_ = std::make_unique<SpotWatch>(
+        loop_.io(), spot_watch_options(config_.spot),
+        SpotWatch::Handlers{
+            [this](net::LogLevel level, const std::string& text) { note(level, text); },
+            [this](const SpotNotice& notice) {
+              const std::string text = describe(notice, net::wall_us());
+              if (notice.kind == SpotNotice::Kind::end)
+                loop_.handle([this, text] { leave(text); });
+              else
+                note(net::LogLevel::warning, text);
+            },
+        });
   }
 
   void note(net::LogLevel level, const std::string& text) {
@@ -223,6 +243,7 @@ class NodeDriver {
   std::unique_ptr<Joiner> joiner_;  // while an invite is being used
   bool joined_ = false;
   HealthFile health_;
+  std::unique_ptr<SpotWatch> spot_;  // where the config names a cloud
   std::int64_t complain_at_us_ = 0;
   std::int64_t complaint_wait_us_ = first_complaint_us;
 };

@@ -9,8 +9,8 @@
 
 namespace sidestep::driver {
 
-// Returns when the daemon has ended: ok on SIGINT or SIGTERM, else why (refused by the scheduler, port in
-// use). A second signal ends the process at once.
+// Returns when the daemon has ended: ok on SIGINT or SIGTERM, or when the cloud takes the machine back, else
+// why (refused by the scheduler, port in use). A second signal ends the process at once.
 Status run_node(const NodeConfig& config, const net::KeyPair& key, const TaskThreadFactory& task_thread);
 
 }  // namespace sidestep::driver

@@ -296,6 +296,7 @@ TEST_CASE("Joining: the SkyPilot task's own script brings a node in from another
                           "SIDESTEP_NODE_KEY=",
                           "SIDESTEP_NICKNAME=spot",
                           "SIDESTEP_ADVERTISE=",
+                          "SIDESTEP_CLOUD=",
                           "SKYPILOT_NODE_IPS=" + machines.right_host()};
   Process spot({}, instance);
   const bool joined = spot.wait_for("joined, view", Seconds(60));

@@ -145,6 +145,31 @@ TEST_CASE("Config: an address that nobody can connect to is not advertised") {
   CHECK(problems_of(json).find("\"bind\"") != std::string::npos);
 }
 
+TEST_CASE("Config: a cloud's notices are watched for where the config names it") {
+  auto json = json_of(configs + "node.json");
+  const auto load = [&] {
+    const File file(json);
+    const auto config = driver::load_node_config(file.path());
+    INFO(config.status().message());
+    REQUIRE(config.ok());
+    return config.value().spot;
+  };
+  CHECK(!load().is_watched());
+  json["spot"] = {{"cloud", "gcp"}};
+  CHECK(load().is_watched());
+  CHECK(load().endpoint == "169.254.169.254:80");
+  json["spot"] = {{"cloud", "none"}};
+  CHECK(!load().is_watched());
+  json["spot"] = {{"cloud", "attic"}, {"endpoint", "metadata.google.internal:80"}, {"poll_s", 61}};
+  const std::string problems = problems_of(json);
+  CHECK(problems.find("\"spot.cloud\": value \"attic\" is not known; allowed: \"none\", \"aws\", \"gcp\" and "
+                      "\"azure\"") != std::string::npos);
+  CHECK(problems.find(
+            "\"spot.endpoint\": address \"metadata.google.internal:80\": the host must be a number") !=
+        std::string::npos);
+  CHECK(problems.find("\"spot.poll_s\": value 61 is too large, at most 60 allowed") != std::string::npos);
+}
+
 TEST_CASE("Config: silence is not counted before five heartbeats") {
   auto json = json_of(configs + "scheduler.json");
   json["heartbeat_ms"] = 2000;
