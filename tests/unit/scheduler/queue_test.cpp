@@ -288,8 +288,9 @@ TEST_CASE("Scheduler's restart: who missed the plan of the rest gets it again") 
   s.hello(1, net::JobProgress{id, 1, 0, ""});
   s.hello(2, net::JobProgress{id, 2, 0, ""});
   CHECK(s.sent<net::StartJob>(2).empty());
-  REQUIRE(s.sent<net::StartJob>(1).size() == 1);
-  CHECK(s.sent<net::StartJob>(1)[0].plan.at("epoch") == 2);
+  const auto starts = s.sent<net::StartJob>(1);
+  REQUIRE(starts.size() == 1);
+  CHECK(starts[0].plan.at("epoch") == 2);
 }
 
 TEST_CASE("Job: a node outside of its plan may go") {
