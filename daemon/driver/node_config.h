@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "daemon/driver/emulate.h"
 #include "daemon/driver/local_log.h"
 #include "daemon/driver/scheduler_block.h"
 #include "net/node_key.h"
@@ -25,6 +26,7 @@ struct NodeConfig {
   std::int64_t snapshots_kept = 4;  // jobs
   std::int64_t message_bytes_max = std::int64_t{1} << 30;
   LogOptions log;
+  EmulateBlock emulate;
 };
 
 scheduler::OptionTable node_config_table(NodeConfig& config);
