@@ -237,10 +237,10 @@ TEST_CASE("Emulated bus: links do not disturb each other") {
       lab.tell(text("x"));
     }
     lab.run_until(10'000);
-    Times times;
+    Times far;
     for (const auto& arrival : lab.arrivals())
-      if (arrival.peer == far_away) times.push_back(arrival.at_us);
-    return times;
+      if (arrival.peer == far_away) far.push_back(arrival.at_us);
+    return far;
   };
   CHECK(times(true) == times(false));
 }
