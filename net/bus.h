@@ -1,6 +1,6 @@
 // How messages get from node to node: best effort, never blocking, in order per link at most.
-// Whoever needs delivery uses a Courier on top. Implementations: ZmqBus (TCP with CURVE, inproc),
-// SimBus (virtual time, seeded faults), FaultyBus (forwards to another and breaks what it is told to).
+// Whoever needs delivery uses a Courier on top. Implementations: ZmqBus (TCP with CURVE, inproc), SimBus
+// (virtual time, seeded faults), FaultyBus (breaks what passes it), EmulatedBus (delays what passes it).
 // One thread owns a bus and calls everything on it; handlers are called on that thread.
 #pragma once
 

@@ -49,7 +49,7 @@ Result<SwarmFolder> SwarmFolder::prepare(const SwarmOptions& options) {
   SwarmFolder folder(options, dir);
   std::vector<fs::path> needed{dir / "logs", dir / "scheduler"};
   for (std::int64_t i = 0; i < options.nodes; ++i)
-    needed.push_back(dir / folder.nickname(static_cast<std::size_t>(i)));
+    needed.push_back(dir / nickname(static_cast<std::size_t>(i)));
   for (const fs::path& path : needed) {
     fs::create_directories(path, problem);
     if (problem) return Status::io(path.string() + ": cannot be made: " + problem.message());
@@ -64,7 +64,7 @@ Result<SwarmFolder> SwarmFolder::prepare(const SwarmOptions& options) {
   if (!operator_key.ok()) return operator_key.status();
   folder.operator_ = operator_key.value();
   for (std::int64_t i = 0; i < options.nodes; ++i) {
-    const auto key = key_at(dir / folder.nickname(static_cast<std::size_t>(i)) / "node.key");
+    const auto key = key_at(dir / nickname(static_cast<std::size_t>(i)) / "node.key");
     if (!key.ok()) return key.status();
     folder.nodes_.push_back(key.value());
   }
@@ -127,6 +127,7 @@ Status SwarmFolder::write_node_configs(const std::string& scheduler_address) con
                           {"log", {{"file", log_file(nickname(i))}, {"standard_error", false}}}};
     // They share this machine's memory. What a GPU has, each daemon finds out itself.
     if (options_.device == "cpu") config["memory_bytes"] = memory / options_.nodes;
+    if (!options_.emulate.empty()) config["emulate"] = driver::to_json(options_.emulate[i]);
     if (Status status = write_json(node_config(i), config); !status.ok()) return status;
   }
   return {};

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/driver/emulate.h"
 #include "net/keys.h"
 #include "net/status.h"
 
@@ -23,6 +24,7 @@ struct SwarmOptions {
   std::int64_t threads = 0;    // compute threads of each daemon; 0: the machine's cores shared out
   std::string device = "cpu";  // of every daemon
   std::int64_t port_base = 0;  // scheduler here, node i at port_base + i; 0: any free ports
+  std::vector<driver::EmulateBlock> emulate;  // by node; empty: they are what they are
 };
 
 class SwarmFolder {
@@ -47,7 +49,7 @@ class SwarmFolder {
   std::string log_file(const std::string& name) const;
   std::string output_file(const std::string& name) const;
   std::string ready_file() const;
-  std::string nickname(std::size_t node) const { return "node-" + std::to_string(node + 1); }
+  static std::string nickname(std::size_t node) { return "node-" + std::to_string(node + 1); }
   std::size_t node_count() const { return nodes_.size(); }
   const net::NodeKey& node_key(std::size_t node) const { return nodes_[node]; }
 

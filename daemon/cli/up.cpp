@@ -9,6 +9,7 @@
 
 #include "daemon/cli/children.h"
 #include "daemon/cli/commands.h"
+#include "daemon/cli/emulate_file.h"
 #include "daemon/cli/flags.h"
 #include "daemon/cli/operator_config.h"
 #include "daemon/cli/swarm.h"
@@ -214,32 +215,47 @@ class LocalSwarm {
   std::string address_;                    // of the scheduler
 };
 
-int up(const SwarmOptions& options, bool json) {
+struct UpFlags : SwarmOptions {
+  std::string emulate_file;
+  double emulate_scale = 1;
+  bool json = false;
+};
+
+Status read_emulation(UpFlags& flags) {
+  if (flags.emulate_file.empty()) return {};
+  EmulateRequest request{flags.emulate_file, flags.emulate_scale, {}};
+  for (std::int64_t i = 0; i < flags.nodes; ++i)
+    request.nicknames.push_back(SwarmFolder::nickname(static_cast<std::size_t>(i)));
+  auto blocks = load_emulation(request);
+  if (!blocks.ok()) return blocks.status();
+  flags.emulate = std::move(blocks).value();
+  return {};
+}
+
+int up(UpFlags flags) {
   // The daemons share this machine's cores: an OpenMP thread that spins while it waits takes them from
   // another.
   setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/0);
   unsetenv("SIDESTEP_INVITE");  // meant for another swarm: these daemons have keys of their own
-  auto folder = SwarmFolder::prepare(options);
+  if (const Status status = read_emulation(flags); !status.ok()) return fail(status);
+  auto folder = SwarmFolder::prepare(flags);
   if (!folder.ok()) return fail(folder.status());
-  LocalSwarm swarm(std::move(folder).value(), options);
+  LocalSwarm swarm(std::move(folder).value(), flags);
   if (const Status status = swarm.start(); !status.ok()) {
     if (status.message().empty()) return exit_ok;
     fail(status);
     return exit_failed;
   }
-  if (const Status status = swarm.announce(json); !status.ok()) return fail(status);
+  if (const Status status = swarm.announce(flags.json); !status.ok()) return fail(status);
   const int result = swarm.watch();
-  if (!json) std::printf("stopping\n");
+  if (!flags.json) std::printf("stopping\n");
   return result;
 }
 
 }  // namespace
 
 void add_up(CLI::App& app, Chosen& chosen) {
-  struct Flags : SwarmOptions {
-    bool json = false;
-  };
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<UpFlags>();
   CLI::App* command = add_command(
       app, "up", "Run a whole swarm on this machine: a scheduler and daemons as processes, until Ctrl-C.",
       "sidestep up --nodes 6 --dir run/swarm");
@@ -262,8 +278,18 @@ void add_up(CLI::App& app, Chosen& chosen) {
       ->add_option("--port-base", flags->port_base,
                    "The scheduler's port; daemons take those after it; default: any free ports")
       ->check(whole_number(1024, 64000));
+  CLI::Option* emulate =
+      command
+          ->add_option("--emulate", flags->emulate_file,
+                       "Links and task times of machines far apart: a table such as configs/emulate.json, or "
+                       "an instance of `sidestep plan`")
+          ->type_name("FILE");
+  command->add_option("--emulate-scale", flags->emulate_scale, "Factor on all times of --emulate's file")
+      ->check(number(0.001, 1))
+      ->needs(emulate)
+      ->capture_default_str();
   command->add_flag("--json", flags->json, "Report as JSON when ready");
-  command->callback([flags, &chosen] { chosen = [flags] { return up(*flags, flags->json); }; });
+  command->callback([flags, &chosen] { chosen = [flags] { return up(*flags); }; });
 }
 
 }  // namespace sidestep::cli

@@ -36,6 +36,7 @@ scheduler::OptionTable node_config_table(NodeConfig& config) {
       .range(1 << 16, 1LL << 32);
   add_spot_keys(table, config.spot);
   add_log_options(table, config.log);
+  add_emulate_keys(table, config.emulate);
   return table;
 }
 
@@ -62,6 +63,7 @@ Result<NodeConfig> load_node_config(const std::string& path, const std::string& 
   if (config.advertise.empty() && is_anywhere(config.bind))
     problems.add_key("advertise", "is needed, because nobody can connect to the `bind` address " +
                                       config.bind + "; port 0 in it stands for the port that `bind` gets");
+  check_emulate_keys(config.emulate, config.nickname, problems);
   if (Status status = problems.status(); !status.ok()) return status;
 
   config.key_file = beside(path, config.key_file);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "daemon/driver/emulate.h"
 #include "daemon/driver/local_log.h"
 #include "daemon/driver/scheduler_block.h"
 #include "daemon/driver/spot_block.h"
@@ -27,6 +28,7 @@ struct NodeConfig {
   std::int64_t message_bytes_max = std::int64_t{1} << 30;
   SpotBlock spot;
   LogOptions log;
+  EmulateBlock emulate;
 };
 
 scheduler::OptionTable node_config_table(NodeConfig& config);

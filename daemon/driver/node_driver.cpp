@@ -5,6 +5,7 @@
 
 #include "daemon/core/node_core.h"
 #include "daemon/driver/advertise.h"
+#include "daemon/driver/emulation.h"
 #include "daemon/driver/event_loop.h"
 #include "daemon/driver/health.h"
 #include "daemon/driver/joiner.h"
@@ -44,6 +45,7 @@ class NodeDriver {
       return status;
     }
     core_ = std::make_unique<daemon::NodeCore>(node_options(boot));
+    if (emulation_) log_->write(net::LogLevel::warning, "emulates " + config_.emulate.text());
     if (status = health_.open(config_.data_dir); !status.ok())
       log_->write(net::LogLevel::warning, status.message());
     bus_->add_peer(scheduler_, net::Channel::control, config_.scheduler.address);
@@ -64,6 +66,8 @@ class NodeDriver {
     auto bus = net::ZmqBus::create(loop_.io(), options);
     if (!bus.ok()) return bus.status();
     bus_ = std::move(bus).value();
+    if (config_.emulate.asked())
+      emulation_ = std::make_unique<Emulation>(loop_.io(), *bus_, config_.emulate, config_.nickname);
     advertised_ = advertised_address(config_.advertise, bus_->bound_address(net::Channel::data));
     bus_->set_handlers({
         [this](const net::NodeKey& peer, net::Channel channel, net::Envelope envelope) {
@@ -83,7 +87,7 @@ class NodeDriver {
         {static_cast<int>(config_.threads), config_.device, static_cast<std::uint64_t>(config_.memory_bytes),
          config_.data_dir + "/snapshots", config_.snapshots_kept},
         [this](daemon::Completion completion) {
-          loop_.post_from_thread([this, done = std::move(completion)] { on_completion(done); });
+          loop_.post_from_thread([this, done = std::move(completion)] { on_task_end(done); });
         });
     if (!tasks.ok()) return tasks.status();
     tasks_ = std::move(tasks).value();
@@ -103,6 +107,9 @@ class NodeDriver {
     return options;
   }
 
+  // As the core sees it; what concerns the socket itself is asked of bus_.
+  net::Bus& bus() { return emulation_ ? emulation_->bus() : *bus_; }
+
   // Gives the core one event, then does what it asks for.
   template <class CoreCall>
   void event(CoreCall call) {
@@ -113,11 +120,14 @@ class NodeDriver {
 
   void act(net::Send& send) {
     if (send.only_boot)
-      bus_->send_to_boot(send.peer, *send.only_boot, send.channel, send.envelope);
+      bus().send_to_boot(send.peer, *send.only_boot, send.channel, send.envelope);
     else
-      bus_->send(send.peer, send.channel, send.envelope);
+      bus().send(send.peer, send.channel, send.envelope);
   }
-  void act(daemon::StartTask& task) { tasks_->start(task.id, std::move(task.task)); }
+  void act(daemon::StartTask& task) {
+    if (emulation_) emulation_->on_start(task.task);
+    tasks_->start(task.id, std::move(task.task));
+  }
   void act(daemon::WriteLog& log) { log_->write(log.line); }
   void act(daemon::Stop& stop) {
     if (stop.status != 0) result_ = Status::refused(stop.reason);
@@ -131,10 +141,12 @@ class NodeDriver {
     for (const auto& [known, member] : peers_)
       // Another boot has another socket behind it, even at the same address.
       if (const auto kept = wanted.find(known); kept == wanted.end() || kept->second != member)
-        bus_->remove_peer(known, net::Channel::data);
+        bus().remove_peer(known, net::Channel::data);
     for (const auto& [key, member] : wanted)
-      if (const auto known = peers_.find(key); known == peers_.end() || known->second != member)
-        bus_->add_peer(key, net::Channel::data, member.data_address);
+      if (const auto known = peers_.find(key); known == peers_.end() || known->second != member) {
+        if (emulation_) emulation_->meet(key, member.nickname);
+        bus().add_peer(key, net::Channel::data, member.data_address);
+      }
     peers_ = std::move(wanted);
   }
 
@@ -154,6 +166,13 @@ class NodeDriver {
     if (silent_us <= out_of_touch_us) return "in touch with the scheduler at " + config_.scheduler.address;
     return "the scheduler at " + config_.scheduler.address + " has been silent for " +
            std::to_string(silent_us / net::second) + " s";
+  }
+
+  void on_task_end(const daemon::Completion& completion) {
+    if (!emulation_) return on_completion(completion);
+    emulation_->on_completion(completion, [this](const daemon::Completion& done) {
+      loop_.handle([this, done] { on_completion(done); });
+    });
   }
 
   void on_completion(const daemon::Completion& completion) {
@@ -234,6 +253,7 @@ class NodeDriver {
   EventLoop loop_;
   std::unique_ptr<LocalLog> log_;
   std::unique_ptr<net::ZmqBus> bus_;
+  std::unique_ptr<Emulation> emulation_;  // of another node; none: we are what we are
   std::unique_ptr<daemon::NodeCore> core_;
   std::unique_ptr<TaskThread> tasks_;
   std::map<net::NodeKey, net::Member> peers_;  // data peers, as the core set them last

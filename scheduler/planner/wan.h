@@ -19,10 +19,13 @@ struct WanTable {
   // [from * regions + to]; the diagonal is between two nodes of one region.
   std::vector<double> latency_s;  // one way
   std::vector<double> bandwidth;  // bytes a second
+  // For emulation alone; nothing where the link does not say.
+  std::vector<std::optional<double>> jitter_s, loss;
 };
 
-// `{same_region: {latency_ms, bandwidth_gib_s}, links: [{from, to, latency_ms, bandwidth_gib_s}]}`. A link
-// counts both ways unless the other way is given too. Errors: all problems at once, each with its place.
+// `{same_region: {latency_ms, bandwidth_gib_s}, links: [{from, to, latency_ms, bandwidth_gib_s}]}`, and where
+// wanted `jitter_ms` and `loss` beside the figures. A link counts both ways unless the other way is given
+// too. Errors: all problems at once, each with its place.
 Result<WanTable> parse_wan(const nlohmann::json& json, const std::string& source);
 Result<WanTable> load_wan(const std::string& path);
 

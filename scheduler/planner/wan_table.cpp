@@ -19,6 +19,8 @@ constexpr Field link_table[] = {
     {"to", "text", 0, 0, "", ""},
     {"latency_ms", "", 0, Instance::time_us_max / 1'000, "", ""},
     {"bandwidth_gib_s", "", 0, 10'000, "", ""},
+    {"jitter_ms", "", 0, Instance::time_us_max / 1'000, "", ""},
+    {"loss", "", 0, 1, "", ""},
 };
 
 class WanParser {
@@ -33,7 +35,7 @@ class WanParser {
     Link same;
     if (const Json* value = needed(root_, top_, "same_region"); value != nullptr)
       if (const Place at = top_["same_region"]; read_.object(*value, at)) {
-        read_.unknown_keys(*value, at, {"latency_ms", "bandwidth_gib_s"});
+        read_.unknown_keys(*value, at, {"latency_ms", "bandwidth_gib_s", "jitter_ms", "loss"});
         read_figures(*value, at, same);
       }
     read_links();
@@ -46,6 +48,7 @@ class WanParser {
  private:
   struct Link {
     double latency_s = 0, bandwidth = 0;
+    std::optional<double> jitter_s = {}, loss = {};
   };
 
   const Json* needed(const Json& object, const Place& at, const char* key) {
@@ -71,6 +74,15 @@ class WanParser {
       good = false;
     }
     link = {ms / 1e3, rate * gib};
+    double jitter_ms = 0, loss = 0;
+    if (const auto jitter = value.find("jitter_ms"); jitter != value.end()) {
+      good = read_.number(*jitter, at["jitter_ms"], field_of(link_table, "jitter_ms"), jitter_ms) && good;
+      link.jitter_s = jitter_ms / 1e3;
+    }
+    if (const auto share = value.find("loss"); share != value.end()) {
+      good = read_.number(*share, at["loss"], field_of(link_table, "loss"), loss) && good;
+      link.loss = loss;
+    }
     return good;
   }
 
@@ -127,6 +139,8 @@ class WanParser {
         const Link& figures = from == to || link == links_.end() ? same : link->second;
         table_.latency_s.push_back(figures.latency_s);
         table_.bandwidth.push_back(figures.bandwidth);
+        table_.jitter_s.push_back(figures.jitter_s);
+        table_.loss.push_back(figures.loss);
       }
     }
   }

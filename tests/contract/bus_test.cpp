@@ -56,7 +56,7 @@ struct Swarm {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Bus: delivers both ways on both channels", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: delivers both ways on both channels", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   a.tell(scheduler.key(), Channel::control, numbered(1));
@@ -76,7 +76,7 @@ TEMPLATE_TEST_CASE("Bus: delivers both ways on both channels", "", Sim, Inproc, 
   CHECK(b.control.empty());
 }
 
-TEMPLATE_TEST_CASE("Bus: a link keeps the order of what is sent", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: a link keeps the order of what is sent", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   for (std::uint64_t n = 0; n < 200; ++n) a.tell(b.key(), Channel::data, numbered(n));
@@ -84,7 +84,8 @@ TEMPLATE_TEST_CASE("Bus: a link keeps the order of what is sent", "", Sim, Inpro
   for (std::uint64_t n = 0; n < 200; ++n) CHECK(number_of(b.data[n]) == n);
 }
 
-TEMPLATE_TEST_CASE("Bus: a large tensor arrives whole, shared where that can be", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: a large tensor arrives whole, shared where that can be", "", Sim, Inproc, Tcp,
+                   AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   const Message sent = bulk(8 << 20);
@@ -98,7 +99,7 @@ TEMPLATE_TEST_CASE("Bus: a large tensor arrives whole, shared where that can be"
   CHECK(reinterpret_cast<std::uintptr_t>(after.data()) % 8 == 0);
 }
 
-TEMPLATE_TEST_CASE("Bus: a payload is let go once it has been sent", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: a payload is let go once it has been sent", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   Message sent = bulk(1 << 20);
@@ -109,7 +110,8 @@ TEMPLATE_TEST_CASE("Bus: a payload is let go once it has been sent", "", Sim, In
   CHECK(swarm.until([&] { return owner.expired(); }));
 }
 
-TEMPLATE_TEST_CASE("Bus: a key that is not known is not heard until it is added", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: a key that is not known is not heard until it is added", "", Sim, Inproc, Tcp,
+                   AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   Party stranger;
@@ -123,7 +125,8 @@ TEMPLATE_TEST_CASE("Bus: a key that is not known is not heard until it is added"
   CHECK(swarm.reaches(stranger, scheduler, Channel::control));
 }
 
-TEMPLATE_TEST_CASE("Bus: a node that learns of a peer later lets it in then", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: a node that learns of a peer later lets it in then", "", Sim, Inproc, Tcp, AtOnce,
+                   Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   Party c;
@@ -138,7 +141,7 @@ TEMPLATE_TEST_CASE("Bus: a node that learns of a peer later lets it in then", ""
 }
 
 TEMPLATE_TEST_CASE("Bus: a guest connects to a data socket and is answered on its connection", "", Sim,
-                   Inproc, Tcp) {
+                   Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   Party guest;  // binds nothing, as an operator's program
@@ -170,7 +173,7 @@ TEMPLATE_TEST_CASE("Bus: a guest connects to a data socket and is answered on it
   CHECK(a.data.empty());
 }
 
-TEMPLATE_TEST_CASE("Bus: a removed peer is not heard and not sent to", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: a removed peer is not heard and not sent to", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   REQUIRE(swarm.reaches(a, b, Channel::data));
@@ -188,7 +191,7 @@ TEMPLATE_TEST_CASE("Bus: a removed peer is not heard and not sent to", "", Sim, 
   CHECK(swarm.reaches(a, b, Channel::data));
 }
 
-TEMPLATE_TEST_CASE("Bus: two runs under one key are told apart", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: two runs under one key are told apart", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   Party second;
@@ -212,7 +215,8 @@ TEMPLATE_TEST_CASE("Bus: two runs under one key are told apart", "", Sim, Inproc
   CHECK(second.control.size() == 1);
 }
 
-TEMPLATE_TEST_CASE("Bus: sends to nobody do not wait, and leave nothing behind", "", Sim, Inproc, Tcp) {
+TEMPLATE_TEST_CASE("Bus: sends to nobody do not wait, and leave nothing behind", "", Sim, Inproc, Tcp, AtOnce,
+                   Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   const NodeKey nobody = generate_key_pair().public_key;
@@ -233,7 +237,7 @@ TEMPLATE_TEST_CASE("Bus: sends to nobody do not wait, and leave nothing behind",
   if (TestType::has_connections) CHECK(swarm.until([&] { return owner.expired(); }));
 }
 
-TEMPLATE_TEST_CASE("Bus: control does not wait behind bulk data", "", Sim, Tcp) {
+TEMPLATE_TEST_CASE("Bus: control does not wait behind bulk data", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   // b is reached on control as well as on data, as if it were the scheduler.
@@ -253,7 +257,7 @@ TEMPLATE_TEST_CASE("Bus: control does not wait behind bulk data", "", Sim, Tcp) 
   CHECK(swarm.until([&] { return b.data.size() == 20; }, 30'000));
 }
 
-TEMPLATE_TEST_CASE("Bus: the end of a node is reported once on each channel", "", Sim, Tcp) {
+TEMPLATE_TEST_CASE("Bus: the end of a node is reported once on each channel", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   REQUIRE(swarm.reaches(a, scheduler, Channel::control));
@@ -267,7 +271,7 @@ TEMPLATE_TEST_CASE("Bus: the end of a node is reported once on each channel", ""
   CHECK_FALSE(swarm.until([&] { return scheduler.disconnects.size() + b.disconnects.size() > 2; }, 300));
 }
 
-TEMPLATE_TEST_CASE("Bus: the end of the scheduler is reported", "", Sim, Tcp) {
+TEMPLATE_TEST_CASE("Bus: the end of the scheduler is reported", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   REQUIRE(swarm.reaches(a, scheduler, Channel::control));
@@ -277,7 +281,7 @@ TEMPLATE_TEST_CASE("Bus: the end of the scheduler is reported", "", Sim, Tcp) {
   CHECK(a.disconnects[0] == std::pair(key, Channel::control));
 }
 
-TEMPLATE_TEST_CASE("Bus: a removed peer's end is nobody's business", "", Sim, Tcp) {
+TEMPLATE_TEST_CASE("Bus: a removed peer's end is nobody's business", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   REQUIRE(swarm.reaches(a, scheduler, Channel::control));
@@ -286,7 +290,7 @@ TEMPLATE_TEST_CASE("Bus: a removed peer's end is nobody's business", "", Sim, Tc
   CHECK_FALSE(swarm.until([&] { return !scheduler.disconnects.empty(); }, 300));
 }
 
-TEMPLATE_TEST_CASE("Bus: who restarts is reached again, with a new boot", "", Sim, Tcp) {
+TEMPLATE_TEST_CASE("Bus: who restarts is reached again, with a new boot", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
   auto& [transport, scheduler, a, b] = swarm;
   REQUIRE(swarm.reaches(a, scheduler, Channel::control));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "net/clock.h"
+#include "net/emulated_bus.h"
 #include "net/keys.h"
 #include "net/sim_bus.h"
 #include "net/zmq_bus.h"
@@ -136,5 +138,50 @@ class Tcp : public Zmq {
                        .data_bind = bind(role == Role::node, party.data_address)});
   }
 };
+
+// A bus and links over it that are emulated, one to each data peer.
+class OwningEmulatedBus : public Bus {
+ public:
+  OwningEmulatedBus(boost::asio::io_context& io, std::unique_ptr<Bus> bus, const EmulatedLink& link)
+      : bus_(std::move(bus)), link_(link), timer_(io), emulated_(*bus_, monotonic_us, [this](auto due_us) {
+          timer_.expires_after(std::chrono::microseconds(std::max<std::int64_t>(0, due_us - monotonic_us())));
+          timer_.async_wait([this, here = std::weak_ptr(here_)](const boost::system::error_code& problem) {
+            if (!problem && !here.expired()) emulated_.on_timer();
+          });
+        }) {}
+
+  void set_handlers(Handlers handlers) override { emulated_.set_handlers(std::move(handlers)); }
+  void add_peer(const NodeKey& peer, Channel channel, const std::string& address) override {
+    if (channel == Channel::data) emulated_.set_link(peer, channel, link_);
+    emulated_.add_peer(peer, channel, address);
+  }
+  void remove_peer(const NodeKey& peer, Channel channel) override { emulated_.remove_peer(peer, channel); }
+  void send(const NodeKey& peer, Channel channel, const Envelope& envelope) override {
+    emulated_.send(peer, channel, envelope);
+  }
+  void send_to_boot(const NodeKey& peer, BootId boot, Channel channel, const Envelope& envelope) override {
+    emulated_.send_to_boot(peer, boot, channel, envelope);
+  }
+
+ private:
+  std::unique_ptr<Bus> bus_;
+  EmulatedLink link_;
+  boost::asio::steady_timer timer_;
+  std::shared_ptr<bool> here_ = std::make_shared<bool>(true);
+  EmulatedBus emulated_;
+};
+
+template <int latency_ms>
+class EmulatedTcp : public Tcp {
+ public:
+  void start(Party& party, Role role) {
+    Tcp::start(party, role);
+    party.bus = std::make_unique<OwningEmulatedBus>(io, std::move(party.bus),
+                                                    EmulatedLink{.latency_us = latency_ms * ms});
+    party.listen();
+  }
+};
+using AtOnce = EmulatedTcp<0>;
+using Late = EmulatedTcp<20>;
 
 }  // namespace sidestep::net

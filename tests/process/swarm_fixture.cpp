@@ -68,9 +68,11 @@ std::string write_job(const TemporaryFolder& folder, const nlohmann::json& job) 
   return path;
 }
 
-LocalSwarm::LocalSwarm(int nodes) {
-  up_ = std::make_unique<Process>(
-      std::vector<std::string>{"up", "--nodes", std::to_string(nodes), "--dir", dir(), "--threads", "1"});
+LocalSwarm::LocalSwarm(int nodes, const std::vector<std::string>& flags) {
+  std::vector<std::string> arguments{"up",        "--nodes", std::to_string(nodes), "--dir", dir(),
+                                     "--threads", "1"};
+  arguments.insert(arguments.end(), flags.begin(), flags.end());
+  up_ = std::make_unique<Process>(arguments);
   const bool ready = up_->wait_for("ready:", Seconds(40));
   INFO(up_->output() << up_->error() << logs());
   REQUIRE(ready);

@@ -38,7 +38,8 @@ std::string write_job(const TemporaryFolder& folder, const nlohmann::json& job);
 // `sidestep up` in a folder of its own, ready.
 class LocalSwarm {
  public:
-  explicit LocalSwarm(int nodes);
+  // `flags` are more of `sidestep up`.
+  explicit LocalSwarm(int nodes, const std::vector<std::string>& flags = {});
 
   const TemporaryFolder& folder() const { return folder_; }
   Process& up() { return *up_; }

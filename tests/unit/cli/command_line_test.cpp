@@ -46,6 +46,8 @@ TEST_CASE("Command line: a value out of range is named with its bound") {
   check_usage({"up", "--nodes", "six"}, "--nodes: value \"six\" is not a whole number");
   check_usage({"up", "--nodes", "99999999999999999999"},
               "--nodes: value 99999999999999999999 is too large, at most 1024 allowed");
+  check_usage({"up", "--emulate", "e.json", "--emulate-scale", "2"},
+              "--emulate-scale: value 2 is too large, at most 1 allowed");
   check_usage({"record", "j", "--step", "-1"}, "--step: value -1 is too small, at least 0 allowed");
   check_usage({"logs", "--level", "warn"}, "--level: unknown value \"warn\"; did you mean \"warning\"?");
   check_usage({"invite", "--valid", "soon"},
@@ -67,6 +69,7 @@ TEST_CASE("Command line: what is missing is named") {
   CHECK(run_line({"solo"}).error.find("JOB.json or --replay RECORD") != std::string::npos);
   CHECK(run_line({"daemon"}).error.find("--config") != std::string::npos);
   CHECK(run_line({"export", "job-1"}).error.find("--out") != std::string::npos);
+  CHECK(run_line({"up", "--emulate-scale", "0.5"}).error.find("requires --emulate") != std::string::npos);
 }
 
 TEST_CASE("Command line: no operator config says how to get one") {

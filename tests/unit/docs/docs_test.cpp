@@ -6,6 +6,7 @@
 #include <sstream>
 #include <string>
 
+#include "daemon/cli/emulate_file.h"
 #include "daemon/driver/node_config.h"
 #include "daemon/driver/scheduler_config.h"
 #include "scheduler/job.h"
@@ -56,4 +57,8 @@ TEST_CASE("Docs list the keys of a scheduler's config as the parser knows them")
 
 TEST_CASE("Docs list the keys of an instance as the parser knows them") {
   check_page("planning.md", sidestep::scheduler::instance_keys_markdown());
+}
+
+TEST_CASE("Docs list the keys of a table to emulate as the parser knows them") {
+  check_page("emulate.md", sidestep::cli::emulate_keys_markdown());
 }
