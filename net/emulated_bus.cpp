@@ -53,7 +53,11 @@ void EmulatedBus::pass(const LinkName& name, const Envelope& envelope, std::func
 std::int64_t EmulatedBus::arrival_us(Link& link, std::int64_t now_us, const Envelope& envelope) {
   const EmulatedLink& options = link.options;
   std::int64_t taken_us = 0, latency_us = options.latency_us;
-  if (options.transfer_us > 0 && std::holds_alternative<MicrobatchHop>(envelope.message)) {
+  // Probes stand for microbatches where the way is measured.
+  const bool as_microbatch = std::holds_alternative<MicrobatchHop>(envelope.message) ||
+                             std::holds_alternative<Probe>(envelope.message) ||
+                             std::holds_alternative<ProbeReply>(envelope.message);
+  if (options.transfer_us > 0 && as_microbatch) {
     taken_us = options.transfer_us;
     latency_us = 0;
   } else if (options.bytes_per_us > 0) {

@@ -18,10 +18,11 @@ namespace sidestep::net {
 // One direction of a link, on one channel. All zeros: messages are passed on at once.
 struct EmulatedLink {
   std::int64_t latency_us = 0;
-  double bytes_per_us = 0;       // bandwidth; 0: no limit
-  std::int64_t transfer_us = 0;  // of a MicrobatchHop of any size, in place of the two above; 0: those count
-  std::int64_t jitter_us = 0;    // a message takes up to this much longer, drawn evenly
-  double loss = 0;               // share of the messages that never arrive
+  double bytes_per_us = 0;  // bandwidth; 0: no limit
+  std::int64_t transfer_us =
+      0;  // of a MicrobatchHop or a probe of any size, in place of those above; 0: they count
+  std::int64_t jitter_us = 0;  // a message takes up to this much longer, drawn evenly
+  double loss = 0;             // share of the messages that never arrive
   bool fifo = false;  // messages queue for the bandwidth, or the transfer, and keep their order; else two
                       // messages share nothing and may overtake each other
   std::uint64_t seed = 0;

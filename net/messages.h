@@ -176,7 +176,8 @@ struct HeartbeatReply {
   std::uint64_t term = 0;
   BootId scheduler_boot = 0;
   std::uint64_t view = 0;
-  std::optional<std::uint64_t> commit = {};  // of the job that the heartbeat names: its record is stored up to it
+  std::optional<std::uint64_t> commit =
+      {};  // of the job that the heartbeat names: its record is stored up to it
   bool operator==(const HeartbeatReply&) const = default;
 };
 
@@ -429,14 +430,16 @@ struct Slice {
   Tensor tensor;
 };
 
-// guest or node -> node, unacked: how fast is the way here, and back? Tensor: [bytes], uint8, whatever it holds.
+// guest or node -> node, unacked: how fast is the way here, and back? Tensor: [bytes], uint8, whatever it
+// holds.
 struct Probe {
   std::uint64_t number = 0;
   std::uint32_t reply_bytes = 0;
   Tensor tensor;
 };
 
-// node -> whoever sent the Probe, to the address that it advertises. Tensor: [reply_bytes of the Probe], uint8.
+// node -> whoever sent the Probe, to the address that it advertises. Tensor: [reply_bytes of the Probe],
+// uint8.
 struct ProbeReply {
   std::uint64_t number = 0;
   Tensor tensor;
@@ -449,12 +452,11 @@ struct Ack {
   bool operator==(const Ack&) const = default;
 };
 
-using Message =
-    std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
-                 Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
-                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests, TakeSnapshot,
-                 SnapshotTaken, SliceRequest, Slice, Join, Admitted, Visit, VisitReply, Probe, ProbeReply,
-                 CommitKept, Standing, Resume>;
+using Message = std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye,
+                             PrepareJob, Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch,
+                             Request, Reply, MicrobatchHop, AverageChunk, StageReport, MicrobatchClosed,
+                             Commit, Ack, Guests, TakeSnapshot, SnapshotTaken, SliceRequest, Slice, Join,
+                             Admitted, Visit, VisitReply, Probe, ProbeReply, CommitKept, Standing, Resume>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

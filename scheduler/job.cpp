@@ -33,7 +33,8 @@ std::string read_skips(const nlohmann::json& value, std::vector<double>& skips) 
     read.push_back(entry.get<double>());
   }
   if (read.size() > skips_max)
-    return "has " + std::to_string(read.size()) + " entries, at most " + std::to_string(skips_max) + " allowed";
+    return "has " + std::to_string(read.size()) + " entries, at most " + std::to_string(skips_max) +
+           " allowed";
   skips = std::move(read);
   return {};
 }

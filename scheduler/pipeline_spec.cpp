@@ -21,7 +21,8 @@ std::string wrong_ratio(const nlohmann::json& value) {
   if (!value.is_number()) return "must be a number, or a list of [step, number], found " + describe(value);
   const auto ratio = value.get<double>();
   if (ratio >= 0 && ratio <= PipelineSpec::skip_ratio_max) return {};
-  return "value " + value.dump() + (ratio < 0 ? " is too small, at least 0 allowed" : " is too large, at most 0.99 allowed");
+  return "value " + value.dump() +
+         (ratio < 0 ? " is too small, at least 0 allowed" : " is too large, at most 0.99 allowed");
 }
 
 // Why the value cannot be taken; empty if it was.
@@ -40,7 +41,8 @@ std::string read_skip(const nlohmann::json& value, std::vector<SkipPhase>& skip)
     if (phases.empty() && step != 1) return "the first entry must be for step 1, found " + entry[0].dump();
     if (step > static_cast<double>(steps_max) ||
         (!phases.empty() && step <= static_cast<double>(phases.back().from_step)))
-      return "steps must rise, found " + entry[0].dump() + " after " + std::to_string(phases.back().from_step);
+      return "steps must rise, found " + entry[0].dump() + " after " +
+             std::to_string(phases.back().from_step);
     phases.push_back({entry[0].get<std::int64_t>(), entry[1].get<double>()});
   }
   if (phases.empty()) return "must not be empty";
@@ -107,23 +109,22 @@ void add_pipeline_keys(OptionTable& table, PipelineSpec& pipeline) {
                  [&pipeline] { return skip_to_json(pipeline.skip); },
                  [&pipeline](const nlohmann::json& value) { return read_skip(value, pipeline.skip); }},
                 "share of the stages that a route leaves out; a list: from each step on another one");
-  table
-      .add("pipeline.warmup_steps", pipeline.warmup_steps,
-           "steps before routes leave stages out")
+  table.add("pipeline.warmup_steps", pipeline.warmup_steps, "steps before routes leave stages out")
       .range(0, static_cast<double>(steps_max));
   table.add("pipeline.max_swaps", pipeline.max_swaps, "hops back to a lower stage, a route").range(0, 1'023);
   table.add("pipeline.max_swap_distance", pipeline.max_swap_distance, "how far back a swap may go")
       .range(1, 1'023);
-  table.add_own("pipeline.max_skip",
-                {"a whole number from 1 to 1023, or null",
-                 [&pipeline] { return pipeline.max_skip ? nlohmann::json(*pipeline.max_skip) : nlohmann::json(); },
-                 [&pipeline](const nlohmann::json& value) -> std::string {
-                   if (!value.is_null() && (!value.is_number_integer() || value < 1 || value > 1'023))
-                     return "must be a whole number from 1 to 1023, or null, found " + describe(value);
-                   pipeline.max_skip = value.is_null() ? std::nullopt : std::optional(value.get<std::int64_t>());
-                   return {};
-                 }},
-                "how far past the furthest stage so far a hop may jump; null: no limit");
+  table.add_own(
+      "pipeline.max_skip",
+      {"a whole number from 1 to 1023, or null",
+       [&pipeline] { return pipeline.max_skip ? nlohmann::json(*pipeline.max_skip) : nlohmann::json(); },
+       [&pipeline](const nlohmann::json& value) -> std::string {
+         if (!value.is_null() && (!value.is_number_integer() || value < 1 || value > 1'023))
+           return "must be a whole number from 1 to 1023, or null, found " + describe(value);
+         pipeline.max_skip = value.is_null() ? std::nullopt : std::optional(value.get<std::int64_t>());
+         return {};
+       }},
+      "how far past the furthest stage so far a hop may jump; null: no limit");
   table.add_own("pipeline.visit_share",
                 {"\"even\", \"depth\", or a list of numbers, one a stage",
                  [&pipeline]() -> nlohmann::json {

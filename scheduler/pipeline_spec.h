@@ -30,10 +30,10 @@ struct PipelineSpec {
   std::int64_t warmup_steps = 0;        // whose routes leave out nothing, whatever `skip` says
   std::int64_t max_swaps = 0;           // a route
   std::int64_t max_swap_distance = 1;
-  std::optional<std::int64_t> max_skip;    // none: no limit
-  std::string visit_share = "even";        // "even", "depth", "list"
-  std::vector<double> visit_weights;       // by stage, of a list
-  std::int64_t visit_slack = 1;            // visits around each stage's share
+  std::optional<std::int64_t> max_skip;  // none: no limit
+  std::string visit_share = "even";      // "even", "depth", "list"
+  std::vector<double> visit_weights;     // by stage, of a list
+  std::int64_t visit_slack = 1;          // visits around each stage's share
 
   // The skip ratios in force, warm-up included: ascending steps, the first is 1, neighbours differ.
   std::vector<SkipPhase> phases() const;

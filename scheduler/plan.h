@@ -47,8 +47,8 @@ struct Plan {
 };
 
 nlohmann::json to_json(const Plan& plan);
-// Checks shape and consistency: phases ascend, each has all microbatches, routes start at stage 0, name known nodes that hold the stage, visit a
-// stage at most once, microbatches 0..n-1 each once.
+// Checks shape and consistency: phases ascend, each has all microbatches, routes start at stage 0, name known
+// nodes that hold the stage, visit a stage at most once, microbatches 0..n-1 each once.
 Result<Plan> parse_plan(const nlohmann::json& json);
 
 }  // namespace sidestep::scheduler

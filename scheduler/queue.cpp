@@ -278,8 +278,8 @@ void SchedulerCore::State::job_meets_node(const Node& node) {
   const JobState state = row(active->id).state;
   if (state == JobState::preparing && node.greeted) ask_to_prepare(node);
   // After a restart of the scheduler: whoever missed the plan gets it again.
-  const bool missed = held != active->id ? state == JobState::starting
-                                         : node.progress->epoch < active->plan.epoch;
+  const bool missed =
+      held != active->id ? state == JobState::starting : node.progress->epoch < active->plan.epoch;
   if ((state == JobState::starting || state == JobState::running) && missed &&
       active->plan.stages_of.contains(node.member.key))
     send_start(node);

@@ -48,11 +48,11 @@ struct RecordStep {
   bool skipped_update = false;
   std::string end;             // not empty: this was the last step, and the job failed for this
   std::optional<double> loss;  // mean of the training microbatches; none in a step of validation alone
-  std::optional<double> validation_loss;  // of the weights after commit step - 1, through every stage
+  std::optional<double> validation_loss;       // of the weights after commit step - 1, through every stage
   std::vector<double> validation_skip_losses;  // of the same, by entry of validation.skip
-  std::uint64_t tokens = 0;               // trained on in this step
-  std::int64_t duration_us = 0;           // from the commit before to this one, as the lead origin saw it
-  std::vector<RecordRoute> routes;        // by microbatch, then attempt
+  std::uint64_t tokens = 0;                    // trained on in this step
+  std::int64_t duration_us = 0;     // from the commit before to this one, as the lead origin saw it
+  std::vector<RecordRoute> routes;  // by microbatch, then attempt
   std::vector<RecordRoute> evaluations;
   std::vector<RecordStage> stages;  // by stage
   bool operator==(const RecordStep&) const = default;

@@ -1,5 +1,5 @@
-// A running job whose plan has to change: a node is lost whose stages others hold too. Routes are planned anew
-// over those that are left, and take the place of the old ones at the step under way.
+// A running job whose plan has to change: a node is lost whose stages others hold too. Routes are planned
+// anew over those that are left, and take the place of the old ones at the step under way.
 #include <algorithm>
 
 #include "scheduler/scheduler_state.h"
@@ -61,8 +61,9 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   const std::string last =
       job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
   if (!lost.empty())
-    return end_active(JobState::failed, label(member) + ": " + why + "; " + stage_list(lost) +
-                                            (lost.size() == 1 ? " has no replica left; " : " have no replica left; ") + last);
+    return end_active(JobState::failed,
+                      label(member) + ": " + why + "; " + stage_list(lost) +
+                          (lost.size() == 1 ? " has no replica left; " : " have no replica left; ") + last);
   log(net::LogLevel::warning, job.id,
       label(member) + " is lost, " + stage_list(held->second) +
           (held->second.size() == 1 ? " has another replica" : " have other replicas") +
@@ -71,7 +72,8 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   out->push_back(StartPlanning{*active->planning, request_for_rest()});
 }
 
-// Who is left keeps its stages. After a restart of the scheduler nobody's speed is known; all count alike then.
+// Who is left keeps its stages. After a restart of the scheduler nobody's speed is known; all count alike
+// then.
 PlacementRequest SchedulerCore::State::request_for_rest() const {
   const JobRow& job = *find_row(active->id);
   PlacementRequest request{active->plan.epoch + 1, active->spec, {}, options.plan_work, {}};

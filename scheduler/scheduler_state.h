@@ -1,6 +1,6 @@
 // The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
-// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp, commits.cpp,
-// snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp,
+// commits.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>

@@ -18,7 +18,9 @@ void Handover::keep(const net::Commit& commit) {
   if (is_record(commit.record)) records_[commit.scope.step] = commit.record;
 }
 
-void Handover::forget_stored(std::uint64_t step) { records_.erase(records_.begin(), records_.upper_bound(step)); }
+void Handover::forget_stored(std::uint64_t step) {
+  records_.erase(records_.begin(), records_.upper_bound(step));
+}
 
 void Handover::begin(std::int64_t now_us, std::uint64_t next, std::optional<std::uint64_t> stored) {
   standings_.clear();
@@ -55,13 +57,14 @@ void Handover::resume(std::int64_t now_us) {
   for (std::uint64_t step = stored_ ? *stored_ + 1 : 0; step < next; ++step) {
     const auto record = records_.find(step);
     if (record == records_.end())
-      return context_.fail(now_us, "the record of step " + std::to_string(step) +
-                                       " was lost with the origins that had it");
+      return context_.fail(
+          now_us, "the record of step " + std::to_string(step) + " was lost with the origins that had it");
     report_(now_us, record->second.at("record"), record->second.at("end").get<std::string>());
   }
   context_.log(now_us, net::LogLevel::info, std::nullopt,
-               "goes on at step " + std::to_string(next) + " under plan " + std::to_string(context_.plan.epoch) +
-                   ", on " + std::to_string(context_.plan.stages_of.size()) + " nodes");
+               "goes on at step " + std::to_string(next) + " under plan " +
+                   std::to_string(context_.plan.epoch) + ", on " +
+                   std::to_string(context_.plan.stages_of.size()) + " nodes");
   net::Resume resume{context_.scope(), ahead->skip_update, ahead->last, ahead->snapshot, ahead->keep};
   resume.scope.step = next;
   for (const auto& [node, stages] : context_.plan.stages_of) context_.post(now_us, node, resume);

@@ -16,7 +16,8 @@ namespace sidestep::daemon {
 class Handover {
  public:
   // report: gives a record to the scheduler.
-  using Report = std::function<void(std::int64_t now_us, const nlohmann::json& record, const std::string& end)>;
+  using Report =
+      std::function<void(std::int64_t now_us, const nlohmann::json& record, const std::string& end)>;
 
   Handover(JobContext& context, Report report) : context_(context), report_(std::move(report)) {}
 
@@ -24,8 +25,8 @@ class Handover {
   void keep(const net::Commit& commit);
   void forget_stored(std::uint64_t step);
 
-  // The plan of the context is new: tells its lead origin that `next` is the step this node would work on. The
-  // scheduler has stored the records up to `stored`.
+  // The plan of the context is new: tells its lead origin that `next` is the step this node would work on.
+  // The scheduler has stored the records up to `stored`.
   void begin(std::int64_t now_us, std::uint64_t next, std::optional<std::uint64_t> stored);
   // At the lead origin. When the last node has said where it stands, everybody gets Resume.
   void on_standing(std::int64_t now_us, const net::NodeKey& peer, const net::Standing& standing);
@@ -38,7 +39,7 @@ class Handover {
 
   JobContext& context_;
   Report report_;
-  std::optional<net::Commit> last_;                 // applied here, or being applied
+  std::optional<net::Commit> last_;                  // applied here, or being applied
   std::map<std::uint64_t, nlohmann::json> records_;  // by step: {"record", "end"}
   std::optional<std::uint64_t> stored_;
   std::map<net::NodeKey, net::Standing> standings_;

@@ -43,7 +43,8 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
       pipeline_(context_),
       ledger_(context_),
       handover_(context_, [this](std::int64_t now, const nlohmann::json& record, const std::string& end) {
-        ports_.post_scheduler(now, net::CommitReport{context_.scope_of(record.value("step", 0u)), record, end});
+        ports_.post_scheduler(now,
+                              net::CommitReport{context_.scope_of(record.value("step", 0u)), record, end});
       }) {
   context_.options = &options;
   context_.job = std::move(job);
@@ -113,7 +114,8 @@ void JobRun::take_change(std::int64_t now_us) {
   Change change = *std::exchange(change_, std::nullopt);
   const auto mine = change.plan.stages_of.find(context_.options->key);
   if (mine == change.plan.stages_of.end() || mine->second != context_.my_stages)
-    return fail(now_us, "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
+    return fail(now_us,
+                "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
   const std::uint64_t next = phase_ == Phase::finished ? context_.step + 1 : context_.step;
   context_.plan = std::move(change.plan);
   context_.view = std::move(change.view);
@@ -136,7 +138,8 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
     return ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                       "dropped Resume from " + context_.name_of(peer) + ": it is not the lead origin");
   // What this node said in its Standing.
-  const std::uint64_t mine = applied_ == context_.step && context_.step > 0 ? context_.step + 1 : context_.step;
+  const std::uint64_t mine =
+      applied_ == context_.step && context_.step > 0 ? context_.step + 1 : context_.step;
   if (mine == 0 && resume.scope.step > 1)
     return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
                             std::to_string(resume.scope.step) + ", and this node has only the first weights");
@@ -184,7 +187,7 @@ bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::M
   }
   if (phase_ == Phase::waiting) return hold(peer, message);
   if (scope->step < context_.step || phase_ == Phase::finished) return true;  // out of date
-  if (scope->step > context_.step + 1) return false;  // no node is further ahead
+  if (scope->step > context_.step + 1) return false;                          // no node is further ahead
   if (scope->step > context_.step) return hold(peer, message);
   dispatch(now_us, peer, message);
   return true;
@@ -240,8 +243,13 @@ void JobRun::commit_if_ready(std::int64_t now_us) {
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "step " + std::to_string(context_.step) + ": no update, " + page.skip_reason);
   log_progress(now_us, page.record, last);
-  withheld_ = net::Commit{context_.scope(), context_.plan.epoch, context_.view.number, page.skip_update,
-                          last,             snapshot,            snapshot ? snapshot_kept_ : 0,
+  withheld_ = net::Commit{context_.scope(),
+                          context_.plan.epoch,
+                          context_.view.number,
+                          page.skip_update,
+                          last,
+                          snapshot,
+                          snapshot ? snapshot_kept_ : 0,
                           {{"record", scheduler::to_json(page.record)}, {"end", end}}};
   // Whoever leads after this node has to know what was committed before anybody acts on it.
   const std::vector<net::NodeKey> origins = context_.plan.replicas(0);
@@ -358,7 +366,8 @@ void JobRun::begin_step(std::int64_t now_us) {
   if (std::exchange(changed_, false)) {
     averagers_.clear();
     for (const auto& [stage, elements] : elements_) averagers_.try_emplace(stage, context_, stage, elements);
-    if (context_.step > 0) ports_.queue_task(AbandonStep{context_.step}, [](std::int64_t, const Completion&) {});
+    if (context_.step > 0)
+      ports_.queue_task(AbandonStep{context_.step}, [](std::int64_t, const Completion&) {});
   }
   if (context_.leads()) ledger_.begin_step(now_us);
   if (context_.step == 0) {

@@ -103,9 +103,9 @@ class JobRun {
   std::uint64_t applied_ = 0;         // last commit applied
   std::uint64_t resident_bytes_ = 0;  // of the process, after the last update
   Pipeline pipeline_;
-  std::map<std::uint32_t, Averager> averagers_;               // by stage held
-  std::map<std::uint32_t, std::uint64_t> elements_;           // of each stage's gradient
-  Ledger ledger_;                                             // used by the lead origin alone
+  std::map<std::uint32_t, Averager> averagers_;      // by stage held
+  std::map<std::uint32_t, std::uint64_t> elements_;  // of each stage's gradient
+  Ledger ledger_;                                    // used by the lead origin alone
   Handover handover_;
   std::deque<net::Message> local_;                            // from this node to itself
   std::vector<std::pair<net::NodeKey, net::Message>> early_;  // of the step after this one, or a later plan

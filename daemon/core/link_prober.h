@@ -1,6 +1,6 @@
-// How far the other nodes are, and how fast the way to each is: small probes for the latency, some as large as an
-// activation for the bandwidth, a few nodes at a time. Design: "Cost model" (measured, not configured). Pure; owned by
-// NodeCore.
+// How far the other nodes are, and how fast the way to each is: small probes for the latency, some as large
+// as an activation for the bandwidth, a few nodes at a time. Design: "Cost model" (measured, not configured).
+// Pure; owned by NodeCore.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,9 @@ class LinkProber {
 
   explicit LinkProber(Send send) : send_(std::move(send)) {}
 
-  // Measures the way to each of these nodes with probes of up to `bytes`. done() has those that answered; it comes
-  // within some seconds whoever answers, at once where there are no peers. A measurement under way is given up.
+  // Measures the way to each of these nodes with probes of up to `bytes`. done() has those that answered; it
+  // comes within some seconds whoever answers, at once where there are no peers. A measurement under way is
+  // given up.
   void begin(std::int64_t now_us, const std::vector<net::NodeKey>& peers, std::uint64_t bytes, Done done);
   void on_reply(std::int64_t now_us, const net::NodeKey& peer, const net::ProbeReply& reply);
   void on_tick(std::int64_t now_us);

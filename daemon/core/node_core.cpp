@@ -286,8 +286,8 @@ void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
 void NodeCore::State::start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec,
                             scheduler::Plan plan) {
   if (run) drop_job();
-  run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec), std::move(plan), m.view,
-                                 m.commit, ports());
+  run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec), std::move(plan), m.view, m.commit,
+                                 ports());
 }
 
 JobRun::Ports NodeCore::State::ports() {

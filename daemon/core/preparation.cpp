@@ -14,24 +14,25 @@ void Preparation::begin(std::int64_t now_us, const net::PrepareJob& prepare,
   }
   job_ = prepare.job;
   const std::uint64_t bytes = spec.value().activation_bytes();
-  ports_.queue_task(
-      ProbeJob{std::move(spec).value()}, [this, answer, bytes, peers](std::int64_t now, const Completion& done) mutable {
-        answer.problem = done.fault.empty() ? done.problem : done.fault;
-        answer.has_data = done.has_data;
-        answer.data_problem = done.data_problem;
-        answer.data_digest = done.data_digest;
-        answer.init_digest = done.init_digest;
-        answer.layer_us = done.layer_us;
-        answer.head_us = done.head_us;
-        answer.memory_bytes = done.memory_bytes;
-        answer.daemon_bytes = done.resident_bytes;
-        links_.begin(now, peers, bytes, [this, answer](std::int64_t then, const std::vector<net::LinkSpeed>& links) {
-          job_.clear();
-          net::Prepared whole = answer;
-          whole.links = links;
-          ports_.post_scheduler(then, std::move(whole));
-        });
-      });
+  ports_.queue_task(ProbeJob{std::move(spec).value()}, [this, answer, bytes, peers](
+                                                           std::int64_t now, const Completion& done) mutable {
+    answer.problem = done.fault.empty() ? done.problem : done.fault;
+    answer.has_data = done.has_data;
+    answer.data_problem = done.data_problem;
+    answer.data_digest = done.data_digest;
+    answer.init_digest = done.init_digest;
+    answer.layer_us = done.layer_us;
+    answer.head_us = done.head_us;
+    answer.memory_bytes = done.memory_bytes;
+    answer.daemon_bytes = done.resident_bytes;
+    links_.begin(now, peers, bytes,
+                 [this, answer](std::int64_t then, const std::vector<net::LinkSpeed>& links) {
+                   job_.clear();
+                   net::Prepared whole = answer;
+                   whole.links = links;
+                   ports_.post_scheduler(then, std::move(whole));
+                 });
+  });
 }
 
 void Preparation::stop() {

@@ -1,5 +1,5 @@
-// The answer to PrepareJob: whether this node can take part in a job, how fast it is at it, and how far the others
-// are. Pure; owned by NodeCore.
+// The answer to PrepareJob: whether this node can take part in a job, how fast it is at it, and how far the
+// others are. Pure; owned by NodeCore.
 #pragma once
 
 #include <functional>

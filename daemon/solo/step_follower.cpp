@@ -150,8 +150,7 @@ Result<Completion> StepFollower::forward_and_head(std::uint64_t step, const Reco
     tensor = std::move(done.value().tensor);
   }
   const Hop& origin = route.hops.front();
-  Result<Completion> head =
-      call(origin.node, Head{step, data, evaluation, accumulate, std::move(tensor)});
+  Result<Completion> head = call(origin.node, Head{step, data, evaluation, accumulate, std::move(tensor)});
   if (!head.ok()) return head.status().with_context(place_name(step, origin, route.microbatch));
   return head;
 }

@@ -85,7 +85,8 @@ class StepCheck {
   void check_loss(const std::string& kind, const std::vector<RecordRoute>& routes, std::int64_t first,
                   std::int64_t count, const std::optional<double>& loss) {
     auto closed = final_routes(routes);
-    std::erase_if(closed, [&](const auto& route) { return route.first < first || route.first >= first + count; });
+    std::erase_if(closed,
+                  [&](const auto& route) { return route.first < first || route.first >= first + count; });
     if (loss.has_value() != (count > 0)) return wrong("has no mean loss, or one too many, of " + kind);
     if (loss && *loss != mean(closed)) wrong("has a loss that is not the mean of each " + kind);
   }
@@ -95,10 +96,11 @@ class StepCheck {
     check_loss("validation microbatch", step_.evaluations, 0, each, step_.validation_loss);
     const std::size_t further = evaluations > 0 ? job_.validation.skip.size() : 0;
     if (step_.validation_skip_losses.size() != further)
-      return wrong("has " + std::to_string(step_.validation_skip_losses.size()) + " losses of partial validations");
+      return wrong("has " + std::to_string(step_.validation_skip_losses.size()) +
+                   " losses of partial validations");
     for (std::size_t i = 0; i < further; ++i)
-      check_loss("partial validation microbatch", step_.evaluations, static_cast<std::int64_t>(i + 1) * each, each,
-                 step_.validation_skip_losses[i]);
+      check_loss("partial validation microbatch", step_.evaluations, static_cast<std::int64_t>(i + 1) * each,
+                 each, step_.validation_skip_losses[i]);
     for (const RecordRoute& route : step_.evaluations) {
       const std::size_t share = route.microbatch / static_cast<std::size_t>(each);
       check_length(route, {{1, share == 0 ? 0 : job_.validation.skip[share - 1]}});
@@ -113,8 +115,8 @@ class StepCheck {
     const auto stages = static_cast<double>(job_.pipeline.stages);
     const auto length = std::max(1.0, std::floor(stages * (1 - ratio) + 0.5));
     if (static_cast<double>(route.hops.size()) != length)
-      wrong("microbatch " + std::to_string(route.microbatch) + " visits " + std::to_string(route.hops.size()) +
-            " stages at skip ratio " + std::to_string(ratio));
+      wrong("microbatch " + std::to_string(route.microbatch) + " visits " +
+            std::to_string(route.hops.size()) + " stages at skip ratio " + std::to_string(ratio));
   }
 
   // Every stage is listed with exactly its replicas, in key order.
@@ -217,7 +219,8 @@ Problems check_record(const JobSpec& job, const std::map<std::uint64_t, Plan>& p
   for (std::size_t i = 0; i < steps.size(); ++i) {
     const auto plan = plans.find(steps[i].epoch);
     if (plan == plans.end() || (i > 0 && steps[i].epoch < steps[i - 1].epoch)) {
-      problems.push_back("step " + std::to_string(steps[i].step) + " is of plan " + std::to_string(steps[i].epoch));
+      problems.push_back("step " + std::to_string(steps[i].step) + " is of plan " +
+                         std::to_string(steps[i].epoch));
       return problems;
     }
     if (steps[i].step != i) {
@@ -322,7 +325,8 @@ Problems check_done(const SimCluster& cluster, const std::string& job_id, const 
   auto replayed = std::make_shared<FakeTrace>();
   append(problems, check_replay(job, steps, fake_factory(free_of_slots, replayed), 0));
   append(problems, replayed->violations);
-  if (problems.empty()) append(problems, check_weights(cluster, plans.begin()->second, job.name, steps, *replayed));
+  if (problems.empty())
+    append(problems, check_weights(cluster, plans.begin()->second, job.name, steps, *replayed));
   return problems;
 }
 

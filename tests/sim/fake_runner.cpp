@@ -289,7 +289,8 @@ void FakeRunner::clear_step() {
 void FakeRunner::perform(const AbandonStep& task, Completion& done) {
   if (!spec_) return violation(done, "AbandonStep without a job");
   const bool validation_alone = task.step > static_cast<std::uint64_t>(spec_->steps);
-  if (task.step != step_ && !validation_alone) violation(done, "AbandonStep of step " + std::to_string(task.step));
+  if (task.step != step_ && !validation_alone)
+    violation(done, "AbandonStep of step " + std::to_string(task.step));
   kept_.clear();
   clear_step();
   trace_->jobs[job_].scales.erase(step_);

@@ -79,8 +79,8 @@ RandomRun draw_run(std::uint64_t seed) {
 std::string RandomRun::describe() const {
   std::ostringstream text;
   text << job.stages << " stages, " << job.microbatches << " microbatches, " << job.steps << " steps, "
-       << job.slots << " slots, skips " << job.skip_ratio.dump() << " after " << job.warmup_steps << ", " << job.max_swaps
-       << " swaps, validation every " << job.validation_every
+       << job.slots << " slots, skips " << job.skip_ratio.dump() << " after " << job.warmup_steps << ", "
+       << job.max_swaps << " swaps, validation every " << job.validation_every
        << (job.deterministic ? ", deterministic" : "") << (job.tied ? ", tied" : "") << ", scale by "
        << job.gradient_scale << (options.fake.exact_sums ? "" : ", inexact sums") << ", loss "
        << options.link.loss << ", " << cuts.size() << " cuts, " << restarts_us.size() << " restarts";
@@ -133,7 +133,8 @@ RunResult run_with_loss(const RandomRun& drawn) {
   bool is_lost = false;
   for (std::int64_t losses = random.between(1, 3); losses > 0 && !is_lost; --losses) {
     const auto before = static_cast<std::uint64_t>(random.between(0, drawn.job.steps - 1));
-    if (!cluster.run_until([&] { return has_ended(cluster, job) || has_commit(cluster, job, before); }, job_us_max))
+    if (!cluster.run_until([&] { return has_ended(cluster, job) || has_commit(cluster, job, before); },
+                           job_us_max))
       wrong("the job got stuck before a loss");
     cluster.run_for(random.between(0, 200) * ms);
     const auto node = static_cast<std::size_t>(random.between(0, 5));
@@ -143,11 +144,13 @@ RunResult run_with_loss(const RandomRun& drawn) {
     lost.insert(cluster.key(node));
     const scheduler::Plan& plan = cluster.plans(job).begin()->second;
     for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage)
-      is_lost |= std::ranges::all_of(plan.replicas(stage), [&](const auto& key) { return lost.contains(key); });
+      is_lost |=
+          std::ranges::all_of(plan.replicas(stage), [&](const auto& key) { return lost.contains(key); });
   }
   row = cluster.job(job);
   if (!cluster.run_until_ended(job, is_lost ? loss_us_max : job_us_max))
-    wrong(is_lost ? "the job did not end in 6 s after the loss of a stage" : "the job got stuck after a loss");
+    wrong(is_lost ? "the job did not end in 6 s after the loss of a stage"
+                  : "the job got stuck after a loss");
   cluster.run_for(settle_us);
   const bool done = row->state == scheduler::JobState::done;
   // A last commit may be on its way when the last replica is lost.

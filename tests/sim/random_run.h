@@ -34,9 +34,9 @@ struct RunResult {
 };
 
 RunResult run(const RandomRun& drawn);
-// One to three nodes are lost on the way, by a draw of the same seed. While every stage has a replica left the
-// job goes on and is done, rightly; else it ends within 6 s of the last loss with the lost stage as the reason.
-// Precondition: no cuts and no restarts, which delay the judgement.
+// One to three nodes are lost on the way, by a draw of the same seed. While every stage has a replica left
+// the job goes on and is done, rightly; else it ends within 6 s of the last loss with the lost stage as the
+// reason. Precondition: no cuts and no restarts, which delay the judgement.
 RunResult run_with_loss(const RandomRun& drawn);
 
 }  // namespace sidestep::sim

@@ -131,10 +131,10 @@ TEST_CASE("Deadlock: a node with several stages shares its slots among them and 
     for (std::uint32_t i = 0; i < request.job.pipeline.microbatches_per_step; ++i) {
       const bool even = i % 2 == 0;
       plan.phases.front().routes.push_back({i,
-                             {{0, even ? a : b},
-                              {even ? 1u : 2u, even ? a : b},
-                              {even ? 2u : 1u, even ? b : a},
-                              {3, even ? b : a}}});
+                                            {{0, even ? a : b},
+                                             {even ? 1u : 2u, even ? a : b},
+                                             {even ? 2u : 1u, even ? b : a},
+                                             {3, even ? b : a}}});
     }
     return plan;
   };
@@ -264,7 +264,8 @@ TEST_CASE("Node lost: the job goes on while its stage has a replica, whoever it 
   }
 }
 
-TEST_CASE("Node lost: an origin that only the scheduler cannot hear is left behind, and nothing is done twice") {
+TEST_CASE(
+    "Node lost: an origin that only the scheduler cannot hear is left behind, and nothing is done twice") {
   SimOptions options;
   SimCluster cluster(options);
   cluster.start();
@@ -273,7 +274,8 @@ TEST_CASE("Node lost: an origin that only the scheduler cannot hear is left behi
   REQUIRE(cluster.run_until_commit(job, 5));
   const std::size_t lead = cluster.node_of(plan_of(cluster, job).lead_origin());
   cluster.cut_from_scheduler(lead);
-  // It goes on to commit with the others until the scheduler declares it dead; those records come from others.
+  // It goes on to commit with the others until the scheduler declares it dead; those records come from
+  // others.
   REQUIRE(cluster.run_until([&] { return plan_of(cluster, job).epoch == 2; }, 10 * second));
   cluster.run_for(10 * second);
   cluster.heal_to_scheduler(lead);

@@ -98,7 +98,9 @@ class SimCluster {
   const scheduler::JobRow* job(const std::string& id) const;
   std::vector<scheduler::RecordStep> record(const std::string& job) const;
   // Every plan that the job has had, by epoch.
-  const std::map<std::uint64_t, scheduler::Plan>& plans(const std::string& job) const { return plans_.at(job); }
+  const std::map<std::uint64_t, scheduler::Plan>& plans(const std::string& job) const {
+    return plans_.at(job);
+  }
   std::size_t node_count() const { return nodes_.size(); }
   const net::NodeKey& key(std::size_t node) const { return nodes_[node].key; }
   // Precondition: some node has the key.

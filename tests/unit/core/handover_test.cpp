@@ -13,7 +13,8 @@ namespace {
 
 json record_of(std::uint64_t step) { return {{"record", {{"step", step}}}, {"end", ""}}; }
 
-net::Standing standing(const JobFixture& job, std::uint64_t next, const std::vector<std::uint64_t>& records = {}) {
+net::Standing standing(const JobFixture& job, std::uint64_t next,
+                       const std::vector<std::uint64_t>& records = {}) {
   net::Standing standing;
   standing.scope = job.context.scope_of(next);
   standing.records = json::array();

@@ -51,7 +51,8 @@ struct Net {
   void begin(std::vector<int> numbers, std::uint64_t bytes = 100'000) {
     std::vector<net::NodeKey> peers;
     for (const int number : numbers) peers.push_back(JobFixture::node(number));
-    prober.begin(now_us, peers, bytes, [this](std::int64_t, const std::vector<net::LinkSpeed>& found) { links = found; });
+    prober.begin(now_us, peers, bytes,
+                 [this](std::int64_t, const std::vector<net::LinkSpeed>& found) { links = found; });
   }
 
   std::int64_t now_us = 5 * second;
@@ -64,7 +65,8 @@ struct Net {
 
 }  // namespace
 
-TEST_CASE("Link prober: latency is half a small probe's round trip, bandwidth what a large one takes on top") {
+TEST_CASE(
+    "Link prober: latency is half a small probe's round trip, bandwidth what a large one takes on top") {
   Net net;
   net.begin({1, 2, 3, 4, 5, 6});
   net.run();

@@ -160,8 +160,10 @@ TEST_CASE("NodeCore: answers probes of guests and nodes with as much as they ask
   CHECK(probe(9, 0).size() == 1);
   CHECK(probe(9, (1 << 16) + 1).empty());
   CHECK(probe(8, 10).empty());  // a stranger
-  deliver(core, 2, net::ViewUpdate{1, {2, {{JobFixture::node(1), 11, "a", "h:1"}, {JobFixture::node(2), 12, "b", "h:2"}}}},
-          out, 3);
+  deliver(
+      core, 2,
+      net::ViewUpdate{1, {2, {{JobFixture::node(1), 11, "a", "h:1"}, {JobFixture::node(2), 12, "b", "h:2"}}}},
+      out, 3);
   CHECK(probe(2, 10).size() == 1);
 }
 

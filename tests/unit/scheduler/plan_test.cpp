@@ -62,7 +62,8 @@ TEST_CASE("Plan refuses what does not fit together, by name") {
   const std::string c = key(3).hex();
   CHECK(refusal(json::array()) == "plan: not an object");
   CHECK(refusal(with("/epoch", -1)) == "plan: not a whole number from 0 to 18446744073709551615");
-  CHECK(refusal(with("/phases/0/predicted_step_us", 0.5)) == "plan: not a whole number from 0 to 9223372036854775807");
+  CHECK(refusal(with("/phases/0/predicted_step_us", 0.5)) ==
+        "plan: not a whole number from 0 to 9223372036854775807");
   CHECK(refusal(with("/stage_of/" + c, json{2})) == "plan: a stage has no node");
   CHECK(refusal(with("/stage_of/" + c, json{1, 0})) == "plan: the stages of node 0300 are not ascending");
   CHECK(refusal(with("/slots/" + c, 0)) == "plan: node 0300 has no slot");
