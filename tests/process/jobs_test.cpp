@@ -145,17 +145,23 @@ TEST_CASE("Killed daemon: while its stage has a replica the job goes on, and its
   const auto stages = swarm.ask_json({"status", "long-1"}).at("job").at("stages");
   REQUIRE(stages.at(0).size() == 2);
   const std::string lead = stages.at(0).at(0);
-  int lost = 0;
-  for (const auto& node : swarm.ask_json({"nodes"}).at("nodes"))
-    if (node.at("key") == lead) lost = node.at("nickname").get<std::string>().back() - '0';
-  kill(swarm.node_pid(lost), SIGKILL);
+  std::string lost;
+  pid_t pid = 0;
+  const auto ready = nlohmann::json::parse(read_text(swarm.dir() + "/ready"));
+  for (const auto& node : ready.at("nodes"))
+    if (node.at("key") == lead) {
+      lost = node.at("nickname");
+      pid = node.at("pid");
+    }
+  REQUIRE(pid > 0);
+  kill(pid, SIGKILL);
   const auto status = submit->wait_exit(Seconds(120));
   INFO(submit->output() << submit->error() << swarm.logs());
   REQUIRE(status == 0);
   CHECK(submit->output().find("job long-1 done") != std::string::npos);
   CHECK(losses(swarm, "long-1").size() == 600);
   const Finished logs = swarm.ask({"logs", "long-1"});
-  CHECK(logs.output.find("plan 2, without node-" + std::to_string(lost)) != std::string::npos);
+  CHECK(logs.output.find("plan 2, without " + lost) != std::string::npos);
   const Finished replay = run({"solo", "--replay", record_file(swarm, "long-1"), "--json"}, Seconds(120));
   INFO(replay.output << replay.error);
   REQUIRE(replay.status == 0);

@@ -175,7 +175,7 @@ TEST_CASE("Replay: what step 0 does not say cannot be followed") {
   SECTION("another node later") {
     steps[2].stages[1].replicas[0].node.bytes[0] = 9;
     CHECK(replay_of(shape, steps, options).status().message() ==
-          "step 2: node 0900 holds other stages than before; such a record cannot be replayed");
+          "step 2: node 0000 holds other stages than before; such a record cannot be replayed");
   }
 }
 
