@@ -147,6 +147,7 @@ void fields(auto& v, Is<HeartbeatReply> auto& m) {
   v("term", m.term);
   v("scheduler_boot", m.scheduler_boot);
   v("view", m.view);
+  v("job", m.job);
   v("commit", m.commit);
 }
 

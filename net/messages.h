@@ -176,8 +176,9 @@ struct HeartbeatReply {
   std::uint64_t term = 0;
   BootId scheduler_boot = 0;
   std::uint64_t view = 0;
-  std::optional<std::uint64_t> commit =
-      {};  // of the job that the heartbeat names: its record is stored up to it
+  // Of the job that the heartbeat names: its record is stored up to this step.
+  std::string job = {};
+  std::optional<std::uint64_t> commit = {};
   bool operator==(const HeartbeatReply&) const = default;
 };
 

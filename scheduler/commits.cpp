@@ -72,7 +72,7 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
 
 // Two nodes that reach this scheduler but not each other would hold up the queue for ever.
 void SchedulerCore::State::end_if_stuck_at_start() {
-  if (!active || row(active->id).state != JobState::starting) return;
+  if (!active || active->planning || row(active->id).state != JobState::starting) return;
   if (!active->start_deadline_us) active->start_deadline_us = now_us + options.start_limit_us;
   if (now_us < *active->start_deadline_us) return;
   std::string text = "training has not begun " + std::to_string(options.start_limit_us / 1'000'000) +

@@ -110,7 +110,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   // Answered for strangers too: term, boot and view tell them that they must say Hello.
   const JobRow* job = heartbeat.progress ? find_row(heartbeat.progress->job) : nullptr;
   send(peer, envelope.boot,
-       net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number,
+       net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number, job == nullptr ? "" : job->id,
                            job == nullptr ? std::nullopt : job->commit});
   const auto node = nodes.find(peer);
   if (node == nodes.end() || node->second.member.boot != envelope.boot) return;

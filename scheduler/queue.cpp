@@ -238,6 +238,13 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (node == nullptr) return;
   acknowledge(peer, envelope);
   if (!active || active->id != fault.scope.job) return;
+  const JobState state = row(active->id).state;
+  const bool planned = state == JobState::starting || state == JobState::running;
+  if (planned && (!active->plan.stages_of.contains(peer) || !takes_part(node->member))) {
+    log(net::LogLevel::warning, active->id,
+        label(node->member) + ", which is no part of the job any more: " + fault.reason);
+    return post_end(*node, active->id, "it goes on without this node");
+  }
   end_active(JobState::failed,
              label(node->member) + ": " + fault.reason + " (step " + std::to_string(fault.scope.step) + ")");
 }
@@ -277,6 +284,10 @@ void SchedulerCore::State::job_meets_node(const Node& node) {
   if (!active) return;
   const JobState state = row(active->id).state;
   if (state == JobState::preparing && node.greeted) ask_to_prepare(node);
+  if (state != JobState::preparing && !takes_part(node.member)) {
+    if (held == active->id) post_end(node, held, "it goes on without this node, which was declared dead");
+    return;
+  }
   // After a restart of the scheduler: whoever missed the plan gets it again.
   const bool missed =
       held != active->id ? state == JobState::starting : node.progress->epoch < active->plan.epoch;

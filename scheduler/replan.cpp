@@ -37,6 +37,20 @@ bool SchedulerCore::State::lives(const net::Member& member) const {
   return node != nodes.end() && node->second.member.boot == member.boot;
 }
 
+// A node that was declared dead and came back, though it never ended, is no part of the job any more.
+bool SchedulerCore::State::takes_part(const net::Member& member) const {
+  return lives(member) && !active->lost.contains({member.key, member.boot});
+}
+
+bool SchedulerCore::State::all_have_applied() const {
+  const JobRow& job = *find_row(active->id);
+  return std::ranges::all_of(job.view.members, [&](const net::Member& member) {
+    if (!takes_part(member)) return true;
+    const std::optional<net::JobProgress>& progress = nodes.at(member.key).progress;
+    return progress && progress->job == active->id && progress->step >= *job.commit;
+  });
+}
+
 void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
   if (!active) return;
   const JobRow& job = row(active->id);
@@ -48,18 +62,20 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   }
   const auto held = active->plan.stages_of.find(member.key);
   if (held == active->plan.stages_of.end()) return;
+  active->lost.insert({member.key, member.boot});
   std::erase_if(active->early_reports, [&](const auto& entry) { return entry.second.peer == member.key; });
-  // Nothing is left to train; the others may still be saving their last stages.
-  if (committed_all()) return end_if_finished();
   std::set<std::uint32_t> left;
   for (const net::Member& other : job.view.members)
-    if (lives(other))
+    if (takes_part(other))
       for (const std::uint32_t stage : active->plan.stages_of.at(other.key)) left.insert(stage);
   std::vector<std::uint32_t> lost;
   for (const std::uint32_t stage : held->second)
     if (!left.contains(stage)) lost.push_back(stage);
   const std::string last =
       job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
+  // Nothing is left to train, but the last Commit may have been lost with this node: another plan's lead
+  // gives it again to those that have not applied it.
+  if (committed_all() && (!lost.empty() || all_have_applied())) return end_if_finished();
   if (!lost.empty())
     return end_active(JobState::failed,
                       label(member) + ": " + why + "; " + stage_list(lost) +
@@ -78,7 +94,7 @@ PlacementRequest SchedulerCore::State::request_for_rest() const {
   const JobRow& job = *find_row(active->id);
   PlacementRequest request{active->plan.epoch + 1, active->spec, {}, options.plan_work, {}};
   for (const net::Member& member : job.view.members) {
-    if (!lives(member)) continue;
+    if (!takes_part(member)) continue;
     request.stages_of[member.key] = active->plan.stages_of.at(member.key);
     PlacementNode& node = request.nodes.emplace_back();
     node.key = member.key;
@@ -109,6 +125,7 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   job.plan = to_json(active->plan);
   // Whoever leads now was not asked for one.
   active->snapshot_asked = 0;
+  active->start_deadline_us.reset();
   save(job);
   log(net::LogLevel::info, job.id,
       "plan " + std::to_string(active->plan.epoch) + ", without " + gone + predicted_text(active->plan));

@@ -43,10 +43,11 @@ struct SchedulerCore::State {
       net::NodeKey peer;
       net::Envelope envelope;
     };
-    std::map<std::uint64_t, Report> early_reports;   // by step, not acknowledged yet
-    std::optional<std::int64_t> start_deadline_us;   // set with the plan
-    std::optional<std::int64_t> finish_deadline_us;  // set with the last commit
-    std::uint64_t snapshot_asked = 0;                // a snapshot of this commit or a later one was asked for
+    std::map<std::uint64_t, Report> early_reports;        // by step, not acknowledged yet
+    std::optional<std::int64_t> start_deadline_us;        // set with the plan
+    std::optional<std::int64_t> finish_deadline_us;       // set with the last commit
+    std::set<std::pair<net::NodeKey, net::BootId>> lost;  // declared dead since, while they held a stage
+    std::uint64_t snapshot_asked = 0;  // a snapshot of this commit or a later one was asked for
   };
 
   struct Visitor {
@@ -154,6 +155,10 @@ struct SchedulerCore::State {
   void job_loses_node(const net::Member& member, const std::string& why);
   // This run of the node is a member.
   bool lives(const net::Member& member) const;
+  // Lives, and has not been declared dead since the job began. Precondition: a job is active.
+  bool takes_part(const net::Member& member) const;
+  // Everybody that takes part has applied the last commit.
+  bool all_have_applied() const;
   PlacementRequest request_for_rest() const;
   void adopt_for_rest(Plan plan);
   static std::string predicted_text(const Plan& plan);

@@ -36,7 +36,7 @@ bool hopeless(const Snapshot& snapshot, const Plan& plan) {
   for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage) {
     std::size_t failed = 0;
     for (const SnapshotCopy& copy : snapshot.copies)
-      if (copy.stage == stage && !copy.problem.empty()) ++failed;
+      if (copy.stage == stage && !copy.problem.empty() && plan.holds(copy.node, stage)) ++failed;
     if (failed == plan.replicas(stage).size()) return true;
   }
   return false;

@@ -5,9 +5,15 @@
 namespace sidestep::daemon {
 namespace {
 
-// {"record", "end"}, as Commit has it.
-bool is_record(const nlohmann::json& json) {
-  return json.is_object() && json.contains("record") && json.contains("end") && json["end"].is_string();
+// Records kept, written out: a Standing with all of them has to fit into a message.
+constexpr std::size_t records_bytes_max = 8 << 20;
+
+// {"record", "end"} of that step, as Commit has it.
+bool is_record(const nlohmann::json& json, std::uint64_t step) {
+  if (!json.is_object() || !json.contains("record") || !json.contains("end") || !json["end"].is_string())
+    return false;
+  const nlohmann::json& record = json["record"];
+  return record.is_object() && record.contains("step") && record["step"] == step;
 }
 
 }  // namespace
@@ -15,16 +21,24 @@ bool is_record(const nlohmann::json& json) {
 void Handover::keep(const net::Commit& commit) {
   last_ = commit;
   last_->record = nullptr;
-  if (is_record(commit.record)) records_[commit.scope.step] = commit.record;
+  if (!is_record(commit.record, commit.scope.step)) return;
+  records_[commit.scope.step] = commit.record;
+  records_bytes_ += commit.record.dump().size();
+  while (records_bytes_ > records_bytes_max && records_.size() > 1) forget_first();
+}
+
+void Handover::forget_first() {
+  records_bytes_ -= std::min(records_bytes_, records_.begin()->second.dump().size());
+  records_.erase(records_.begin());
 }
 
 void Handover::forget_stored(std::uint64_t step) {
-  records_.erase(records_.begin(), records_.upper_bound(step));
+  stored_ = std::max(stored_.value_or(0), step);
+  while (!records_.empty() && records_.begin()->first <= step) forget_first();
 }
 
 void Handover::begin(std::int64_t now_us, std::uint64_t next, std::optional<std::uint64_t> stored) {
   standings_.clear();
-  stored_ = stored;
   if (stored) forget_stored(*stored);
   net::Standing standing;
   standing.scope = context_.scope();
@@ -50,7 +64,8 @@ void Handover::resume(std::int64_t now_us) {
   for (const auto& [node, standing] : standings_) {
     if (ahead == nullptr || standing.scope.step > ahead->scope.step) ahead = &standing;
     for (const nlohmann::json& entry : standing.records)
-      if (entry.is_array() && entry.size() == 2 && entry[0].is_number_unsigned() && is_record(entry[1]))
+      if (entry.is_array() && entry.size() == 2 && entry[0].is_number_unsigned() &&
+          is_record(entry[1], entry[0].get<std::uint64_t>()))
         records_.emplace(entry[0].get<std::uint64_t>(), entry[1]);
   }
   const std::uint64_t next = ahead->scope.step;

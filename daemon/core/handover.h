@@ -36,12 +36,14 @@ class Handover {
 
  private:
   void resume(std::int64_t now_us);
+  void forget_first();
 
   JobContext& context_;
   Report report_;
   std::optional<net::Commit> last_;                  // applied here, or being applied
   std::map<std::uint64_t, nlohmann::json> records_;  // by step: {"record", "end"}
-  std::optional<std::uint64_t> stored_;
+  std::size_t records_bytes_ = 0;                    // written out
+  std::optional<std::uint64_t> stored_;              // the scheduler has the records up to this step
   std::map<net::NodeKey, net::Standing> standings_;
 };
 

@@ -169,6 +169,8 @@ void JobRun::take_held(std::int64_t now_us) {
 bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
   const net::Scope* scope = scope_of(message);
   // Its sender has heard of a plan that this node has not, or not taken yet.
+  constexpr std::uint64_t plans_ahead_max = 16;
+  if (scope && scope->epoch > epoch() + plans_ahead_max) return true;  // garbage
   if (scope && scope->epoch > context_.plan.epoch) return hold(peer, message);
   if (!scope || !takes_part(peer)) {
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
@@ -177,6 +179,7 @@ bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::M
     return true;
   }
   if (scope->epoch < context_.plan.epoch || phase_ == Phase::failed) return true;  // out of date
+  if (change_) return hold(peer, message);                                         // judged when it is taken
   if (const auto* standing = std::get_if<net::Standing>(&message)) {
     handover_.on_standing(now_us, peer, *standing);
     return true;

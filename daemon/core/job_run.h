@@ -42,8 +42,8 @@ class JobRun {
   const std::string& job() const { return context_.job; }
   std::uint64_t epoch() const { return change_ ? change_->plan.epoch : context_.plan.epoch; }
   bool leads() const { return context_.leads(); }
-  // Precondition: leads(). The next commit takes a snapshot; that of commit `keep` stays until a later one is
-  // known to be whole (0: none is).
+  // The next commit of this lead origin, or as soon as it is one, takes a snapshot; that of commit `keep`
+  // stays until a later one is known to be whole (0: none is).
   void ask_for_snapshot(std::uint64_t keep);
   // Another plan takes the place of this one, as soon as the Commit under way is applied. This node keeps its
   // stages. Precondition: its epoch is higher.

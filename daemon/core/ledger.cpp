@@ -21,7 +21,8 @@ void Ledger::on_closed(std::int64_t now_us, const net::NodeKey& peer, const net:
   const auto& routes = closed.evaluation ? context_.plan.evaluations : context_.routes();
   const auto planned = std::find_if(routes.begin(), routes.end(),
                                     [&](const auto& route) { return route.microbatch == closed.microbatch; });
-  if (planned == routes.end() || planned->hops != closed.route || closed.attempt != 1 ||
+  const bool expected = !closed.evaluation || closed.microbatch < context_.evaluations();
+  if (!expected || planned == routes.end() || planned->hops != closed.route || closed.attempt != 1 ||
       planned->hops.front().node != peer) {
     context_.log(now_us, net::LogLevel::warning, std::nullopt,
                  "dropped the end of microbatch " + std::to_string(closed.microbatch) + " from " +

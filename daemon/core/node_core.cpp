@@ -220,7 +220,7 @@ void NodeCore::State::take(std::int64_t now_us, const net::ViewUpdate& m) {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::HeartbeatReply& m) {
-  if (run && m.commit) run->on_stored(*m.commit);
+  if (run && m.commit && m.job == run->job()) run->on_stored(*m.commit);
   follow(now_us, membership.on_heartbeat_reply(now_us, m));
 }
 
@@ -346,9 +346,9 @@ Preparation::Ports NodeCore::State::preparation_ports() {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::TakeSnapshot& m) {
-  if (run && run->job() == m.job && run->leads()) return run->ask_for_snapshot(m.keep);
+  if (run && run->job() == m.job) return run->ask_for_snapshot(m.keep);
   log(now_us, net::LogLevel::warning, std::nullopt,
-      "dropped TakeSnapshot of job " + m.job + ": this node does not lead it");
+      "dropped TakeSnapshot of job " + m.job + ": this node has no part in it");
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
