@@ -25,7 +25,7 @@ inline constexpr std::array<std::string_view, std::variant_size_v<Message>> mess
     "Commit",       "Ack",           "Guests",       "TakeSnapshot", "SnapshotTaken",
     "SliceRequest", "Slice",         "Join",         "Admitted",     "Visit",
     "VisitReply",   "Probe",         "ProbeReply",   "CommitKept",   "Standing",
-    "Resume"};
+    "Resume",       "Leaving",       "Released",     "AdoptPlan",    "StateOffer"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -73,6 +73,7 @@ void fields(auto& v, Is<JobProgress> auto& m) {
   v("step", m.step);
   v("activity", m.activity);
   v("memory_bytes", m.memory_bytes);
+  v("level", m.level);
 }
 
 void fields(auto& v, Is<LinkSpeed> auto& m) {
@@ -156,6 +157,13 @@ void fields(auto& v, Is<ViewUpdate> auto& m) {
   v("view", m.view);
 }
 
+void fields(auto& v, Is<Leaving> auto& m) {
+  v("reason", m.reason);
+  v("grace_us", m.grace_us);
+}
+
+void fields(auto& v, Is<Released> auto& m) { v("reason", m.reason); }
+
 void fields(auto& v, Is<Goodbye> auto& m) { v("reason", m.reason); }
 
 void fields(auto& v, Is<PrepareJob> auto& m) {
@@ -183,11 +191,18 @@ void fields(auto& v, Is<StartJob> auto& m) {
   v("plan", m.plan);
   v("view", m.view);
   v("commit", m.commit);
+  v("at_commit", m.at_commit);
+}
+
+void fields(auto& v, Is<AdoptPlan> auto& m) {
+  v("job", m.job);
+  v("epoch", m.epoch);
 }
 
 void fields(auto& v, Is<EndJob> auto& m) {
   v("job", m.job);
   v("reason", m.reason);
+  v("epoch", m.epoch);
 }
 
 void fields(auto& v, Is<JobFault> auto& m) {
@@ -199,6 +214,7 @@ void fields(auto& v, Is<CommitReport> auto& m) {
   v("scope", m.scope);
   v("record", m.record);
   v("end", m.end);
+  v("next_epoch", m.next_epoch);
 }
 
 void fields(auto& v, Is<TakeSnapshot> auto& m) {
@@ -279,14 +295,17 @@ void fields(auto& v, Is<MicrobatchClosed> auto& m) {
   v("route", m.route);
 }
 
-void fields(auto& v, Is<Commit> auto& m) {
-  v("scope", m.scope);
-  v("next_epoch", m.next_epoch);
-  v("next_view", m.next_view);
+void fields(auto& v, Is<CommitTerms> auto& m) {
   v("skip_update", m.skip_update);
   v("last", m.last);
   v("snapshot", m.snapshot);
   v("keep", m.keep);
+}
+
+void fields(auto& v, Is<Commit> auto& m) {
+  v("scope", m.scope);
+  v("next_epoch", m.next_epoch);
+  v("terms", m.terms);
   v("record", m.record);
 }
 
@@ -294,19 +313,22 @@ void fields(auto& v, Is<CommitKept> auto& m) { v("scope", m.scope); }
 
 void fields(auto& v, Is<Standing> auto& m) {
   v("scope", m.scope);
-  v("skip_update", m.skip_update);
-  v("last", m.last);
-  v("snapshot", m.snapshot);
-  v("keep", m.keep);
+  v("terms", m.terms);
   v("records", m.records);
 }
 
 void fields(auto& v, Is<Resume> auto& m) {
   v("scope", m.scope);
-  v("skip_update", m.skip_update);
-  v("last", m.last);
-  v("snapshot", m.snapshot);
-  v("keep", m.keep);
+  v("terms", m.terms);
+}
+
+void fields(auto& v, Is<StateOffer> auto& m) {
+  v("scope", m.scope);
+  v("stage", m.stage);
+  v("elements", m.elements);
+  v("updates", m.updates);
+  v("digests", m.digests);
+  v("problem", m.problem);
 }
 
 void fields(auto& v, Is<SliceRequest> auto& m) {

@@ -58,6 +58,8 @@ void SimNetwork::cut_both(const NodeKey& a, const NodeKey& b) {
 
 void SimNetwork::isolate(const NodeKey& key) { isolated_.insert(key); }
 
+void SimNetwork::rejoin(const NodeKey& key) { isolated_.erase(key); }
+
 void SimNetwork::heal(const NodeKey& from, const NodeKey& to) { cuts_.erase({from, to}); }
 
 void SimNetwork::heal_all() {

@@ -79,6 +79,7 @@ class SimNetwork {
   void cut_both(const NodeKey& a, const NodeKey& b);
   void isolate(const NodeKey& key);  // cut_both with everybody, later buses included
   void heal(const NodeKey& from, const NodeKey& to);
+  void rejoin(const NodeKey& key);  // ends its isolation
   void heal_all();  // every cut, isolation and fault; delays and bandwidths stay
 
   // Asked for each message sent; false loses it. For scripted tests.

@@ -18,12 +18,14 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
                               const net::CommitReport& report) {
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
-  const bool current = active && active->id == report.scope.job && active->plan.stages_of.contains(peer);
-  if (!current || report.scope.step < next_step(row(active->id))) {
+  if (!active || active->id != report.scope.job || report.scope.step < next_step(row(active->id))) {
     acknowledge(peer, envelope);  // out of date: the job has ended or the step is kept already
     return;
   }
-  if (peer != active->plan.lead_origin()) {
+  // The lead origin of the plan that follows may be heard before the Commit that names it.
+  const bool leads_next = active->change && report.scope.epoch == active->change->plan.epoch &&
+                          peer == active->change->plan.lead_origin();
+  if (peer != active->plan.lead_origin() && !leads_next) {
     log(net::LogLevel::warning, active->id,
         "dropped a CommitReport from " + label(node->member) + ": it is not the lead origin");
     acknowledge(peer, envelope);
@@ -65,6 +67,8 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
     log(net::LogLevel::info, job.id, "all stages are ready, training starts");
   }
   take_step(job, step);
+  if (active->change && active->change->plan.epoch == report.next_epoch)
+    adopt_offered();
   save(job);
   acknowledge(peer, envelope);
   end_if_finished();

@@ -115,6 +115,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const auto node = nodes.find(peer);
   if (node == nodes.end() || node->second.member.boot != envelope.boot) return;
   node->second.progress = heartbeat.progress;
+  follow_progress(node->second);
   end_if_finished();
 }
 
@@ -127,6 +128,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope&, const net::Ack& ack) {
   courier.on_ack(peer, ack);
+  take_ack_of_offer(peer, ack);
   std::erase_if(ending, [&](const auto& entry) {
     return entry.second == peer && std::find(ack.ids.begin(), ack.ids.end(), entry.first) != ack.ids.end();
   });

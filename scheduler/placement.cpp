@@ -104,7 +104,16 @@ class Placement {
     for (const auto& [key, stages] : request.stages_of)
       for (const std::uint32_t stage : stages) ++sizes[stage];
     Instance instance = placement_instance(job_, ratio(), nodes_, sizes);
-    for (const PlacementNode* node : nodes_) instance.stage_of.push_back(request.stages_of.at(node->key));
+    for (std::size_t n = 0; n < nodes_.size(); ++n) {
+      instance.stage_of.push_back(request.stages_of.at(nodes_[n]->key));
+      const std::vector<std::uint32_t>& held = instance.stage_of.back();
+      if (held.size() == 1) continue;
+      // Microbatches that hold one of this node's slots wait for another here too; an origin's would all be
+      // under way before the first comes back, so it wants room for every one.
+      std::uint32_t& slots = instance.nodes[n].slots;
+      if (held.front() == 0) slots = std::max(slots, instance.microbatches);
+      slots *= static_cast<std::uint32_t>(held.size());
+    }
     const Result<Found> placed = find(std::move(instance), std::nullopt, request.work, machine);
     if (!placed.ok()) return placed.status();
     return with_phases(placed.value(), request, machine);

@@ -33,6 +33,41 @@ std::vector<PlannedRoute> read_routes(const nlohmann::json& json, JsonReader& re
   return routes;
 }
 
+using StagesByNode = std::map<net::NodeKey, std::vector<std::uint32_t>>;
+
+std::vector<net::NodeKey> nodes_with(const StagesByNode& stages_of, std::uint32_t stage) {
+  std::vector<net::NodeKey> nodes;
+  for (const auto& [node, stages] : stages_of)
+    if (std::binary_search(stages.begin(), stages.end(), stage)) nodes.push_back(node);
+  return nodes;
+}
+
+nlohmann::json stages_to_json(const StagesByNode& stages_of) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const auto& [node, stages] : stages_of) json[node.hex()] = stages;
+  return json;
+}
+
+StagesByNode read_stages(const nlohmann::json& json, JsonReader& reader) {
+  StagesByNode stages_of;
+  for (const auto& [hex, list] : reader.object(json).items()) {
+    std::vector<std::uint32_t>& stages = stages_of[reader.key(hex)];
+    for (const nlohmann::json& stage : reader.list(list)) stages.push_back(reader.natural32(stage));
+    if (stages.empty() ||
+        std::adjacent_find(stages.begin(), stages.end(), std::greater_equal<>()) != stages.end())
+      reader.fail("the stages of node " + hex.substr(0, 4) + " are not ascending");
+  }
+  return stages_of;
+}
+
+void check_learners(const Plan& plan, JsonReader& reader) {
+  for (const auto& [node, stages] : plan.learners)
+    for (const std::uint32_t stage : stages)
+      if (plan.holds(node, stage) || plan.replicas(stage).empty())
+        reader.fail("node " + node.short_name() + " cannot learn stage " + std::to_string(stage) +
+                    ": it holds it, or nobody does");
+}
+
 void check_routes(const Plan& plan, const std::vector<PlannedRoute>& routes, const char* what,
                   JsonReader& reader) {
   std::set<std::uint32_t> microbatches;
@@ -61,12 +96,9 @@ std::uint32_t Plan::stage_count() const {
   return count;
 }
 
-std::vector<net::NodeKey> Plan::replicas(std::uint32_t stage) const {
-  std::vector<net::NodeKey> nodes;
-  for (const auto& [node, stages] : stages_of)
-    if (std::binary_search(stages.begin(), stages.end(), stage)) nodes.push_back(node);
-  return nodes;
-}
+std::vector<net::NodeKey> Plan::replicas(std::uint32_t stage) const { return nodes_with(stages_of, stage); }
+
+std::vector<net::NodeKey> Plan::learners_of(std::uint32_t stage) const { return nodes_with(learners, stage); }
 
 net::NodeKey Plan::lead_origin() const {
   const std::vector<net::NodeKey> origins = replicas(0);
@@ -97,8 +129,6 @@ std::vector<std::uint32_t> Plan::visits(const net::NodeKey& node, std::uint32_t 
 }
 
 nlohmann::json to_json(const Plan& plan) {
-  nlohmann::json stage_of = nlohmann::json::object();
-  for (const auto& [node, stages] : plan.stages_of) stage_of[node.hex()] = stages;
   nlohmann::json slots = nlohmann::json::object();
   for (const auto& [node, count] : plan.slots_of) slots[node.hex()] = count;
   nlohmann::json phases = nlohmann::json::array();
@@ -107,7 +137,8 @@ nlohmann::json to_json(const Plan& plan) {
                       {"predicted_step_us", phase.predicted_step_us},
                       {"paths", routes_to_json(phase.routes)}});
   return {{"epoch", plan.epoch},
-          {"stage_of", std::move(stage_of)},
+          {"stage_of", stages_to_json(plan.stages_of)},
+          {"learners", stages_to_json(plan.learners)},
           {"slots", std::move(slots)},
           {"phases", std::move(phases)},
           {"evaluations", routes_to_json(plan.evaluations)}};
@@ -117,15 +148,10 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
   JsonReader reader("plan");
   Plan plan;
   plan.epoch = reader.natural(reader.member(json, "epoch"));
+  plan.stages_of = read_stages(reader.member(json, "stage_of"), reader);
+  plan.learners = read_stages(reader.member(json, "learners"), reader);
   std::set<std::uint32_t> held;
-  for (const auto& [hex, list] : reader.object(reader.member(json, "stage_of")).items()) {
-    std::vector<std::uint32_t>& stages = plan.stages_of[reader.key(hex)];
-    for (const nlohmann::json& stage : reader.list(list)) stages.push_back(reader.natural32(stage));
-    if (stages.empty() ||
-        std::adjacent_find(stages.begin(), stages.end(), std::greater_equal<>()) != stages.end())
-      reader.fail("the stages of node " + hex.substr(0, 4) + " are not ascending");
-    held.insert(stages.begin(), stages.end());
-  }
+  for (const auto& [node, stages] : plan.stages_of) held.insert(stages.begin(), stages.end());
   if (held.empty() || *held.begin() != 0 || *held.rbegin() != held.size() - 1)
     reader.fail("a stage has no node");
   for (const auto& [hex, count] : reader.object(reader.member(json, "slots")).items()) {
@@ -158,6 +184,7 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
     check_routes(plan, phase.routes, "microbatch", reader);
   }
   check_routes(plan, plan.evaluations, "evaluation", reader);
+  check_learners(plan, reader);
   if (!reader.ok()) return reader.status();
   return plan;
 }

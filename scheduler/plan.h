@@ -30,6 +30,8 @@ struct Plan {
   std::uint64_t epoch = 0;
   std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of;  // ascending stages
   std::map<net::NodeKey, std::uint32_t> slots_of;
+  // Nodes that are given the averages of stages which they do not hold yet, ascending; nobody waits for them.
+  std::map<net::NodeKey, std::vector<std::uint32_t>> learners;
   std::vector<PlanPhase> phases;          // ascending; the first is from step 1
   std::vector<PlannedRoute> evaluations;  // validation microbatches, in order
   bool operator==(const Plan&) const = default;
@@ -37,6 +39,8 @@ struct Plan {
   std::uint32_t stage_count() const;
   // Nodes that hold `stage`, in key order.
   std::vector<net::NodeKey> replicas(std::uint32_t stage) const;
+  // Those that learn it, in key order.
+  std::vector<net::NodeKey> learners_of(std::uint32_t stage) const;
   // Stage-0 node with the lowest key. Precondition: some node holds stage 0.
   net::NodeKey lead_origin() const;
   bool holds(const net::NodeKey& node, std::uint32_t stage) const;

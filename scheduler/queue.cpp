@@ -1,12 +1,16 @@
 // A job's way: queued, preparing (who can take part, and how fast), starting (the plan is out), running, and
 // one of three ends.
 #include <algorithm>
+#include <limits>
 
 #include "scheduler/memory.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
 namespace {
+
+// EndJob::epoch of a job that is over.
+constexpr std::uint64_t for_ever = std::numeric_limits<std::uint64_t>::max();
 
 bool legal(JobState from, JobState to) {
   switch (from) {
@@ -92,7 +96,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
   acknowledge(peer, envelope);
-  if (!active || active->id != prepared.job || row(active->id).state != JobState::preparing) return;
+  if (!active || active->id != prepared.job) return;
   const auto answer = active->answers.find(peer);
   if (answer == active->answers.end() || answer->second) return;
   answer->second = prepared;
@@ -114,8 +118,12 @@ void SchedulerCore::State::plan_when_prepared() {
   if (!all && now_us < active->deadline_us) return;
   settle_digests();
   settle_precision();
+  start_planning(placement_request(active->last_epoch + 1));
+}
+
+void SchedulerCore::State::start_planning(PlacementRequest request) {
   active->planning = next_id++;
-  out->push_back(StartPlanning{*active->planning, placement_request(active->plan.epoch + 1)});
+  out->push_back(StartPlanning{*active->planning, std::move(request)});
 }
 
 bool SchedulerCore::State::can_take_part(const net::Prepared& answer) const {
@@ -172,6 +180,10 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
     PlacementNode& node = request.nodes.emplace_back();
     node.key = key;
     node.nickname = nodes.at(key).member.nickname;
+    if (nodes.at(key).leaving) {
+      node.problem = "it is leaving: " + *nodes.at(key).leaving;
+      continue;
+    }
     if (!answer) {
       node.problem = "no answer to PrepareJob in " + std::to_string(options.prepare_limit_us / 1000) + " ms";
       continue;
@@ -204,13 +216,8 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
 void SchedulerCore::State::adopt(Plan plan) {
   JobRow& job = row(active->id);
   active->plan = std::move(plan);
-  job.view = {view.number, {}};
-  for (const auto& [key, stages] : active->plan.stages_of) {
-    // Had it died meanwhile, this plan would have been asked for anew.
-    const auto node = nodes.find(key);
-    SIDESTEP_ASSERT(node != nodes.end());
-    job.view.members.push_back(node->second.member);
-  }
+  active->last_epoch = active->plan.epoch;
+  job.view = members_of(active->plan);  // had one died meanwhile, this plan would have been asked for anew
   job.plan = to_json(active->plan);
   set_state(job, JobState::starting);
   save(job);
@@ -229,7 +236,7 @@ void SchedulerCore::State::adopt(Plan plan) {
 
 void SchedulerCore::State::send_start(const Node& node) {
   const JobRow& job = row(active->id);
-  post(node, net::StartJob{job.id, job.spec, job.plan, job.view, job.commit});
+  post(node, net::StartJob{job.id, job.spec, job.plan, job.view, job.commit, job.plan_at_commit});
 }
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
@@ -242,8 +249,16 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const bool planned = state == JobState::starting || state == JobState::running;
   if (planned && (!active->plan.stages_of.contains(peer) || !takes_part(node->member))) {
     log(net::LogLevel::warning, active->id,
-        label(node->member) + ", which is no part of the job any more: " + fault.reason);
-    return post_end(*node, active->id, "it goes on without this node");
+        label(node->member) + ", which holds no stage of the job: " + fault.reason);
+    ++active->failures[peer];
+    post_end(*node, active->id, "it goes on without this node", active->last_epoch);
+    if (active->change && !active->change->told) withdraw_offer();
+    return;
+  }
+  if (planned && active->unproven.contains(peer)) {
+    ++active->failures[peer];
+    post_end(*node, active->id, "it goes on without this node", active->last_epoch);
+    return job_loses_node(net::Member(node->member), fault.reason);
   }
   end_active(JobState::failed,
              label(node->member) + ": " + fault.reason + " (step " + std::to_string(fault.scope.step) + ")");
@@ -266,26 +281,28 @@ void SchedulerCore::State::end_active(JobState state, const std::string& reason)
   };
   courier.drop_if(of_this_job);
   for (const auto& [key, node] : nodes)
-    if (planned ? active->plan.stages_of.contains(key) : active->answers.contains(key))
-      post_end(node, job.id, reason);
+    if (planned ? has_part(key) : active->answers.contains(key)) post_end(node, job.id, reason, for_ever);
   active.reset();
 }
 
-void SchedulerCore::State::post_end(const Node& node, const std::string& job, const std::string& reason) {
-  ending[post(node, net::EndJob{job, reason})] = node.member.key;
+void SchedulerCore::State::post_end(const Node& node, const std::string& job, const std::string& reason,
+                                    std::uint64_t epoch) {
+  ending[post(node, net::EndJob{job, reason, epoch})] = node.member.key;
 }
 
 void SchedulerCore::State::job_meets_node(const Node& node) {
   const std::string held = node.progress ? node.progress->job : "";
   if (!held.empty() && (!active || active->id != held)) {
     const JobRow* job = find_row(held);
-    post_end(node, held, job == nullptr ? "this scheduler does not know the job" : job->reason);
+    post_end(node, held, job == nullptr ? "this scheduler does not know the job" : job->reason, for_ever);
   }
-  if (!active) return;
+  if (!active || !node.greeted) return;
   const JobState state = row(active->id).state;
-  if (state == JobState::preparing && node.greeted) ask_to_prepare(node);
-  if (state != JobState::preparing && !takes_part(node.member)) {
-    if (held == active->id) post_end(node, held, "it goes on without this node, which was declared dead");
+  const bool planned = state == JobState::starting || state == JobState::running;
+  if (!planned || !has_part(node.member.key)) ask_to_prepare(node);
+  if (planned && (!takes_part(node.member) || !has_part(node.member.key))) {
+    if (held == active->id)
+      post_end(node, held, "it goes on without this node, which was declared dead", active->last_epoch);
     return;
   }
   // After a restart of the scheduler: whoever missed the plan gets it again.
@@ -315,11 +332,17 @@ void SchedulerCore::State::resume_active() {
     }
     active->spec = std::move(spec).value();
     active->plan = std::move(plan).value();
+    active->last_epoch = active->plan.epoch;
+    if (!job.offered.is_null()) restore_offer(job);
     // Their end was decided, but what follows from it not yet stored when the scheduler stopped.
     const net::View view_of_job = job.view;
     for (const net::Member& member : view_of_job.members)
       if (active && !lives(member)) job_loses_node(member, "was lost when the scheduler stopped");
-    if (active) log(net::LogLevel::info, job.id, "job goes on after the scheduler's restart");
+    if (!active) continue;
+    // Who they are is told again when they greet.
+    if (job.plan_at_commit)
+      for (const auto& [key, stages] : active->plan.stages_of) active->unproven.insert(key);
+    log(net::LogLevel::info, job.id, "job goes on after the scheduler's restart");
   }
 }
 

@@ -1,11 +1,14 @@
-// A running job whose plan has to change: a node is lost whose stages others hold too. Routes are planned
-// anew over those that are left, and take the place of the old ones at the step under way.
+// A running job that loses a node whose stages others hold too. Routes are planned anew over those that are
+// left, and take the place of the old ones at the step under way.
 #include <algorithm>
 
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
 namespace {
+
+// A step waits for the plan: it is looked for so much shorter.
+constexpr std::uint64_t work_divisor = 8;
 
 std::string stage_list(const std::vector<std::uint32_t>& stages) {
   std::string text = stages.size() == 1 ? "stage " : "stages ";
@@ -51,25 +54,46 @@ bool SchedulerCore::State::all_have_applied() const {
   });
 }
 
+// Of those that are left, who holds what for sure.
+std::map<net::NodeKey, std::vector<std::uint32_t>> SchedulerCore::State::held_by_rest() const {
+  std::map<net::NodeKey, std::vector<std::uint32_t>> held;
+  for (const net::Member& member : find_row(active->id)->view.members)
+    if (takes_part(member) && !active->unproven.contains(member.key))
+      held.insert(*active->plan.stages_of.find(member.key));
+  // Whoever the plan that is on its way does without may have ended its part already.
+  if (!active->change || !active->change->told) return held;
+  auto staying = held;
+  std::erase_if(staying, [&](const auto& entry) { return !active->change->plan.stages_of.contains(entry.first); });
+  std::set<std::uint32_t> covered;
+  for (const auto& [key, stages] : staying) covered.insert(stages.begin(), stages.end());
+  return covered.size() == active->plan.stage_count() ? staying : held;
+}
+
 void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
   if (!active) return;
-  const JobRow& job = row(active->id);
+  JobRow& job = row(active->id);
+  active->answers.erase(member.key);
+  active->gone.erase(member.key);
   if (job.state == JobState::preparing) {
-    active->answers.erase(member.key);
     active->planning.reset();  // a plan that names it would be void
     plan_when_prepared();
     return;
   }
-  const auto held = active->plan.stages_of.find(member.key);
-  if (held == active->plan.stages_of.end()) return;
   active->lost.insert({member.key, member.boot});
+  const auto held = active->plan.stages_of.find(member.key);
+  if (held == active->plan.stages_of.end()) {
+    // It was to learn a stage, or to hold one: what is offered or planned is void.
+    if (active->growth) active->planning.reset();
+    active->growth.reset();
+    if (active->change && !active->change->told) withdraw_offer();
+    return;
+  }
   std::erase_if(active->early_reports, [&](const auto& entry) { return entry.second.peer == member.key; });
+  const auto rest = held_by_rest();
   std::set<std::uint32_t> left;
-  for (const net::Member& other : job.view.members)
-    if (takes_part(other))
-      for (const std::uint32_t stage : active->plan.stages_of.at(other.key)) left.insert(stage);
+  for (const auto& [key, stages] : rest) left.insert(stages.begin(), stages.end());
   std::vector<std::uint32_t> lost;
-  for (const std::uint32_t stage : held->second)
+  for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage)
     if (!left.contains(stage)) lost.push_back(stage);
   const std::string last =
       job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
@@ -84,25 +108,32 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
       label(member) + " is lost, " + stage_list(held->second) +
           (held->second.size() == 1 ? " has another replica" : " have other replicas") +
           "; plans without it, " + last);
-  active->planning = next_id++;
-  out->push_back(StartPlanning{*active->planning, request_for_rest()});
+  withdraw_offer();
+  // Everybody else begins anew: who learned a stage has missed something, who was given one may have.
+  for (const auto& [key, node] : nodes)
+    if (has_part(key) && !rest.contains(key)) {
+      active->lost.insert({key, node.member.boot});
+      post_end(node, job.id, "a node was lost; it goes on without this one for now", active->last_epoch);
+    }
+  active->gone.clear();
+  active->unproven.clear();
+  active->growth.reset();
+  active->spare.clear();
+  start_planning(request_for(rest, options.plan_work / work_divisor));
 }
 
-// Who is left keeps its stages. After a restart of the scheduler nobody's speed is known; all count alike
-// then.
-PlacementRequest SchedulerCore::State::request_for_rest() const {
-  const JobRow& job = *find_row(active->id);
-  PlacementRequest request{active->plan.epoch + 1, active->spec, {}, options.plan_work, {}};
-  for (const net::Member& member : job.view.members) {
-    if (!takes_part(member)) continue;
-    request.stages_of[member.key] = active->plan.stages_of.at(member.key);
+PlacementRequest SchedulerCore::State::request_for(
+    const std::map<net::NodeKey, std::vector<std::uint32_t>>& stages_of, std::uint64_t work) const {
+  PlacementRequest request{active->last_epoch + 1, active->spec, {}, std::max<std::uint64_t>(1, work),
+                           stages_of};
+  for (const auto& [key, stages] : stages_of) {
     PlacementNode& node = request.nodes.emplace_back();
-    node.key = member.key;
-    node.nickname = member.nickname;
-    node.has_data = active->plan.holds(member.key, 0);
+    node.key = key;
+    node.nickname = nodes.at(key).member.nickname;
+    node.has_data = std::ranges::find(stages, 0u) != stages.end();
     node.memory_bytes = PlacementNode::unknown_bytes;
     node.layer_us = node.head_us = 1;
-    const auto answer = active->answers.find(member.key);
+    const auto answer = active->answers.find(key);
     if (answer == active->answers.end() || !answer->second) continue;
     node.memory_bytes = answer->second->memory_bytes;
     node.daemon_bytes = answer->second->daemon_bytes;
@@ -119,10 +150,10 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   for (const net::Member& member : job.view.members)
     if (!plan.stages_of.contains(member.key)) gone += (gone.empty() ? "" : ", ") + member.nickname;
   active->plan = std::move(plan);
-  std::erase_if(job.view.members,
-                [&](const net::Member& member) { return !active->plan.stages_of.contains(member.key); });
-  job.view.number = view.number;
+  active->last_epoch = std::max(active->last_epoch, active->plan.epoch);
+  job.view = members_of(active->plan);
   job.plan = to_json(active->plan);
+  job.plan_at_commit = false;
   // Whoever leads now was not asked for one.
   active->snapshot_asked = 0;
   active->start_deadline_us.reset();

@@ -22,7 +22,7 @@ constexpr std::uint64_t steps_max = 1'000;
 constexpr std::size_t jobs_named_max = 5;
 
 bool changes_something(std::string_view verb) {
-  for (const std::string_view one : {"submit", "cancel", "admit", "revoke", "invite"})
+  for (const std::string_view one : {"submit", "cancel", "drain", "admit", "revoke", "invite"})
     if (verb == one) return true;
   return false;
 }
@@ -89,6 +89,7 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   if (!body.is_object()) return refuse(Status::invalid("the body of a request is a JSON object"));
   if (request.verb == "submit") return reply(submit(body));
   if (request.verb == "cancel") return reply(cancel(body));
+  if (request.verb == "drain") return reply(drain(body));
   if (request.verb == "status") return reply(status(body));
   if (request.verb == "export") return reply(find_snapshot(peer, body));
   if (request.verb == "nodes") return reply(nlohmann::json{{"nodes", nodes_json()}});
@@ -104,8 +105,8 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   }
   if (request.verb != "logs" && request.verb != "record")
     return refuse(Status::invalid("unknown request \"" + request.verb +
-                                  "\"; known: submit, jobs, status, cancel, nodes, logs, record, export, "
-                                  "admit, revoke, admitted, invite, invites"));
+                                  "\"; known: submit, jobs, status, cancel, drain, nodes, logs, record, "
+                                  "export, admit, revoke, admitted, invite, invites"));
 
   PendingQuery pending{peer, envelope.boot, request.number, request.verb, "", 0, 0};
   Result<StoreQuery> query = query_for(request, pending);
@@ -357,7 +358,9 @@ nlohmann::json SchedulerCore::State::nodes_json() const {
                     {"memory_bytes", node.resources.memory_bytes},
                     {"memory_planned_bytes", planned_bytes(key)},
                     {"memory_used_bytes", node.progress ? node.progress->memory_bytes : 0},
-                    {"state", silent_us > silent_shown_us || node.closed_us ? "silent" : "alive"},
+                    {"state", silent_us > silent_shown_us || node.closed_us ? "silent"
+                              : node.leaving                                        ? "leaving"
+                                                                                    : "alive"},
                     {"silent_ms", silent_us / 1000},
                     {"job", node.progress ? nlohmann::json(node.progress->job) : nlohmann::json()},
                     {"stages", std::move(stages)},

@@ -6,6 +6,7 @@
 //   status   {job?}  (else the running or the newest one)  {job: Summary | null, nodes: [Node], term,
 //                                                           view, waiting: "for what, until when"}
 //   cancel   {job}                                         {job}
+//   drain    {node}  (nickname or start of a key)          {node, nickname, stages: [those that it holds]}
 //   nodes    {}                                            {nodes: [Node]}
 //   logs     {job?, node?, level?, after?, limit?, tail?}  {lines: [Line], next, ended}  ended: the job is,
 //                                                           and no line follows `next`
@@ -28,7 +29,7 @@
 //            tokens_per_s, eta_s | null, skipped_updates, snapshot: newest saved commit | null, submitted_us,
 //            started_us, ended_us, epoch, stages: [[node key, …], …]}
 //   Node    {key, nickname, address, device, threads, memory_bytes, memory_planned_bytes,
-//            memory_used_bytes, state: "alive" | "silent", silent_ms, job | null, stages: […], activity}
+//            memory_used_bytes, state: "alive" | "silent" | "leaving", silent_ms, job | null, stages: […], activity}
 //   Admitted {key, role, nickname, revoked, by, wall_us, alive}
 //   Invite  {key, role, nickname, state: "open" | "used" | "withdrawn" | "expired", made_us, expires_us,
 //            closed_us, used_by | null, used_nickname}

@@ -84,8 +84,11 @@ void SchedulerCore::on_start(std::int64_t now_us, SchedulerOutbox& out) {
   state.let_in_at_start();
   // Commits went on while the scheduler was away: whoever was alive is taken to be, until silence says
   // otherwise.
-  for (const net::Member& member : state.view.members)
-    state.nodes[member.key] = {member, {}, false, false, now_us, {}, {}};
+  for (const net::Member& member : state.view.members) {
+    State::Node& node = state.nodes[member.key];
+    node.member = member;
+    node.heard_us = now_us;
+  }
   state.log(net::LogLevel::info, "",
             "scheduler started, term " + std::to_string(state.term) + ", view " +
                 std::to_string(state.view.number) + " of " + std::to_string(state.nodes.size()) + " nodes");
@@ -135,6 +138,8 @@ void SchedulerCore::on_tick(std::int64_t now_us, SchedulerOutbox& out) {
   state.plan_when_prepared();
   state.end_if_stuck_at_start();
   state.end_if_finished();
+  state.grow();
+  state.release_leaving();
   state.start_next_job();
   std::vector<net::Send> sends;
   state.courier.on_tick(now_us, sends);
@@ -148,7 +153,9 @@ void SchedulerCore::on_plan(std::int64_t now_us, std::uint64_t id, const Result<
   state.out = &out;
   if (!state.active || state.active->planning != id) return;  // the job ended, or is planned anew
   state.active->planning.reset();
-  if (!plan.ok())
+  if (state.active->growth)
+    state.on_plan_of_change(plan);
+  else if (!plan.ok())
     state.end_active(JobState::failed, plan.status().message());
   else if (state.row(state.active->id).state == JobState::preparing)
     state.adopt(plan.value());

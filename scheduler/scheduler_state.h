@@ -1,6 +1,7 @@
 // The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
-// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp,
-// commits.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp (a node of
+// it is lost), changes.cpp (a plan that takes effect at a Commit), joining.cpp (nodes that come and go while it
+// runs), commits.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>
@@ -27,6 +28,9 @@ struct SchedulerCore::State {
     std::int64_t heard_us = 0;
     std::optional<std::int64_t> closed_us;  // its connection was closed then, nothing was heard since
     std::optional<net::JobProgress> progress;
+    std::optional<std::string> leaving;  // it wants to end, or an operator wants it to, and why
+    bool released = false;               // and was told that it may
+    bool stuck_told = false;             // people were told that nobody can take its stages over
   };
 
   // The one job that is preparing, starting or running.
@@ -47,6 +51,29 @@ struct SchedulerCore::State {
     std::optional<std::int64_t> start_deadline_us;        // set with the plan
     std::optional<std::int64_t> finish_deadline_us;       // set with the last commit
     std::set<std::pair<net::NodeKey, net::BootId>> lost;  // declared dead since, while they held a stage
+    std::uint64_t last_epoch = 0;                         // no plan has had a higher number
+
+    // A plan that every node gets before one Commit names it.
+    struct Change {
+      Plan plan;
+      net::View view;                                 // of those that hold stages under it
+      std::map<std::uint64_t, net::NodeKey> unacked;  // its envelopes, not acknowledged
+      bool posted = false;
+      bool told = false;  // the lead origin may name it; from then on it cannot be taken back
+    };
+    std::optional<Change> change;
+    // Who is to hold and to learn what under the plan that is being made for a change; nothing while a first
+    // plan, or one for a loss, is made.
+    struct Growth {
+      std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of;
+      std::map<net::NodeKey, std::vector<std::uint32_t>> learners;
+    };
+    std::optional<Growth> growth;
+    std::set<net::NodeKey> unproven;  // were given a stage by the plan, have not said that they work under it
+    std::set<net::NodeKey> gone;      // held a stage under a plan before, and still have the job
+    std::map<net::NodeKey, int> failures;  // to learn a stage
+    std::set<net::NodeKey> spare;          // more replicas would only cost time
+    std::int64_t grow_after_us = 0;        // not before, for the last try was in vain
     std::uint64_t snapshot_asked = 0;  // a snapshot of this commit or a later one was asked for
   };
 
@@ -140,8 +167,10 @@ struct SchedulerCore::State {
   bool can_take_part(const net::Prepared& answer) const;
   void adopt(Plan plan);
   void send_start(const Node& node);
+  void start_planning(PlacementRequest request);
   void end_active(JobState state, const std::string& reason);
-  void post_end(const Node& node, const std::string& job, const std::string& reason);
+  // Every plan up to `epoch` is over for the node.
+  void post_end(const Node& node, const std::string& job, const std::string& reason, std::uint64_t epoch);
   // A node has joined or greeted again.
   void job_meets_node(const Node& node);
   void resume_active();
@@ -151,6 +180,44 @@ struct SchedulerCore::State {
   void set_state(JobRow& row, JobState to);
   void save(const JobRow& row) { persist(PutJob{row}); }
 
+  // ---- changes.cpp
+  // Makes this plan known to everybody concerned; when all have it, the next Commit names it.
+  void offer(Plan plan);
+  void post_offer();
+  void withdraw_offer();
+  // After a restart of the scheduler.
+  void restore_offer(const JobRow& job);
+  void take_ack_of_offer(const net::NodeKey& peer, const net::Ack& ack);
+  // A Commit has named it.
+  void adopt_offered();
+  net::View members_of(const Plan& plan) const;
+  // Holds or learns a stage of the active job, or still has it.
+  bool has_part(const net::NodeKey& key) const;
+  void on_plan_of_change(const Result<Plan>& plan);
+
+  // ---- joining.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Leaving& leaving);
+  Result<nlohmann::json> drain(const nlohmann::json& body);
+  void let_leave(Node& node, const std::string& why);
+  // What the job does about those that came, have learned or want to leave.
+  void grow();
+  // A node of the job has told how far it is.
+  void follow_progress(const Node& node);
+  // Those that leave and have no part in a job any more may go.
+  void release_leaving();
+  void release_gone();
+  // Each returns whether it has changed anything of who holds, or learns, what.
+  bool promote_learners(Active::Growth& growth) const;
+  bool let_go(Active::Growth& growth) const;
+  bool teach_newcomers(Active::Growth& growth);
+  bool find_hosts(Active::Growth& growth);
+  // Does nothing for any job, and could.
+  bool is_free(const net::NodeKey& key) const;
+  // As far as memory and data go, beside the stages that it holds.
+  bool may_hold(const net::NodeKey& key, std::uint32_t stage) const;
+  // Nodes that will hold the stage, those that leave not counted.
+  std::size_t hosts_of(std::uint32_t stage, const Active::Growth& growth) const;
+
   // ---- replan.cpp
   void job_loses_node(const net::Member& member, const std::string& why);
   // This run of the node is a member.
@@ -159,7 +226,10 @@ struct SchedulerCore::State {
   bool takes_part(const net::Member& member) const;
   // Everybody that takes part has applied the last commit.
   bool all_have_applied() const;
-  PlacementRequest request_for_rest() const;
+  // Who holds what is settled. After a restart of the scheduler nobody's speed is known; all count alike then.
+  PlacementRequest request_for(const std::map<net::NodeKey, std::vector<std::uint32_t>>& stages_of,
+                               std::uint64_t work) const;
+  std::map<net::NodeKey, std::vector<std::uint32_t>> held_by_rest() const;
   void adopt_for_rest(Plan plan);
   static std::string predicted_text(const Plan& plan);
 

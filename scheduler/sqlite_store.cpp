@@ -19,7 +19,7 @@ namespace sidestep::scheduler {
 namespace {
 
 // Raised with every change of the tables.
-constexpr std::int64_t schema_version = 2;
+constexpr std::int64_t schema_version = 3;
 
 constexpr const char* schema = R"(
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -31,7 +31,7 @@ constexpr const char* schema = R"(
   CREATE UNIQUE INDEX logs_by_name ON logs (node, boot, number) WHERE boot != 0;
   CREATE TABLE admissions (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE invites (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-  PRAGMA user_version = 2;
+  PRAGMA user_version = 3;
 )";
 
 // Text comes from users and peers; what is not UTF-8 is replaced, not refused.

@@ -109,7 +109,9 @@ nlohmann::json job_row_to_json(const JobRow& row) {
           {"state", to_string(row.state)},
           {"reason", row.reason},
           {"plan", row.plan},
+          {"plan_at_commit", row.plan_at_commit},
           {"view", view_to_json(row.view)},
+          {"offered", row.offered},
           {"commit", row.commit ? nlohmann::json(*row.commit) : nlohmann::json()},
           {"loss", number_json(row.loss)},
           {"validation_loss", row.validation_loss ? number_json(*row.validation_loss) : nlohmann::json()},
@@ -142,7 +144,9 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
     row.state = known->first;
   row.reason = reader.text(reader.member(json, "reason"));
   row.plan = reader.member(json, "plan");
+  row.plan_at_commit = reader.flag(reader.member(json, "plan_at_commit"));
   row.view = read_view(reader.member(json, "view"), reader);
+  row.offered = reader.member(json, "offered");
   if (const nlohmann::json& commit = reader.member(json, "commit"); !commit.is_null())
     row.commit = reader.natural(commit);
   row.loss = reader.number(reader.member(json, "loss"));

@@ -49,7 +49,9 @@ struct JobRow {
   JobState state = JobState::queued;
   std::string reason;                   // why it ended
   nlohmann::json plan;                  // null before the first
-  net::View view;                       // the job's members when it started
+  bool plan_at_commit = false;          // it took the place of another at a Commit
+  net::View view;                       // who holds stages under it
+  nlohmann::json offered;               // the plan that takes its place at a Commit, {"plan", "view"}; or null
   std::optional<std::uint64_t> commit;  // last step committed
   double loss = 0;
   std::optional<double> validation_loss;

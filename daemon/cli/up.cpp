@@ -77,7 +77,8 @@ class LocalSwarm {
   void stop() {
     std::remove(folder_.ready_file().c_str());
     const std::int64_t limit = net::monotonic_us() + stop_limit_us;
-    signal_all(SIGTERM, [](const std::string& name) { return name != "scheduler"; });
+    // Not SIGTERM: nobody is left to hand over to.
+    signal_all(SIGINT, [](const std::string& name) { return name != "scheduler"; });
     await_end(limit, 1);
     signal_all(SIGTERM, [](const std::string&) { return true; });
     await_end(limit, 0);

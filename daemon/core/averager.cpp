@@ -5,22 +5,10 @@
 namespace sidestep::daemon {
 
 Averager::Averager(JobContext& context, std::uint32_t stage, std::uint64_t elements)
-    : context_(context), stage_(stage), elements_(elements) {
-  replicas_ = context.plan.replicas(stage);
-  const std::uint64_t share = (elements + replicas_.size() - 1) / replicas_.size();
-  const auto chunk_max =
-      std::max<std::uint64_t>(1, static_cast<std::uint64_t>(context.options->chunk_bytes) / 4);
-  // Alone, nothing travels: one chunk.
-  chunk_elements_ = std::max<std::uint64_t>(1, alone() ? share : std::min(chunk_max, share));
-}
-
-std::uint32_t Averager::chunk_count() const {
-  return static_cast<std::uint32_t>((elements_ + chunk_elements_ - 1) / chunk_elements_);
-}
-
-std::uint64_t Averager::chunk_length(std::uint32_t chunk) const {
-  return std::min(chunk_elements_, elements_ - chunk_begin(chunk));
-}
+    : context_(context),
+      stage_(stage),
+      learners_(context.plan.learners_of(stage)),
+      cut_(context.cut_of(stage, elements)) {}
 
 double Averager::scale() const {
   const auto microbatches = context_.spec.gradient_scale == "step"
@@ -36,9 +24,11 @@ void Averager::begin_step() {
   gathered_.clear();
   chunks_done_ = 0;
   visits_ = 0;
+  visits_of_.clear();
   if (!context_.trains()) return;
-  for (const net::NodeKey& replica : replicas_)
-    visits_ += static_cast<std::uint32_t>(context_.plan.visits(replica, stage_, context_.step).size());
+  for (const net::NodeKey& replica : cut_.replicas())
+    visits_ += visits_of_[replica] =
+        static_cast<std::uint32_t>(context_.plan.visits(replica, stage_, context_.step).size());
 }
 
 bool Averager::failed(std::int64_t now_us, const Completion& completion) const {
@@ -51,7 +41,7 @@ void Averager::on_gradient_complete(std::int64_t now_us, const std::vector<net::
   SIDESTEP_ASSERT(!begun_);
   begun_ = true;
   added_ = added;
-  if (elements_ == 0 || unvisited()) return report(now_us, Completion{});
+  if (cut_.elements() == 0 || unvisited()) return report(now_us, Completion{});
   if (alone()) return contribute_own();
   context_.queue_task(ExposeGradient{stage_}, [this](std::int64_t now, const Completion& done) {
     if (!failed(now, done)) on_exposed(now, done.tensor);
@@ -60,38 +50,37 @@ void Averager::on_gradient_complete(std::int64_t now_us, const std::vector<net::
 
 net::AverageChunk Averager::make_chunk(std::uint32_t chunk, net::AveragePhase phase,
                                        net::Tensor tensor) const {
-  const auto own = context_.plan.visits(context_.options->key, stage_, context_.step).size();
   return {context_.scope(),
           stage_,
           1,
           phase,
           chunk,
-          phase == net::AveragePhase::reduce ? static_cast<std::uint32_t>(own) : visits_,
+          phase == net::AveragePhase::reduce ? visits_of_.at(context_.options->key) : visits_,
           std::move(tensor)};
 }
 
 void Averager::on_exposed(std::int64_t now_us, const net::Tensor& gradient) {
-  if (gradient.dtype != net::DType::float32 || gradient.payload.size() != elements_ * 4)
+  if (gradient.dtype != net::DType::float32 || gradient.payload.size() != cut_.elements() * 4)
     return context_.fail(
         now_us, "stage " + std::to_string(stage_) + ": the executor gave a gradient of another length");
   const net::NodeKey& self = context_.options->key;
   // Others' chunks first: they wait for them, while ours wait for theirs.
-  for (std::uint32_t chunk = 0; chunk < chunk_count(); ++chunk) {
-    if (owner_of(chunk) == self) continue;
-    const std::uint64_t length = chunk_length(chunk);
-    context_.post(now_us, owner_of(chunk),
+  for (std::uint32_t chunk = 0; chunk < cut_.count(); ++chunk) {
+    if (cut_.owner(chunk) == self) continue;
+    const std::uint64_t length = cut_.length(chunk);
+    context_.post(now_us, cut_.owner(chunk),
                   make_chunk(chunk, net::AveragePhase::reduce,
                              {net::DType::float32,
                               {static_cast<std::int64_t>(length)},
-                              gradient.payload.slice(chunk_begin(chunk) * 4, length * 4)}));
+                              gradient.payload.slice(cut_.begin(chunk) * 4, length * 4)}));
   }
   contribute_own();
 }
 
 // As empty tensors: the accumulator stays where the executor has it.
 void Averager::contribute_own() {
-  for (std::uint32_t chunk = 0; chunk < chunk_count(); ++chunk) {
-    if (owner_of(chunk) != context_.options->key) continue;
+  for (std::uint32_t chunk = 0; chunk < cut_.count(); ++chunk) {
+    if (cut_.owner(chunk) != context_.options->key) continue;
     contributions_[chunk][context_.options->key] = {};
     reduce_if_ready(chunk);
   }
@@ -99,15 +88,15 @@ void Averager::contribute_own() {
 
 std::string Averager::objection(const net::NodeKey& peer, const net::AverageChunk& chunk) const {
   if (chunk.attempt != 1 || visits_ == 0) return "this step does not average the stage";
-  if (std::find(replicas_.begin(), replicas_.end(), peer) == replicas_.end())
+  if (std::find(cut_.replicas().begin(), cut_.replicas().end(), peer) == cut_.replicas().end())
     return "it does not hold the stage";
-  if (chunk.chunk >= chunk_count()) return "there are only " + std::to_string(chunk_count());
+  if (chunk.chunk >= cut_.count()) return "there are only " + std::to_string(cut_.count());
   const bool reduce = chunk.phase == net::AveragePhase::reduce;
-  if (owner_of(chunk.chunk) != (reduce ? context_.options->key : peer)) return "it is for another owner";
-  const auto length = static_cast<std::int64_t>(chunk_length(chunk.chunk));
+  if (cut_.owner(chunk.chunk) != (reduce ? context_.options->key : peer)) return "it is for another owner";
+  const auto length = static_cast<std::int64_t>(cut_.length(chunk.chunk));
   if (chunk.tensor.dtype != net::DType::float32 || chunk.tensor.shape != std::vector<std::int64_t>{length})
     return "its length is not " + std::to_string(length);
-  const std::size_t visits = reduce ? context_.plan.visits(peer, stage_, context_.step).size() : visits_;
+  const std::uint32_t visits = reduce ? visits_of_.at(peer) : visits_;
   if (chunk.visits != visits)
     return "it counts " + std::to_string(chunk.visits) + " microbatches, the plan " + std::to_string(visits);
   return {};
@@ -127,7 +116,7 @@ void Averager::on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net
     return;
   }
   if (!gathered_.insert(chunk.chunk).second) return;
-  context_.queue_task(StoreAverage{stage_, chunk_begin(chunk.chunk), chunk.tensor},
+  context_.queue_task(StoreAverage{stage_, cut_.begin(chunk.chunk), chunk.tensor},
                       [this](std::int64_t now, const Completion& done) {
                         if (!failed(now, done)) on_chunk_done();
                       });
@@ -135,8 +124,8 @@ void Averager::on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net
 
 void Averager::reduce_if_ready(std::uint32_t chunk) {
   const auto it = contributions_.find(chunk);
-  if (it->second.size() < replicas_.size()) return;
-  Reduce reduce{stage_, chunk_begin(chunk), chunk_length(chunk), {}, scale(), !alone()};
+  if (it->second.size() < cut_.replicas().size()) return;
+  Reduce reduce{stage_, cut_.begin(chunk), cut_.length(chunk), {}, scale(), !alone() || !learners_.empty()};
   for (auto& [node, tensor] : it->second) reduce.contributions.push_back(std::move(tensor));
   contributions_.erase(it);
   gathered_.insert(chunk);
@@ -146,14 +135,16 @@ void Averager::reduce_if_ready(std::uint32_t chunk) {
 }
 
 void Averager::on_reduced(std::int64_t now_us, std::uint32_t chunk, const net::Tensor& average) {
-  for (const net::NodeKey& replica : replicas_)
+  for (const net::NodeKey& replica : cut_.replicas())
     if (replica != context_.options->key)
       context_.post(now_us, replica, make_chunk(chunk, net::AveragePhase::gather, average));
+  for (const net::NodeKey& learner : learners_)
+    context_.post(now_us, learner, make_chunk(chunk, net::AveragePhase::gather, average));
   on_chunk_done();
 }
 
 void Averager::on_chunk_done() {
-  if (++chunks_done_ < chunk_count()) return;
+  if (++chunks_done_ < cut_.count()) return;
   context_.queue_task(MeasureAverage{stage_}, [this](std::int64_t now, const Completion& done) {
     if (!failed(now, done)) report(now, done);
   });
@@ -172,14 +163,14 @@ void Averager::report(std::int64_t now_us, const Completion& measured) {
 }
 
 std::string Averager::describe() const {
-  if (!begun_ || unvisited() || chunks_done_ == chunk_count()) return {};
+  if (!begun_ || unvisited() || chunks_done_ == cut_.count()) return {};
   std::set<net::NodeKey> awaited;
   for (const auto& [chunk, tensors] : contributions_)
-    for (const net::NodeKey& replica : replicas_)
+    for (const net::NodeKey& replica : cut_.replicas())
       if (tensors.count(replica) == 0) awaited.insert(replica);
-  for (std::uint32_t chunk = 0; chunk < chunk_count(); ++chunk)
-    if (gathered_.count(chunk) == 0 && owner_of(chunk) != context_.options->key)
-      awaited.insert(owner_of(chunk));
+  for (std::uint32_t chunk = 0; chunk < cut_.count(); ++chunk)
+    if (gathered_.count(chunk) == 0 && cut_.owner(chunk) != context_.options->key)
+      awaited.insert(cut_.owner(chunk));
   std::string text = "averages stage " + std::to_string(stage_);
   for (const net::NodeKey& replica : awaited)
     text += (replica == *awaited.begin() ? ", waits for " : ", ") + context_.name_of(replica);

@@ -1,12 +1,13 @@
 // In-stage averaging of one stage at one replica: the accumulators of all replicas are cut into chunks,
-// each chunk is reduced by one of them, summed in key order, and gathered by the others, all into a second
-// buffer; accumulators and weights stay as they are until Commit. Design: "A step", 4. Pure.
+// each chunk is reduced by one of them, summed in key order, and gathered by the others and by the stage's
+// learners, all into a second buffer; accumulators and weights stay as they are until Commit. Design: "A step", 4. Pure.
 #pragma once
 
 #include <map>
 #include <set>
 #include <vector>
 
+#include "daemon/core/chunk_cut.h"
 #include "daemon/core/job_context.h"
 
 namespace sidestep::daemon {
@@ -30,11 +31,7 @@ class Averager {
   std::string describe() const;
 
  private:
-  bool alone() const { return replicas_.size() == 1; }
-  std::uint32_t chunk_count() const;
-  std::uint64_t chunk_begin(std::uint32_t chunk) const { return chunk * chunk_elements_; }
-  std::uint64_t chunk_length(std::uint32_t chunk) const;
-  const net::NodeKey& owner_of(std::uint32_t chunk) const { return replicas_[chunk % replicas_.size()]; }
+  bool alone() const { return cut_.replicas().size() == 1; }
   std::string objection(const net::NodeKey& peer, const net::AverageChunk& chunk) const;
   net::AverageChunk make_chunk(std::uint32_t chunk, net::AveragePhase phase, net::Tensor tensor) const;
   void on_exposed(std::int64_t now_us, const net::Tensor& gradient);
@@ -48,12 +45,12 @@ class Averager {
 
   JobContext& context_;
   std::uint32_t stage_;
-  std::uint64_t elements_;
-  std::uint64_t chunk_elements_;
-  std::vector<net::NodeKey> replicas_;  // in key order
+  std::vector<net::NodeKey> learners_;  // get the average too
+  ChunkCut cut_;
 
   // Of the current step.
-  std::uint32_t visits_ = 0;  // microbatches that visit the stage, over all replicas
+  std::map<net::NodeKey, std::uint32_t> visits_of_;  // microbatches that visit the stage there
+  std::uint32_t visits_ = 0;                         // over all replicas
   bool begun_ = false;
   std::vector<net::Added> added_;
   std::map<std::uint32_t, std::map<net::NodeKey, net::Tensor>>

@@ -8,9 +8,10 @@ namespace {
 // Records kept, written out: a Standing with all of them has to fit into a message.
 constexpr std::size_t records_bytes_max = 8 << 20;
 
-// {"record", "end"} of that step, as Commit has it.
+// What Commit::record is of that step.
 bool is_record(const nlohmann::json& json, std::uint64_t step) {
-  if (!json.is_object() || !json.contains("record") || !json.contains("end") || !json["end"].is_string())
+  if (!json.is_object() || !json.contains("record") || !json.contains("end") || !json["end"].is_string() ||
+      !json.contains("next_epoch") || !json["next_epoch"].is_number_unsigned())
     return false;
   const nlohmann::json& record = json["record"];
   return record.is_object() && record.contains("step") && record["step"] == step;
@@ -19,16 +20,21 @@ bool is_record(const nlohmann::json& json, std::uint64_t step) {
 }  // namespace
 
 void Handover::keep(const net::Commit& commit) {
-  last_ = commit;
-  last_->record = nullptr;
+  last_ = commit.terms;
   if (!is_record(commit.record, commit.scope.step)) return;
-  records_[commit.scope.step] = commit.record;
-  records_bytes_ += commit.record.dump().size();
+  add(commit.scope.step, commit.record);
   while (records_bytes_ > records_bytes_max && records_.size() > 1) forget_first();
 }
 
+void Handover::add(std::uint64_t step, const nlohmann::json& record) {
+  const auto [entry, is_new] = records_.try_emplace(step);
+  if (!is_new) return;
+  entry->second = {record, record.dump().size()};
+  records_bytes_ += entry->second.bytes;
+}
+
 void Handover::forget_first() {
-  records_bytes_ -= std::min(records_bytes_, records_.begin()->second.dump().size());
+  records_bytes_ -= records_.begin()->second.bytes;
   records_.erase(records_.begin());
 }
 
@@ -40,17 +46,8 @@ void Handover::forget_stored(std::uint64_t step) {
 void Handover::begin(std::int64_t now_us, std::uint64_t next, std::optional<std::uint64_t> stored) {
   standings_.clear();
   if (stored) forget_stored(*stored);
-  net::Standing standing;
-  standing.scope = context_.scope();
-  standing.scope.step = next;
-  if (last_) {
-    standing.skip_update = last_->skip_update;
-    standing.last = last_->last;
-    standing.snapshot = last_->snapshot;
-    standing.keep = last_->keep;
-  }
-  standing.records = nlohmann::json::array();
-  for (const auto& [step, record] : records_) standing.records.push_back({step, record});
+  net::Standing standing{context_.scope_of(next), last_, nlohmann::json::array()};
+  for (const auto& [step, kept] : records_) standing.records.push_back({step, kept.record});
   context_.post(now_us, context_.lead, std::move(standing));
 }
 
@@ -66,7 +63,7 @@ void Handover::resume(std::int64_t now_us) {
     for (const nlohmann::json& entry : standing.records)
       if (entry.is_array() && entry.size() == 2 && entry[0].is_number_unsigned() &&
           is_record(entry[1], entry[0].get<std::uint64_t>()))
-        records_.emplace(entry[0].get<std::uint64_t>(), entry[1]);
+        add(entry[0].get<std::uint64_t>(), entry[1]);
   }
   const std::uint64_t next = ahead->scope.step;
   for (std::uint64_t step = stored_ ? *stored_ + 1 : 0; step < next; ++step) {
@@ -74,14 +71,13 @@ void Handover::resume(std::int64_t now_us) {
     if (record == records_.end())
       return context_.fail(
           now_us, "the record of step " + std::to_string(step) + " was lost with the origins that had it");
-    report_(now_us, record->second.at("record"), record->second.at("end").get<std::string>());
+    report_(now_us, record->second.record);
   }
   context_.log(now_us, net::LogLevel::info, std::nullopt,
                "goes on at step " + std::to_string(next) + " under plan " +
                    std::to_string(context_.plan.epoch) + ", on " +
                    std::to_string(context_.plan.stages_of.size()) + " nodes");
-  net::Resume resume{context_.scope(), ahead->skip_update, ahead->last, ahead->snapshot, ahead->keep};
-  resume.scope.step = next;
+  const net::Resume resume{context_.scope_of(next), ahead->terms};
   for (const auto& [node, stages] : context_.plan.stages_of) context_.post(now_us, node, resume);
 }
 

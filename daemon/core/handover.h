@@ -15,9 +15,8 @@ namespace sidestep::daemon {
 
 class Handover {
  public:
-  // report: gives a record to the scheduler.
-  using Report =
-      std::function<void(std::int64_t now_us, const nlohmann::json& record, const std::string& end)>;
+  // report: gives a record, as Commit has it, to the scheduler.
+  using Report = std::function<void(std::int64_t now_us, const nlohmann::json& kept)>;
 
   Handover(JobContext& context, Report report) : context_(context), report_(std::move(report)) {}
 
@@ -35,15 +34,22 @@ class Handover {
   std::string describe() const;
 
  private:
+  // {"record", "end", "next_epoch"}, and its size written out.
+  struct Kept {
+    nlohmann::json record;
+    std::size_t bytes = 0;
+  };
+
   void resume(std::int64_t now_us);
+  void add(std::uint64_t step, const nlohmann::json& record);
   void forget_first();
 
   JobContext& context_;
   Report report_;
-  std::optional<net::Commit> last_;                  // applied here, or being applied
-  std::map<std::uint64_t, nlohmann::json> records_;  // by step: {"record", "end"}
-  std::size_t records_bytes_ = 0;                    // written out
-  std::optional<std::uint64_t> stored_;              // the scheduler has the records up to this step
+  net::CommitTerms last_;                  // of the Commit applied here, or being applied
+  std::map<std::uint64_t, Kept> records_;  // by step
+  std::size_t records_bytes_ = 0;
+  std::optional<std::uint64_t> stored_;  // the scheduler has the records up to this step
   std::map<net::NodeKey, net::Standing> standings_;
 };
 

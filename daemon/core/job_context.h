@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "daemon/core/chunk_cut.h"
 #include "daemon/core/task_desk.h"
 #include "scheduler/job.h"
 #include "scheduler/plan.h"
@@ -46,6 +47,12 @@ struct JobContext {
     return trains() ? plan.phase(step).routes : none;
   }
   bool leads() const { return lead == options->key; }
+  // How the plan's replicas cut the flat gradient of a stage.
+  ChunkCut cut_of(std::uint32_t stage, std::uint64_t elements) const {
+    std::vector<net::NodeKey> replicas = plan.replicas(stage);
+    const bool travels = replicas.size() > 1 || !plan.learners_of(stage).empty();
+    return ChunkCut(elements, std::move(replicas), travels, options->chunk_bytes);
+  }
   // "node-3 (b3f1)"
   std::string name_of(const net::NodeKey& node) const;
 };

@@ -1,17 +1,24 @@
 #include "daemon/core/job_run.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
-
-#include "net/clock.h"
 
 namespace sidestep::daemon {
 namespace {
 
-constexpr std::int64_t progress_every_us = 2 * net::second;
+// Messages kept for later.
+constexpr std::size_t held_max = 4096;
+// How much further than this node others may be, of what they say to one that learns.
+constexpr std::uint64_t steps_ahead_max = 16;
+constexpr std::uint64_t plans_ahead_max = 16;
 
-// The scope that a data message names; none for messages that are not about a step.
+bool learns(const scheduler::Plan& plan, const net::NodeKey& node, std::uint32_t stage) {
+  const auto learned = plan.learners.find(node);
+  return learned != plan.learners.end() &&
+         std::binary_search(learned->second.begin(), learned->second.end(), stage);
+}
+
+}  // namespace
+
 const net::Scope* scope_of(const net::Message& message) {
   return std::visit(
       [](const auto& m) -> const net::Scope* {
@@ -23,14 +30,6 @@ const net::Scope* scope_of(const net::Message& message) {
       message);
 }
 
-std::string number(double value, const char* format) {
-  char text[48];
-  std::snprintf(text, sizeof text, format, value);
-  return text;
-}
-
-}  // namespace
-
 std::string JobContext::name_of(const net::NodeKey& node) const {
   for (const net::Member& member : view.members)
     if (member.key == node) return member.nickname + " (" + node.short_name() + ")";
@@ -38,20 +37,25 @@ std::string JobContext::name_of(const net::NodeKey& node) const {
 }
 
 JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job, scheduler::JobSpec spec,
-               scheduler::Plan plan, net::View view, std::optional<std::uint64_t> stored, Ports ports)
+               PlanOrder order, Ports ports)
     : ports_(std::move(ports)),
       pipeline_(context_),
       ledger_(context_),
-      handover_(context_, [this](std::int64_t now, const nlohmann::json& record, const std::string& end) {
-        ports_.post_scheduler(now,
-                              net::CommitReport{context_.scope_of(record.value("step", 0u)), record, end});
-      }) {
+      handover_(context_,
+                [this](std::int64_t now, const nlohmann::json& kept) {
+                  const nlohmann::json& record = kept.at("record");
+                  ports_.post_scheduler(
+                      now, net::CommitReport{context_.scope_of(record.value("step", 0u)), record,
+                                             kept.at("end").get<std::string>(), kept.value("next_epoch", 0u)});
+                }),
+      progress_line_(context_) {
   context_.options = &options;
   context_.job = std::move(job);
   context_.spec = std::move(spec);
-  context_.plan = std::move(plan);
-  context_.view = std::move(view);
-  context_.my_stages = context_.plan.stages_of.at(options.key);
+  context_.plan = order.plan;
+  context_.view = order.view;
+  const auto mine = context_.plan.stages_of.find(options.key);
+  if (mine != context_.plan.stages_of.end()) context_.my_stages = mine->second;
   context_.lead = context_.plan.lead_origin();
   context_.post = [this](std::int64_t now, const net::NodeKey& to, net::Message message) {
     if (to == context_.options->key)
@@ -64,29 +68,44 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
   context_.fail = [this](std::int64_t now, const std::string& reason) { fail(now, reason); };
   if (context_.leads()) ledger_.begin_step(now_us);
   // Others may have worked under an earlier plan of the job.
-  if (context_.plan.epoch > 1) change_ = Change{context_.plan, context_.view, stored};
-  const bool origin = context_.plan.holds(options.key, 0);
-  ports_.queue_task(InitJob{context_.spec, context_.my_stages, origin},
-                    [this](std::int64_t now, const Completion& done) { on_initialised(now, done); });
+  if (context_.plan.epoch > 1 && !order.at_commit) change_ = std::move(order);
+  std::vector<std::uint32_t> stages = context_.my_stages;
+  if (const auto learned = context_.plan.learners.find(options.key); learned != context_.plan.learners.end())
+    stages.insert(stages.end(), learned->second.begin(), learned->second.end());
+  const bool origin = std::find(stages.begin(), stages.end(), 0u) != stages.end();
+  ports_.queue_task(InitJob{context_.spec, stages, origin},
+                    [this, stages](std::int64_t now, const Completion& done) {
+                      SIDESTEP_ASSERT(!done.fault.empty() || done.gradient_elements.size() == stages.size());
+                      for (std::size_t i = 0; i < done.gradient_elements.size(); ++i)
+                        elements_[stages[i]] = done.gradient_elements[i];
+                      on_initialised(now, done);
+                    });
 }
 
 void JobRun::on_initialised(std::int64_t now_us, const Completion& completion) {
   if (!completion.fault.empty()) return fail(now_us, "making the weights: " + completion.fault);
-  SIDESTEP_ASSERT(completion.gradient_elements.size() == context_.my_stages.size());
-  phase_ = Phase::running;
-  for (std::size_t i = 0; i < context_.my_stages.size(); ++i) {
-    const std::uint32_t stage = context_.my_stages[i];
-    elements_[stage] = completion.gradient_elements[i];
-    averagers_.try_emplace(stage, context_, stage, completion.gradient_elements[i]);
-    const std::size_t replicas = context_.plan.replicas(stage).size();
-    ports_.log(now_us, net::LogLevel::info, stage,
-               "holds stage " + std::to_string(stage) + " of " +
-                   std::to_string(context_.spec.pipeline.stages) + ", " +
-                   std::to_string(completion.gradient_elements[i]) + " parameters" +
-                   (replicas > 1 ? ", one of " + std::to_string(replicas) + " replicas" : "") +
-                   (stage == 0 ? ", origin" : "") + (stage == 0 && context_.leads() ? ", lead" : ""));
-  }
-  if (!change_) report_ready(now_us);
+  phase_ = context_.my_stages.empty() ? Phase::learning : Phase::running;
+  make_averagers();
+  for (const std::uint32_t stage : context_.my_stages) log_stage(now_us, stage);
+  if (phase_ == Phase::running && !change_) return report_ready(now_us);
+  for (const auto& [stage, elements] : elements_)
+    if (learns(context_.plan, context_.options->key, stage)) learn(stage, elements, std::nullopt);
+  take_held(now_us);
+}
+
+void JobRun::make_averagers() {
+  averagers_.clear();
+  for (const std::uint32_t stage : context_.my_stages)
+    averagers_.try_emplace(stage, context_, stage, elements_.at(stage));
+}
+
+void JobRun::log_stage(std::int64_t now_us, std::uint32_t stage) const {
+  const std::size_t replicas = context_.plan.replicas(stage).size();
+  ports_.log(now_us, net::LogLevel::info, stage,
+             "holds stage " + std::to_string(stage) + " of " +
+                 std::to_string(context_.spec.pipeline.stages) + ", " + std::to_string(elements_.at(stage)) +
+                 " parameters" + (replicas > 1 ? ", one of " + std::to_string(replicas) + " replicas" : "") +
+                 (stage == 0 ? ", origin" : "") + (stage == 0 && context_.leads() ? ", lead" : ""));
 }
 
 // The weights are there: step 0.
@@ -101,62 +120,24 @@ void JobRun::report_ready(std::int64_t now_us) {
   }
 }
 
-void JobRun::change_plan(std::int64_t now_us, scheduler::Plan plan, net::View view,
-                         std::optional<std::uint64_t> stored) {
-  SIDESTEP_ASSERT(plan.epoch > epoch());
-  change_ = Change{std::move(plan), std::move(view), stored};
-  take_change(now_us);
-}
-
-void JobRun::take_change(std::int64_t now_us) {
-  const bool may = phase_ == Phase::running || phase_ == Phase::waiting || phase_ == Phase::finished;
-  if (!change_ || !may) return;
-  Change change = *std::exchange(change_, std::nullopt);
-  const auto mine = change.plan.stages_of.find(context_.options->key);
-  if (mine == change.plan.stages_of.end() || mine->second != context_.my_stages)
-    return fail(now_us,
-                "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
-  const std::uint64_t next = phase_ == Phase::finished ? context_.step + 1 : context_.step;
-  context_.plan = std::move(change.plan);
-  context_.view = std::move(change.view);
-  context_.lead = context_.plan.lead_origin();
-  ports_.drop_posted([](const net::Message&) { return true; });
-  ports_.abandon_tasks();
-  local_.clear();
-  withheld_.reset();
-  kept_by_.clear();
-  pipeline_.abandon();
-  changed_ = true;
-  phase_ = Phase::waiting;
-  handover_.begin(now_us, next, change.stored);
+void JobRun::begin_step(std::int64_t now_us) {
+  phase_ = Phase::running;
+  if (std::exchange(changed_, false)) {
+    make_averagers();
+    if (context_.step > 0)
+      ports_.queue_task(AbandonStep{context_.step}, [](std::int64_t, const Completion&) {});
+  }
+  if (context_.leads()) ledger_.begin_step(now_us);
+  if (context_.step == 0) {
+    report_ready(now_us);
+  } else {
+    pipeline_.begin_step(now_us);
+    for (auto& [stage, averager] : averagers_) averager.begin_step();
+  }
   take_held(now_us);
 }
 
-void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net::Resume& resume) {
-  if (phase_ != Phase::waiting) return;  // a repeat
-  if (peer != context_.lead)
-    return ports_.log(now_us, net::LogLevel::warning, std::nullopt,
-                      "dropped Resume from " + context_.name_of(peer) + ": it is not the lead origin");
-  // What this node said in its Standing.
-  const std::uint64_t mine =
-      applied_ == context_.step && context_.step > 0 ? context_.step + 1 : context_.step;
-  if (mine == 0 && resume.scope.step > 1)
-    return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
-                            std::to_string(resume.scope.step) + ", and this node has only the first weights");
-  if (resume.scope.step > mine) {
-    context_.step = resume.scope.step - 1;
-    net::Commit missed{context_.scope(), 0, 0, resume.skip_update, resume.last, resume.snapshot, resume.keep};
-    return apply(now_us, missed);
-  }
-  if (resume.last && resume.scope.step == mine && applied_ == context_.step && context_.step > 0) {
-    phase_ = Phase::finished;
-    return;
-  }
-  begin_step(now_us);
-}
-
 bool JobRun::hold(const net::NodeKey& peer, const net::Message& message) {
-  constexpr std::size_t held_max = 4096;
   if (early_.size() >= held_max) return false;
   early_.emplace_back(peer, message);
   return true;
@@ -169,9 +150,11 @@ void JobRun::take_held(std::int64_t now_us) {
 bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
   const net::Scope* scope = scope_of(message);
   // Its sender has heard of a plan that this node has not, or not taken yet.
-  constexpr std::uint64_t plans_ahead_max = 16;
-  if (scope && scope->epoch > epoch() + plans_ahead_max) return true;  // garbage
+  if (scope && scope->epoch > context_.plan.epoch + plans_ahead_max) return true;  // garbage
   if (scope && scope->epoch > context_.plan.epoch) return hold(peer, message);
+  if (phase_ == Phase::initialising && context_.my_stages.empty()) return hold(peer, message);
+  if (scope && phase_ != Phase::failed)
+    if (const std::optional<bool> taken = take_lesson(now_us, peer, message)) return *taken;
   if (!scope || !takes_part(peer)) {
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "dropped " + std::string(net::name_of(message)) + " from " + context_.name_of(peer) +
@@ -190,20 +173,54 @@ bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::M
   }
   if (phase_ == Phase::waiting) return hold(peer, message);
   if (scope->step < context_.step || phase_ == Phase::finished) return true;  // out of date
-  if (scope->step > context_.step + 1) return false;                          // no node is further ahead
+  const std::uint64_t ahead_max = phase_ == Phase::learning ? steps_ahead_max : 1;
+  if (scope->step > context_.step + ahead_max) return false;  // no node is further ahead
   if (scope->step > context_.step) return hold(peer, message);
   dispatch(now_us, peer, message);
   return true;
 }
 
+std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey& peer,
+                                        const net::Message& message) {
+  const auto* chunk = std::get_if<net::AverageChunk>(&message);
+  const auto* offer = std::get_if<net::StateOffer>(&message);
+  const auto* commit = std::get_if<net::Commit>(&message);
+  if (commit != nullptr && phase_ == Phase::learning && !learners_.begin()->second.base())
+    return hold(peer, message);
+  if (chunk == nullptr && offer == nullptr) return std::nullopt;
+  const std::uint32_t stage = chunk != nullptr ? chunk->stage : offer->stage;
+  const auto found = learners_.find(stage);
+  if (found == learners_.end()) {
+    if (learns(context_.plan, context_.options->key, stage) && phase_ != Phase::finished)
+      return hold(peer, message);
+    return offer != nullptr ? std::optional(true) : std::nullopt;
+  }
+  Learner& learner = found->second;
+  if (offer != nullptr) {
+    const bool begins = phase_ == Phase::learning && !learner.base();
+    learner.on_offer(now_us, peer, *offer);
+    if (begins && learner.base()) {
+      applied_ = *learner.base();
+      context_.step = applied_ + 1;
+      take_held(now_us);
+    }
+    return true;
+  }
+  if (!learner.base()) return hold(peer, message);
+  if (chunk->scope.step > context_.step + steps_ahead_max) return false;
+  if (chunk->scope.step > context_.step) return hold(peer, message);
+  learner.on_chunk(now_us, peer, *chunk);
+  return true;
+}
+
 void JobRun::dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
+  if (const auto* commit = std::get_if<net::Commit>(&message)) return on_commit(now_us, peer, *commit);
+  if (phase_ == Phase::learning) return;
   if (const auto* hop = std::get_if<net::MicrobatchHop>(&message)) {
     pipeline_.on_hop(now_us, peer, *hop);
   } else if (const auto* chunk = std::get_if<net::AverageChunk>(&message)) {
     const auto averager = averagers_.find(chunk->stage);
     if (averager != averagers_.end()) averager->second.on_chunk(now_us, peer, *chunk);
-  } else if (const auto* commit = std::get_if<net::Commit>(&message)) {
-    on_commit(now_us, peer, *commit);
   } else if (context_.leads()) {
     if (std::holds_alternative<net::CommitKept>(message))
       on_kept(now_us, peer);
@@ -214,6 +231,32 @@ void JobRun::dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::
   }
 }
 
+void JobRun::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice) {
+  const auto learner = learners_.find(slice.stage);
+  if (learner != learners_.end()) learner->second.on_slice(now_us, peer, slice);
+}
+
+void JobRun::on_tick(std::int64_t now_us) {
+  for (auto& [stage, learner] : learners_) {
+    learner.on_tick(now_us);
+    if (phase_ == Phase::failed) return;
+  }
+}
+
+std::optional<net::Tensor> JobRun::read_state(const net::SliceRequest& request) const {
+  const auto shared = shared_.find(request.stage);
+  const auto part = static_cast<std::size_t>(request.part);
+  if (request.job != context_.job || shared == shared_.end() || shared->second.commit != request.commit ||
+      part >= shared->second.parts.size())
+    return std::nullopt;
+  const net::Tensor& whole = shared->second.parts[part];
+  const std::uint64_t elements = whole.payload.size() / sizeof(float);
+  if (request.begin > elements || request.elements > elements - request.begin) return std::nullopt;
+  return net::Tensor{net::DType::float32,
+                     {static_cast<std::int64_t>(request.elements)},
+                     whole.payload.slice(request.begin * sizeof(float), request.elements * sizeof(float))};
+}
+
 void JobRun::pump(std::int64_t now_us) {
   take_change(now_us);
   while (!local_.empty()) {
@@ -221,6 +264,7 @@ void JobRun::pump(std::int64_t now_us) {
     local_.pop_front();
     on_data(now_us, context_.options->key, message);
   }
+  if (phase_ == Phase::catching_up) go_on_if_level(now_us);
   if (phase_ != Phase::running && phase_ != Phase::initialising) return;
   if (phase_ == Phase::running) begin_averages(now_us);
   commit_if_ready(now_us);
@@ -236,192 +280,6 @@ void JobRun::begin_averages(std::int64_t now_us) {
       averager.on_gradient_complete(now_us, pipeline_.added(stage));
 }
 
-void JobRun::commit_if_ready(std::int64_t now_us) {
-  if (!context_.leads() || !ledger_.ready()) return;
-  const Ledger::Page page = ledger_.commit(now_us);
-  const std::string end = end_of_job(page);
-  const bool last = !end.empty() || context_.step == static_cast<std::uint64_t>(context_.spec.final_step());
-  const bool snapshot = last || std::exchange(snapshot_asked_, false);
-  if (page.skip_update)
-    ports_.log(now_us, net::LogLevel::warning, std::nullopt,
-               "step " + std::to_string(context_.step) + ": no update, " + page.skip_reason);
-  log_progress(now_us, page.record, last);
-  withheld_ = net::Commit{context_.scope(),
-                          context_.plan.epoch,
-                          context_.view.number,
-                          page.skip_update,
-                          last,
-                          snapshot,
-                          snapshot ? snapshot_kept_ : 0,
-                          {{"record", scheduler::to_json(page.record)}, {"end", end}}};
-  // Whoever leads after this node has to know what was committed before anybody acts on it.
-  const std::vector<net::NodeKey> origins = context_.plan.replicas(0);
-  for (const net::NodeKey& origin : origins)
-    if (origin != context_.options->key) context_.post(now_us, origin, *withheld_);
-  if (origins.size() == 1) send_commit(now_us);
-}
-
-void JobRun::on_kept(std::int64_t now_us, const net::NodeKey& peer) {
-  if (!withheld_ || !context_.plan.holds(peer, 0)) return;  // a repeat
-  kept_by_.insert(peer);
-  if (kept_by_.size() + 1 == context_.plan.replicas(0).size()) send_commit(now_us);
-}
-
-void JobRun::send_commit(std::int64_t now_us) {
-  kept_by_.clear();
-  net::Commit commit = *std::exchange(withheld_, std::nullopt);
-  handover_.keep(commit);  // with the record
-  const nlohmann::json kept = std::exchange(commit.record, nullptr);
-  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), kept.at("record"), kept.at("end")});
-  const std::vector<net::NodeKey> origins = context_.plan.replicas(0);
-  for (const auto& [node, stages] : context_.plan.stages_of)
-    if (node == context_.options->key || !std::binary_search(origins.begin(), origins.end(), node))
-      context_.post(now_us, node, commit);
-}
-
-void JobRun::ask_for_snapshot(std::uint64_t keep) {
-  snapshot_asked_ = true;
-  snapshot_kept_ = std::max(snapshot_kept_, keep);  // messages may overtake each other
-}
-
-std::string JobRun::end_of_job(const Ledger::Page& page) {
-  if (!context_.trains()) return {};
-  const std::uint64_t skipped = page.skip_update ? skipped_in_a_row_ + 1 : 0;
-  const auto most = static_cast<std::uint64_t>(context_.spec.optimizer.non_finite_max);
-  if (most == 0 || skipped < most) return {};
-  const std::uint64_t good = context_.step - skipped;
-  return "steps " + std::to_string(good + 1) + " to " + std::to_string(context_.step) +
-         " made no update (optimizer.non_finite_max is " + std::to_string(most) + "); in the last one " +
-         page.skip_reason + "; `sidestep export " + context_.job + " --out DIR` gives the state of commit " +
-         std::to_string(context_.step) + ", which is that of step " + std::to_string(good);
-}
-
-void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net::Commit& commit) {
-  if (peer == context_.lead && (phase_ == Phase::updating || phase_ == Phase::saving))
-    return;  // a repeat: its update is under way
-  if (peer != context_.lead || phase_ != Phase::running) {
-    ports_.log(now_us, net::LogLevel::warning, std::nullopt,
-               "dropped Commit of step " + std::to_string(commit.scope.step) + " from " +
-                   context_.name_of(peer) + ": " +
-                   (peer != context_.lead ? "it is not the lead origin" : "no weights yet"));
-    return;
-  }
-  apply(now_us, commit);
-  if (!commit.record.is_null()) context_.post(now_us, peer, net::CommitKept{commit.scope});
-}
-
-void JobRun::apply(std::int64_t now_us, const net::Commit& commit) {
-  const std::uint64_t step = context_.step;
-  handover_.keep(commit);
-  ports_.drop_posted([step](const net::Message& message) {
-    const net::Scope* scope = scope_of(message);
-    return scope && scope->step <= step && !std::holds_alternative<net::Commit>(message) &&
-           !std::holds_alternative<net::Resume>(message);
-  });
-  const auto updated = [this, commit](std::int64_t now) {
-    if (commit.snapshot)
-      save_snapshots(now, 0, commit);
-    else
-      finish_step(now, commit.last);
-  };
-  if (!context_.trains()) return updated(now_us);
-  skipped_in_a_row_ = commit.skip_update ? skipped_in_a_row_ + 1 : 0;
-  phase_ = Phase::updating;
-  Update update{step, {}};
-  for (const auto& [stage, averager] : averagers_)
-    if (!commit.skip_update && !averager.unvisited()) update.updated.push_back(stage);
-  ports_.queue_task(std::move(update), [this, updated](std::int64_t now, const Completion& done) {
-    if (!done.fault.empty()) return fail(now, "update: " + done.fault);
-    resident_bytes_ = done.resident_bytes;
-    updated(now);
-  });
-}
-
-void JobRun::save_snapshots(std::int64_t now_us, std::size_t next, const net::Commit& commit) {
-  if (next == context_.my_stages.size()) return finish_step(now_us, commit.last);
-  phase_ = Phase::saving;
-  const std::uint32_t stage = context_.my_stages[next];
-  ports_.queue_task(SaveSnapshot{context_.job, context_.step, stage, commit.keep},
-                    [this, next, commit, stage](std::int64_t now, const Completion& done) {
-                      const std::string& problem = done.fault.empty() ? done.problem : done.fault;
-                      if (!problem.empty())
-                        ports_.log(now, net::LogLevel::error, stage,
-                                   "step " + std::to_string(context_.step) + ": stage " +
-                                       std::to_string(stage) + " was not saved: " + problem);
-                      ports_.post_scheduler(now, net::SnapshotTaken{context_.scope(), stage, done.elements,
-                                                                    done.digest, problem});
-                      save_snapshots(now, next + 1, commit);
-                    });
-}
-
-void JobRun::finish_step(std::int64_t now_us, bool last) {
-  applied_ = context_.step;
-  if (last) {
-    phase_ = Phase::finished;
-    return;
-  }
-  ++context_.step;
-  begin_step(now_us);
-}
-
-void JobRun::begin_step(std::int64_t now_us) {
-  phase_ = Phase::running;
-  if (std::exchange(changed_, false)) {
-    averagers_.clear();
-    for (const auto& [stage, elements] : elements_) averagers_.try_emplace(stage, context_, stage, elements);
-    if (context_.step > 0)
-      ports_.queue_task(AbandonStep{context_.step}, [](std::int64_t, const Completion&) {});
-  }
-  if (context_.leads()) ledger_.begin_step(now_us);
-  if (context_.step == 0) {
-    report_ready(now_us);
-  } else {
-    pipeline_.begin_step(now_us);
-    for (auto& [stage, averager] : averagers_) averager.begin_step();
-  }
-  take_held(now_us);
-}
-
-// ", 1.9123 without 0.33 of the stages".
-std::string JobRun::skip_losses(const scheduler::RecordStep& record) const {
-  std::string text;
-  for (std::size_t i = 0; i < record.validation_skip_losses.size(); ++i)
-    text += ", " + number(record.validation_skip_losses[i], "%.4f") + " without " +
-            number(context_.spec.validation.skip[i], "%.2g") + " of the stages";
-  return text;
-}
-
-void JobRun::log_progress(std::int64_t now_us, const scheduler::RecordStep& record, bool last) {
-  if (record.validation_loss)
-    ports_.log(now_us, net::LogLevel::info, std::nullopt,
-               "validation loss " + number(*record.validation_loss, "%.4f") + " after step " +
-                   std::to_string(record.step - 1) + skip_losses(record));
-  if (record.step == 0) {
-    progress_logged_us_ = now_us;
-    ports_.log(now_us, net::LogLevel::info, std::nullopt,
-               "all " + std::to_string(context_.spec.pipeline.stages) + " stages ready on " +
-                   std::to_string(context_.plan.stages_of.size()) + " nodes, training begins");
-    return;
-  }
-  if (!record.loss) return;
-  tokens_since_ += record.tokens;
-  time_since_us_ += record.duration_us;
-  const auto steps = static_cast<std::uint64_t>(context_.spec.steps);
-  if (!last && record.step != 1 && record.step != steps && now_us - progress_logged_us_ < progress_every_us)
-    return;
-  progress_logged_us_ = now_us;
-  const double seconds = static_cast<double>(std::max<std::int64_t>(1, time_since_us_)) / 1e6;
-  const double tokens_per_s = static_cast<double>(tokens_since_) / seconds;
-  const double left_s = static_cast<double>(steps - record.step) *
-                        static_cast<double>(context_.spec.tokens_per_step()) / std::max(1.0, tokens_per_s);
-  ports_.log(now_us, net::LogLevel::info, std::nullopt,
-             "step " + std::to_string(record.step) + " of " + std::to_string(steps) + ": loss " +
-                 number(*record.loss, "%.4f") + ", " + number(tokens_per_s, "%.0f") + " tokens/s, " +
-                 number(left_s, "%.0f") + " s left");
-  tokens_since_ = 0;
-  time_since_us_ = 0;
-}
-
 void JobRun::fail(std::int64_t now_us, const std::string& reason) {
   if (phase_ == Phase::failed) return;
   phase_ = Phase::failed;
@@ -431,41 +289,50 @@ void JobRun::fail(std::int64_t now_us, const std::string& reason) {
 }
 
 net::JobProgress JobRun::progress() const {
-  net::JobProgress progress{context_.job, context_.plan.epoch, applied_, {}, resident_bytes_};
+  const bool learned = !learners_.empty() && std::ranges::all_of(learners_, [](const auto& entry) {
+    return entry.second.level();
+  });
+  const bool is_over = phase_ == Phase::finished && context_.my_stages.empty() && !ports_.has_posted();
+  // A plan is worked under once its stages are all here.
+  const std::uint64_t epoch = context_.plan.epoch - (phase_ == Phase::catching_up ? 1 : 0);
+  return {context_.job,
+          epoch,
+          applied_,
+          "step " + std::to_string(context_.step) + ": " + activity(),
+          resident_bytes_,
+          learned || is_over};
+}
+
+std::string JobRun::activity() const {
   std::string what;
+  const auto add = [&](const std::string& text) {
+    if (!text.empty()) what += (what.empty() ? "" : "; ") + text;
+  };
   switch (phase_) {
     case Phase::initialising:
-      what = "makes weights";
-      break;
+      return "makes weights";
     case Phase::updating:
-      what = "updates weights";
-      break;
+      return "updates weights";
     case Phase::saving:
-      what = "saves a snapshot";
-      break;
+      return "saves a snapshot";
     case Phase::waiting:
-      what = handover_.describe();
-      if (what.empty()) what = "waits for where plan " + std::to_string(context_.plan.epoch) + " begins";
-      break;
+      add(handover_.describe());
+      return what.empty() ? "waits for where plan " + std::to_string(context_.plan.epoch) + " begins" : what;
     case Phase::finished:
-      what = "finished";
-      break;
+      return "finished";
     case Phase::failed:
-      what = "failed";
+      return "failed";
+    case Phase::running:
+      add(pipeline_.describe());
+      for (const auto& [stage, averager] : averagers_) add(averager.describe());
+      if (context_.leads()) add(ledger_.describe());
       break;
-    case Phase::running: {
-      what = pipeline_.describe();
-      for (const auto& [stage, averager] : averagers_)
-        if (const std::string text = averager.describe(); !text.empty())
-          what += (what.empty() ? "" : "; ") + text;
-      if (context_.leads())
-        if (const std::string text = ledger_.describe(); !text.empty())
-          what += (what.empty() ? "" : "; ") + text;
-      if (what.empty()) what = "waits for Commit";
-    }
+    case Phase::learning:
+    case Phase::catching_up:
+      break;
   }
-  progress.activity = "step " + std::to_string(context_.step) + ": " + what;
-  return progress;
+  for (const auto& [stage, learner] : learners_) add(learner.describe());
+  return what.empty() ? "waits for Commit" : what;
 }
 
 void JobRun::check_invariants() const {
@@ -474,7 +341,7 @@ void JobRun::check_invariants() const {
   for (const auto& [peer, message] : early_) {
     const net::Scope* scope = scope_of(message);
     SIDESTEP_ASSERT(scope && (scope->step >= context_.step || scope->epoch > context_.plan.epoch ||
-                              phase_ == Phase::waiting || change_));
+                              phase_ == Phase::waiting || change_ || !context_.plan.learners.empty()));
   }
 }
 

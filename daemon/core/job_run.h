@@ -1,5 +1,6 @@
-// One job at one node, from StartJob to EndJob: its stages, the step it is in, and the parts that do the
-// step. Pure; owned by NodeCore.
+// One job at one node, from StartJob to EndJob: its stages, those that it learns, the step it is in, and the
+// parts that do the step. job_run.cpp: events; job_commit.cpp: the end of a step; job_change.cpp: another plan
+// takes the place of the one before. Pure; owned by NodeCore.
 #pragma once
 
 #include <deque>
@@ -11,19 +12,33 @@
 #include "daemon/core/averager.h"
 #include "daemon/core/handover.h"
 #include "daemon/core/job_context.h"
+#include "daemon/core/learner.h"
 #include "daemon/core/ledger.h"
 #include "daemon/core/pipeline.h"
+#include "daemon/core/progress_line.h"
 
 namespace sidestep::daemon {
+
+// A plan as the scheduler sends it.
+struct PlanOrder {
+  scheduler::Plan plan;
+  net::View view;
+  std::optional<std::uint64_t> stored = {};  // the scheduler has the records up to this step
+  bool at_commit = false;                    // StartJob::at_commit
+};
 
 class JobRun {
  public:
   // How a job reaches the rest of its node. `out` of the current event is reached through these.
   struct Ports {
     std::function<void(std::int64_t now_us, const net::NodeKey& to, net::Message)> post_data;
+    // Unacknowledged.
+    std::function<void(const net::NodeKey& to, net::Message)> send_data;
     std::function<void(std::int64_t now_us, net::Message)> post_scheduler;
     // Forgets data messages that nobody needs any more.
-    std::function<void(const std::function<bool(const net::Message&)>&)> drop_posted;
+    std::function<void(const std::function<bool(const net::NodeKey& to, const net::Message&)>&)> drop_posted;
+    // Some of what was posted is not acknowledged.
+    std::function<bool()> has_posted;
     std::function<void(Task, TaskDesk::Done)> queue_task;
     std::function<bool()> desk_free;
     // Nobody waits any more for tasks that were queued.
@@ -33,80 +48,114 @@ class JobRun {
         log;
   };
 
-  // Precondition: the plan gives this node a stage. `stored`: the last step whose record the scheduler has.
+  // Precondition: the plan gives this node a stage, or one to learn.
   JobRun(std::int64_t now_us, const NodeOptions& options, std::string job, scheduler::JobSpec spec,
-         scheduler::Plan plan, net::View view, std::optional<std::uint64_t> stored, Ports ports);
+         PlanOrder order, Ports ports);
   JobRun(const JobRun&) = delete;
   JobRun& operator=(const JobRun&) = delete;
 
   const std::string& job() const { return context_.job; }
-  std::uint64_t epoch() const { return change_ ? change_->plan.epoch : context_.plan.epoch; }
   bool leads() const { return context_.leads(); }
   // The next commit of this lead origin, or as soon as it is one, takes a snapshot; that of commit `keep`
   // stays until a later one is known to be whole (0: none is).
   void ask_for_snapshot(std::uint64_t keep);
-  // Another plan takes the place of this one, as soon as the Commit under way is applied. This node keeps its
-  // stages. Precondition: its epoch is higher.
-  void change_plan(std::int64_t now_us, scheduler::Plan plan, net::View view,
-                   std::optional<std::uint64_t> stored);
+  // Another plan of the job; one that is not newer than those known means nothing.
+  void on_order(std::int64_t now_us, PlanOrder order);
+  // At the lead origin: everybody has the plan of that number, the next Commit names it.
+  void adopt_at_next_commit(std::uint64_t epoch);
   // The scheduler has the record up to this step.
   void on_stored(std::uint64_t step) { handover_.forget_stored(step); }
   // Takes a data message of this job; false: not now, do not acknowledge it.
   bool on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
+  void on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice);
+  void on_tick(std::int64_t now_us);
   // Does what has become possible: local messages, averages, commit, the next task. After every event.
   void pump(std::int64_t now_us);
+  // That part of a state that learners pull here, if this is one.
+  std::optional<net::Tensor> read_state(const net::SliceRequest& request) const;
 
   net::JobProgress progress() const;
   bool takes_part(const net::NodeKey& node) const { return context_.plan.stages_of.count(node) != 0; }
   void check_invariants() const;
 
  private:
-  // waiting: the plan has changed, and where to go on is not known yet.
-  enum class Phase { initialising, running, updating, saving, waiting, finished, failed };
-
-  struct Change {
-    scheduler::Plan plan;
-    net::View view;
-    std::optional<std::uint64_t> stored;
+  // learning: no stage is held here, Commits are followed. waiting: the plan has changed, and where to go on is
+  // not known yet. catching_up: the plan gives this node a stage that it has not learned to the end.
+  enum class Phase {
+    initialising,
+    learning,
+    running,
+    updating,
+    saving,
+    waiting,
+    catching_up,
+    finished,
+    failed
   };
 
-  void take_change(std::int64_t now_us);
+  // A stage as it was after a commit, for learners to pull.
+  struct SharedState {
+    std::uint64_t commit = 0;
+    std::vector<net::Tensor> parts;
+  };
+
+  // ---- job_run.cpp
+  void on_initialised(std::int64_t now_us, const Completion& completion);
+  void make_averagers();
+  void log_stage(std::int64_t now_us, std::uint32_t stage) const;
+  void report_ready(std::int64_t now_us);
+  void begin_step(std::int64_t now_us);
   // Keeps a message for later; false: there are too many, do not acknowledge it.
   bool hold(const net::NodeKey& peer, const net::Message& message);
   void take_held(std::int64_t now_us);
-  void report_ready(std::int64_t now_us);
-  void begin_step(std::int64_t now_us);
-  void on_resume(std::int64_t now_us, const net::NodeKey& peer, const net::Resume& resume);
-  void apply(std::int64_t now_us, const net::Commit& commit);
+  void dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
+  // What is about stages that this node learns: as on_data; nothing: the message is not.
+  std::optional<bool> take_lesson(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
+  void begin_averages(std::int64_t now_us);
+  std::string activity() const;
+  void fail(std::int64_t now_us, const std::string& reason);
+
+  // ---- job_commit.cpp
+  void commit_if_ready(std::int64_t now_us);
   void on_kept(std::int64_t now_us, const net::NodeKey& peer);
   void send_commit(std::int64_t now_us);
-
-  void on_initialised(std::int64_t now_us, const Completion& completion);
-  void dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
-  void begin_averages(std::int64_t now_us);
-  void commit_if_ready(std::int64_t now_us);
   void on_commit(std::int64_t now_us, const net::NodeKey& peer, const net::Commit& commit);
+  void apply(std::int64_t now_us, const net::Commit& commit);
   // Saves the stages from this one on, then goes on; `next` counts in my_stages.
   void save_snapshots(std::int64_t now_us, std::size_t next, const net::Commit& commit);
-  void finish_step(std::int64_t now_us, bool last);
+  void finish_step(std::int64_t now_us, const net::Commit& commit);
   // Why the job cannot go on after this step; empty: it can. Counts steps without an update.
   std::string end_of_job(const Ledger::Page& page);
-  std::string skip_losses(const scheduler::RecordStep& record) const;
-  void log_progress(std::int64_t now_us, const scheduler::RecordStep& record, bool last);
-  void fail(std::int64_t now_us, const std::string& reason);
+
+  // ---- job_change.cpp
+  // A plan that takes effect at once, as soon as the Commit under way is applied.
+  void take_change(std::int64_t now_us);
+  void on_resume(std::int64_t now_us, const net::NodeKey& peer, const net::Resume& resume);
+  // The plan that waits takes effect: the context's step was the last under the one before.
+  void take_offered(std::int64_t now_us, std::uint64_t epoch);
+  // Goes on under it as soon as every stage is here that it gives this node.
+  void go_on_if_level(std::int64_t now_us);
+  void drop_stages(const std::map<net::NodeKey, std::vector<std::uint32_t>>& learned_before);
+  void share_states(const std::map<net::NodeKey, std::vector<std::uint32_t>>& learned_before);
+  void learn_stages();
+  void learn(std::uint32_t stage, std::uint64_t elements, std::optional<std::uint64_t> base);
 
   JobContext context_;
   Ports ports_;
   Phase phase_ = Phase::initialising;
-  std::optional<Change> change_;      // that waits for the Commit under way
-  bool changed_ = false;              // since the step began: it begins anew
-  std::uint64_t applied_ = 0;         // last commit applied
-  std::uint64_t resident_bytes_ = 0;  // of the process, after the last update
+  std::optional<PlanOrder> change_;       // that waits for the Commit under way
+  std::optional<PlanOrder> offered_;      // that waits for the Commit that names it
+  bool changed_ = false;                  // since the step began: it begins anew
+  std::uint64_t applied_ = 0;             // last commit applied
+  std::uint64_t resident_bytes_ = 0;      // of the process, after the last update
   Pipeline pipeline_;
   std::map<std::uint32_t, Averager> averagers_;      // by stage held
-  std::map<std::uint32_t, std::uint64_t> elements_;  // of each stage's gradient
+  std::map<std::uint32_t, std::uint64_t> elements_;  // of the gradient, of each stage held or learned
+  std::map<std::uint32_t, Learner> learners_;        // by stage learned
+  std::map<std::uint32_t, SharedState> shared_;      // by stage held
   Ledger ledger_;                                    // used by the lead origin alone
   Handover handover_;
+  ProgressLine progress_line_;
   std::deque<net::Message> local_;                            // from this node to itself
   std::vector<std::pair<net::NodeKey, net::Message>> early_;  // of the step after this one, or a later plan
 
@@ -115,13 +164,12 @@ class JobRun {
   // Used by the lead origin alone.
   std::optional<net::Commit> withheld_;  // until all other origins keep it
   std::set<net::NodeKey> kept_by_;
+  std::uint64_t adopt_epoch_ = 0;  // the next Commit names this plan
   bool snapshot_asked_ = false;
   std::uint64_t snapshot_kept_ = 0;  // commit of the newest snapshot known to be whole
-
-  // For the progress line.
-  std::int64_t progress_logged_us_ = 0;
-  std::uint64_t tokens_since_ = 0;
-  std::int64_t time_since_us_ = 0;
 };
+
+// The scope that a data message names; none for messages that are not about a step.
+const net::Scope* scope_of(const net::Message& message);
 
 }  // namespace sidestep::daemon

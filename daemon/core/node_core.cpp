@@ -41,13 +41,18 @@ struct NodeCore::State {
   SliceServer slices;
   Preparation preparation;
   std::unique_ptr<JobRun> run;
-  std::set<std::string> ended_jobs;  // a late StartJob of these means nothing
+  std::map<std::string, std::uint64_t> ended_jobs;  // a late StartJob of a plan up to this one means nothing
   // Envelopes of the scheduler's boot that were taken: repeats mean nothing.
   net::BootId scheduler_boot = 0;
   std::set<std::uint64_t> scheduler_ids;
   net::Guests guests;  // as listed last by the run of the scheduler below
   net::BootId guests_boot = 0;
   std::optional<std::int64_t> refused_us;  // first refusal since the last Welcome
+  struct Leave {
+    std::string reason;
+    std::int64_t by_us = 0;
+  };
+  std::optional<Leave> leave;  // waits for Released
   bool stopping = false;
 
   NodeOutbox* out = nullptr;  // of the event being handled
@@ -83,6 +88,8 @@ struct NodeCore::State {
   void take(std::int64_t now_us, const net::PrepareJob& m);
   void take(std::int64_t now_us, const net::StartJob& m);
   void take(std::int64_t now_us, const net::EndJob& m);
+  void take(std::int64_t now_us, const net::AdoptPlan& m);
+  void take(std::int64_t now_us, const net::Released& m);
   void take(std::int64_t now_us, const net::TakeSnapshot& m);
   void take(std::int64_t now_us, const net::Guests& m);
 
@@ -93,8 +100,9 @@ struct NodeCore::State {
   void on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
   void follow(std::int64_t now_us, const Membership::Outcome& outcome);
   void answer_probe(const NodeKey& peer, const net::Probe& probe);
-  void start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec, scheduler::Plan plan);
   void drop_job();
+  void ask_to_leave(std::int64_t now_us);
+  void stop(std::int64_t now_us, const std::string& reason);
   JobRun::Ports ports();
   SliceServer::Ports slice_ports();
   Preparation::Ports preparation_ports();
@@ -126,6 +134,8 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
   const bool order = std::holds_alternative<net::PrepareJob>(envelope.message) ||
                      std::holds_alternative<net::StartJob>(envelope.message) ||
                      std::holds_alternative<net::EndJob>(envelope.message) ||
+                     std::holds_alternative<net::AdoptPlan>(envelope.message) ||
+                     std::holds_alternative<net::Released>(envelope.message) ||
                      std::holds_alternative<net::TakeSnapshot>(envelope.message) ||
                      std::holds_alternative<net::Guests>(envelope.message);
   if (order && (!membership.is_member() || envelope.boot != membership.scheduler_boot())) return;
@@ -158,29 +168,27 @@ void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const ne
   }
   if (const auto* reply = std::get_if<net::ProbeReply>(&envelope.message))
     return preparation.on_reply(now_us, peer, *reply);
+  if (const auto* slice = std::get_if<net::Slice>(&envelope.message)) {
+    if (run && run->job() == slice->job) run->on_slice(now_us, peer, *slice);
+    return;
+  }
   if (is_guest(peer)) {
     log(now_us, net::LogLevel::warning, std::nullopt,
         "dropped " + std::string(net::name_of(envelope.message)) + " from guest " + peer.short_name() +
             ": not for guests");
     return;
   }
-  const std::string* job = std::visit(
-      [](const auto& m) -> const std::string* {
-        if constexpr (requires { m.scope; })
-          return &m.scope.job;
-        else
-          return nullptr;
-      },
-      envelope.message);
-  if (!job) {
+  const net::Scope* scope = scope_of(envelope.message);
+  if (!scope) {
     log(now_us, net::LogLevel::warning, std::nullopt,
         "dropped " + std::string(net::name_of(envelope.message)) + " from " + peer.short_name() +
             ": not for a data socket");
     return;
   }
-  const bool mine = run && run->job() == *job;
-  // A job this node has not heard of yet may start any moment: the sender repeats.
-  if (!mine && ended_jobs.count(*job) == 0) return;
+  const bool mine = run && run->job() == scope->job;
+  // A job or plan that this node has not heard of yet may start any moment: the sender repeats.
+  const auto ended = ended_jobs.find(scope->job);
+  if (!mine && (ended == ended_jobs.end() || scope->epoch > ended->second)) return;
   if (mine && !run->on_data(now_us, peer, envelope.message)) return;
   std::vector<net::Send> sends;
   data.acknowledge(peer, Channel::data, envelope, sends);
@@ -189,9 +197,13 @@ void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const ne
 
 void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& outcome) {
   for (const auto& [level, text] : outcome.lines) log(now_us, level, std::nullopt, text);
-  if (outcome.view_changed) set_peers();
+  if (outcome.view_changed) {
+    set_peers();
+    data.drop_if([&](const NodeKey& peer, const net::Message&) { return !is_member(peer); });
+  }
   if (outcome.excluded) drop_job();
   if (outcome.joined) {
+    if (leave) ask_to_leave(now_us);
     std::vector<net::Send> sends;
     control.hurry(now_us, options.scheduler, sends);
     send_all(std::move(sends));
@@ -266,46 +278,52 @@ void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
-  if (ended_jobs.count(m.job) != 0) return;
   Result<scheduler::JobSpec> spec = scheduler::parse_job(m.spec, m.job);
   Result<scheduler::Plan> plan = scheduler::parse_plan(m.plan);
-  const std::string problem = !spec.ok()   ? spec.status().message()
-                              : !plan.ok() ? plan.status().message()
-                              : plan.value().stages_of.count(options.key) == 0
-                                  ? "the plan gives this node no stage"
-                                  : "";
-  if (!problem.empty()) return post_scheduler(now_us, net::JobFault{{m.job, m.view.number, 0, 0}, problem});
-  if (run && run->job() == m.job) {
-    if (run->epoch() < plan.value().epoch)
-      run->change_plan(now_us, std::move(plan).value(), m.view, m.commit);
-    return;
+  const bool mine = run && run->job() == m.job;
+  std::string problem = !spec.ok() ? spec.status().message() : !plan.ok() ? plan.status().message() : "";
+  if (problem.empty()) {
+    const auto ended = ended_jobs.find(m.job);
+    if (ended != ended_jobs.end() && plan.value().epoch <= ended->second) return;
+    // One that does without this node takes effect here too, at its Commit.
+    const bool has_part =
+        plan.value().stages_of.contains(options.key) || plan.value().learners.contains(options.key);
+    if (!has_part && !(mine && m.at_commit)) problem = "the plan gives this node no stage";
   }
-  start(now_us, m, std::move(spec).value(), std::move(plan).value());
+  if (!problem.empty()) return post_scheduler(now_us, net::JobFault{{m.job, m.view.number, 0, 0}, problem});
+  PlanOrder order{std::move(plan).value(), m.view, m.commit, m.at_commit};
+  if (mine) return run->on_order(now_us, std::move(order));
+  if (run) drop_job();
+  run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec).value(), std::move(order), ports());
 }
 
-void NodeCore::State::start(std::int64_t now_us, const net::StartJob& m, scheduler::JobSpec spec,
-                            scheduler::Plan plan) {
-  if (run) drop_job();
-  run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec), std::move(plan), m.view, m.commit,
-                                 ports());
+void NodeCore::State::take(std::int64_t, const net::AdoptPlan& m) {
+  if (run && run->job() == m.job) run->adopt_at_next_commit(m.epoch);
 }
 
 JobRun::Ports NodeCore::State::ports() {
   JobRun::Ports ports;
   ports.post_data = [this](std::int64_t now, const NodeKey& to, net::Message message) {
+    // It was declared dead, or this node has not heard of it yet.
+    const net::Scope* scope = scope_of(message);
+    if (scope && scope->view < membership.view().number && !is_member(to)) return;
     std::vector<net::Send> sends;
     data.post(now, to, Channel::data, std::move(message), sends);
+    send_all(std::move(sends));
+  };
+  ports.send_data = [this](const NodeKey& to, net::Message message) {
+    std::vector<net::Send> sends;
+    data.send_once(to, Channel::data, std::move(message), sends);
     send_all(std::move(sends));
   };
   ports.post_scheduler = [this](std::int64_t now, net::Message message) {
     post_scheduler(now, std::move(message));
   };
-  ports.drop_posted = [this](const std::function<bool(const net::Message&)>& out_of_date) {
-    data.drop_if([&](const NodeKey&, const net::Message& message) { return out_of_date(message); });
-  };
+  ports.drop_posted = [this](const auto& out_of_date) { data.drop_if(out_of_date); };
   ports.queue_task = [this](Task task, TaskDesk::Done done) {
     desk.queue(std::move(task), std::move(done), *out);
   };
+  ports.has_posted = [this] { return data.waiting() > 0; };
   ports.desk_free = [this] { return desk.free(); };
   ports.abandon_tasks = [this] {
     desk.abandon();
@@ -320,6 +338,9 @@ SliceServer::Ports NodeCore::State::slice_ports() {
   SliceServer::Ports ports;
   ports.queue_task = [this](Task task, TaskDesk::Done done) {
     desk.queue(std::move(task), std::move(done), *out);
+  };
+  ports.find = [this](const net::SliceRequest& request) {
+    return run ? run->read_state(request) : std::nullopt;
   };
   ports.send = [this](const NodeKey& peer, net::BootId boot, net::Message message) {
     std::vector<net::Send> sends;
@@ -352,7 +373,8 @@ void NodeCore::State::take(std::int64_t now_us, const net::TakeSnapshot& m) {
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
-  ended_jobs.insert(m.job);
+  std::uint64_t& ended = ended_jobs[m.job];
+  ended = std::max(ended, m.epoch);
   control.drop_if([&](const NodeKey&, const net::Message& message) {
     const auto* fault = std::get_if<net::JobFault>(&message);
     return fault && fault->scope.job == m.job;
@@ -416,7 +438,10 @@ void NodeCore::on_tick(std::int64_t now_us, NodeOutbox& out) {
   state_->preparation.on_tick(now_us);
   state_->send_all(std::move(sends));
   state_->follow(now_us, outcome);
+  if (state_->run) state_->run->on_tick(now_us);
   if (state_->run) state_->run->pump(now_us);
+  if (state_->leave && now_us >= state_->leave->by_us)
+    state_->stop(now_us, state_->leave->reason + "; its stages were not handed over in time");
 }
 
 void NodeCore::on_completion(std::int64_t now_us, const Completion& completion, NodeOutbox& out) {
@@ -431,15 +456,37 @@ void NodeCore::on_note(std::int64_t now_us, net::LogLevel level, const std::stri
   state_->log(now_us, level, std::nullopt, text);
 }
 
-void NodeCore::on_stop(std::int64_t now_us, const std::string& reason, NodeOutbox& out) {
+void NodeCore::on_stop(std::int64_t now_us, const std::string& reason, std::int64_t grace_us,
+                       NodeOutbox& out) {
   state_->out = &out;
-  state_->log(now_us, net::LogLevel::info, std::nullopt, "stops: " + reason);
+  if (grace_us <= 0 || state_->leave || !state_->membership.is_member())
+    return state_->stop(now_us, reason);
+  state_->leave = State::Leave{reason, now_us + grace_us};
+  state_->log(now_us, net::LogLevel::info, std::nullopt,
+              "leaves: " + reason + "; waits for others to take over, at most " +
+                  std::to_string((grace_us + net::second - 1) / net::second) + " s");
+  state_->ask_to_leave(now_us);
+}
+
+void NodeCore::State::ask_to_leave(std::int64_t now_us) {
+  control.drop_if([](const NodeKey&, const net::Message& message) {
+    return std::holds_alternative<net::Leaving>(message);
+  });
+  post_scheduler(now_us, net::Leaving{leave->reason, leave->by_us - now_us});
+}
+
+void NodeCore::State::take(std::int64_t now_us, const net::Released& m) {
+  stop(now_us, leave ? leave->reason : m.reason);
+}
+
+void NodeCore::State::stop(std::int64_t now_us, const std::string& reason) {
+  log(now_us, net::LogLevel::info, std::nullopt, "stops: " + reason);
   std::vector<net::Send> sends;
-  state_->shipper.on_tick(now_us, state_->options.scheduler, state_->control, sends);
-  state_->control.send_once(state_->options.scheduler, Channel::control, net::Goodbye{reason}, sends);
-  state_->send_all(std::move(sends));
-  state_->stopping = true;
-  out.push_back(Stop{0, reason});
+  shipper.on_tick(now_us, options.scheduler, control, sends);
+  control.send_once(options.scheduler, Channel::control, net::Goodbye{reason}, sends);
+  send_all(std::move(sends));
+  stopping = true;
+  out->push_back(Stop{0, reason});
 }
 
 void NodeCore::check_invariants() const {

@@ -1,9 +1,10 @@
 // The giving half of the bulk transfer: answers requests for slices of snapshots, of the job that runs and of
-// ended ones. Every request is answered, with a problem if need be, unless too many wait already; then the
+// ended ones, from the disk or, for nodes that join, from memory. Every request is answered, with a problem if need be, unless too many wait already; then the
 // asker's repeat is. Pure; owned by NodeCore.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -15,6 +16,8 @@ class SliceServer {
  public:
   struct Ports {
     std::function<void(Task, TaskDesk::Done)> queue_task;
+    // That slice, if this node has it in memory.
+    std::function<std::optional<net::Tensor>(const net::SliceRequest&)> find;
     // Unacknowledged, to this run of the peer.
     std::function<void(const net::NodeKey& peer, net::BootId boot, net::Message)> send;
   };

@@ -115,6 +115,49 @@ struct AbandonStep {
   std::uint64_t step = 0;
 };
 
+// Takes one more stage in beside those that the job has here, fresh as InitJob makes it.
+struct AddStage {
+  std::uint32_t stage = 0;
+};
+
+// Drops one stage of the job; the others stay.
+struct DropStage {
+  std::uint32_t stage = 0;
+};
+
+// Copies the stage's weights and moments as they are now, for another node to pull. What memory does not take is
+// Completion::problem, not a fault.
+struct CopyState {
+  std::uint32_t stage = 0;
+};
+
+// Writes a slice of another node's copy over a part of the stage's state.
+struct StoreState {
+  std::uint32_t stage = 0;
+  net::SnapshotPart part = net::SnapshotPart::weights;
+  std::uint64_t begin = 0;
+  net::Tensor values;  // flat, float32
+};
+
+// Every part is stored: the stage is as it was where the copy was made, after this commit.
+struct FinishState {
+  std::uint32_t stage = 0;
+  std::uint64_t commit = 0;
+  std::uint64_t updates = 0;  // made there so far
+};
+
+// Ends a step for a stage whose average was made elsewhere: stores it, clips, updates; without an average the
+// weights stay.
+struct CatchUp {
+  std::uint64_t step = 0;
+  std::uint32_t stage = 0;
+  struct Part {
+    std::uint64_t begin = 0;
+    net::Tensor values;  // flat, float32
+  };
+  std::vector<Part> average;  // all of it, in order, or nothing
+};
+
 // Writes the stage's weights as they are now to this node's disk, named by the commit. What the disk does not
 // take is Completion::problem, not a fault: training goes on.
 struct SaveSnapshot {
@@ -130,7 +173,8 @@ struct ReadSlice {
 };
 
 using Task = std::variant<InitJob, ProbeJob, DropJob, Forward, Head, Backward, Forget, ExposeGradient, Reduce,
-                          StoreAverage, MeasureAverage, Update, AbandonStep, SaveSnapshot, ReadSlice>;
+                          StoreAverage, MeasureAverage, Update, AbandonStep, SaveSnapshot, ReadSlice, AddStage,
+                          DropStage, CopyState, StoreState, FinishState, CatchUp>;
 
 // What came of a task. Only the fields that the task's kind names are set.
 struct Completion {
@@ -143,7 +187,7 @@ struct Completion {
   double norm = 0;               // MeasureAverage
   bool finite = true;            // MeasureAverage
   std::int64_t duration_us = 0;  // compute time of the task
-  std::string problem;           // ProbeJob, SaveSnapshot, ReadSlice: why not
+  std::string problem;           // ProbeJob, SaveSnapshot, ReadSlice, CopyState: why not
   // SaveSnapshot
   std::uint64_t elements = 0;
   std::string digest;
@@ -157,8 +201,13 @@ struct Completion {
   std::uint64_t memory_bytes = 0;  // that this process may use
   // ProbeJob, without anything of the job; Update
   std::uint64_t resident_bytes = 0;
-  // InitJob
-  std::vector<std::uint64_t> gradient_elements;  // per stage held, in the order asked
+  // InitJob, AddStage
+  std::vector<std::uint64_t> gradient_elements;  // per stage asked for, in that order
+  // CopyState
+  std::vector<net::Tensor> state;  // flat float32, in the order of SnapshotPart
+  std::uint64_t updates = 0;
+  // CopyState, FinishState: of the parts, in that order
+  std::vector<std::string> digests;
   // DropJob, from an executor with a clock: TimeUse::text of the job
   std::string time_use;
 };

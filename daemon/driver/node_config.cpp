@@ -34,6 +34,11 @@ scheduler::OptionTable node_config_table(NodeConfig& config) {
       .range(1, 1'000);
   table.add("message_bytes_max", config.message_bytes_max, "largest tensor taken from another daemon")
       .range(1 << 16, 1LL << 32);
+  table
+      .add("drain_ms", config.drain_ms,
+           "after SIGTERM or a cloud's notice without a time, others take over what this node does, so long; "
+           "0: it ends at once, as it does after SIGINT or a second SIGTERM")
+      .range(0, 86'400'000);
   add_spot_keys(table, config.spot);
   add_log_options(table, config.log);
   add_emulate_keys(table, config.emulate);

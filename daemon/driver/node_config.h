@@ -26,6 +26,7 @@ struct NodeConfig {
   std::int64_t memory_bytes = 0;    // 0: what the device has
   std::int64_t snapshots_kept = 4;  // jobs
   std::int64_t message_bytes_max = std::int64_t{1} << 30;
+  std::int64_t drain_ms = 25'000;  // after SIGTERM others take this node's stages over, so long
   SpotBlock spot;
   LogOptions log;
   EmulateBlock emulate;

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::int64_t tick_us = 20 * net::ms;
 constexpr std::int64_t linger_us = 200 * net::ms;
+constexpr std::int64_t end_takes_us = 2 * net::second;
 constexpr std::int64_t first_complaint_us = 2 * net::second;
 constexpr std::int64_t complaint_wait_us_max = 60 * net::second;
 constexpr std::int64_t out_of_touch_us = 5 * net::second;
@@ -179,11 +180,22 @@ class NodeDriver {
     event([&](auto now, auto& out) { core_->on_completion(now, completion, out); });
   }
 
-  void on_signal(int signal) { leave(signal == SIGINT ? "SIGINT" : "SIGTERM"); }
+  void on_signal(int signal) {
+    if (signal == SIGINT)
+      leave("SIGINT", 0);
+    else
+      leave("SIGTERM", config_.drain_ms * net::ms);
+  }
 
   // Whoever ends this node while it is well comes here: a person, or the cloud that takes the machine back.
-  void leave(const std::string& why) {
-    event([&](auto now, auto& out) { core_->on_stop(now, why, out); });
+  void leave(const std::string& why, std::int64_t grace_us) {
+    event([&](auto now, auto& out) { core_->on_stop(now, why, grace_us, out); });
+  }
+
+  // What is left until the machine goes, less what the end itself takes.
+  std::int64_t grace_us(const SpotNotice& notice) const {
+    if (!notice.deadline_us) return config_.drain_ms * net::ms;
+    return std::max<std::int64_t>(0, *notice.deadline_us - net::wall_us() - end_takes_us);
   }
 
   void watch_spot() {
@@ -195,7 +207,7 @@ class NodeDriver {
             [this](const SpotNotice& notice) {
               const std::string text = describe(notice, net::wall_us());
               if (notice.kind == SpotNotice::Kind::end)
-                loop_.handle([this, text] { leave(text); });
+                loop_.handle([this, text, grace = grace_us(notice)] { leave(text, grace); });
               else
                 note(net::LogLevel::warning, text);
             },

@@ -6,8 +6,8 @@
 namespace sidestep::daemon {
 namespace {
 
-std::string of_stage(const char* what, std::uint32_t stage) {
-  return std::string(what) + " stage " + std::to_string(stage);
+std::string of_stage(const std::string& what, std::uint32_t stage) {
+  return what + " stage " + std::to_string(stage);
 }
 
 template <class MicrobatchTask>
@@ -47,6 +47,16 @@ struct Describe {
   }
   std::string operator()(const ReadSlice& task) const {
     return of_stage("reading a slice of", task.request.stage);
+  }
+  std::string operator()(const AddStage& task) const { return of_stage("setting up", task.stage); }
+  std::string operator()(const DropStage& task) const { return of_stage("dropping", task.stage); }
+  std::string operator()(const CopyState& task) const { return of_stage("copying the state of", task.stage); }
+  std::string operator()(const StoreState& task) const { return of_stage("storing a slice of", task.stage); }
+  std::string operator()(const FinishState& task) const {
+    return of_stage("checking the state of", task.stage);
+  }
+  std::string operator()(const CatchUp& task) const {
+    return of_stage("making the update of step " + std::to_string(task.step) + " of", task.stage);
   }
   std::string operator()(const AbandonStep& task) const {
     return "beginning step " + std::to_string(task.step) + " anew";

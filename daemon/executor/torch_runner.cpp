@@ -43,8 +43,6 @@ Status thrown_status() {
   }
 }
 
-Status no_job() { return Status::invalid("no job is set up here"); }
-
 }  // namespace
 
 TorchRunner::TorchRunner(TorchRunnerOptions options)
@@ -115,6 +113,8 @@ Result<std::shared_ptr<const Dataset>> TorchRunner::open_data(const scheduler::J
   return opened;
 }
 
+Status TorchRunner::no_job() { return Status::invalid("no job is set up here"); }
+
 Result<TorchRunner::HeldStage*> TorchRunner::find_stage(std::uint32_t stage) {
   if (job_ == nullptr) return no_job();
   const auto found = job_->stages.find(stage);
@@ -164,44 +164,53 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
   job_.reset();
   if (Status status = open(); !status.ok()) return status;
   use_threads(task.spec);
-  scheduler::JobSpec spec = task.spec;
-  spec.resolve_precision(link_->device().is_cuda());
+  auto job = std::make_unique<Job>();
+  job->spec = task.spec;
+  job->spec.resolve_precision(link_->device().is_cuda());
+  if (task.origin)
+    if (Status status = give_data(*job); !status.ok()) return status;
+  if (Status status = add_stages(*job, task.stages, done.gradient_elements); !status.ok()) return status;
+  job_ = std::move(job);
+  return {};
+}
+
+Status TorchRunner::give_data(Job& job) {
+  auto data = open_data(job.spec);
+  if (!data.ok()) return data.status();
+  job.data = data.value();
+  job.sampler = Sampler(job.spec, *job.data);
+  return {};
+}
+
+Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stages,
+                               std::vector<std::uint64_t>& elements) {
   std::uint64_t needed = 0;
-  for (const std::uint32_t stage : task.stages) {
-    if (stage >= spec.pipeline.stages)
+  for (const auto& [stage, held] : job.stages) needed += scheduler::memory_need(job.spec, stage, 1).state();
+  for (const std::uint32_t stage : stages) {
+    if (stage >= job.spec.pipeline.stages)
       return Status::invalid("the job has no stage " + std::to_string(stage));
-    needed += scheduler::memory_need(spec, stage, 1).state();
+    needed += scheduler::memory_need(job.spec, stage, 1).state();
   }
   if (const std::uint64_t limit = memory_bytes(); limit != 0 && needed > limit)
     return Status::refused("weights, gradients, optimizer and averaging need " +
                            scheduler::mebibytes(needed) + ", this node may use " +
                            scheduler::mebibytes(limit));
-
-  auto job = std::make_unique<Job>();
-  job->spec = spec;
-  if (task.origin) {
-    auto data = open_data(spec);
-    if (!data.ok()) return data.status();
-    job->data = data.value();
-    job->sampler = Sampler(spec, *job->data);
-  }
   std::optional<HfFolder> weights;
-  if (!task.spec.init_from.empty()) {
-    auto folder = init_folder_.open(task.spec);
+  if (!job.spec.init_from.empty()) {
+    auto folder = init_folder_.open(job.spec);
     if (!folder.ok()) return folder.status();
     weights = std::move(folder).value();
   }
-  for (const std::uint32_t stage : task.stages) {
-    StageOptions options = stage_options(spec);
+  for (const std::uint32_t stage : stages) {
+    StageOptions options = stage_options(job.spec);
     if (weights) options.first_weights = FirstWeights::caller;
-    Stage created(spec, stage, options);
+    Stage created(job.spec, stage, options);
     if (weights)
       if (Status status = load_stage(*weights, created); !status.ok()) return status;
-    AdamW optimizer(spec.optimizer, created.layout(), created.weights());
-    done.gradient_elements.push_back(static_cast<std::uint64_t>(created.layout().elements));
-    job->stages.insert_or_assign(stage, HeldStage{std::move(created), std::move(optimizer)});
+    AdamW optimizer(job.spec.optimizer, created.layout(), created.weights());
+    elements.push_back(static_cast<std::uint64_t>(created.layout().elements));
+    job.stages.insert_or_assign(stage, HeldStage{std::move(created), std::move(optimizer)});
   }
-  job_ = std::move(job);
   return {};
 }
 

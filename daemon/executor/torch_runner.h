@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -78,6 +79,13 @@ class TorchRunner : public TaskRunner {
   Status perform(const AbandonStep& task, Completion& done);
   Status perform(const SaveSnapshot& task, Completion& done);
   Status perform(const ReadSlice& task, Completion& done);
+  // torch_state.cpp: a stage's state on its way from node to node.
+  Status perform(const AddStage& task, Completion& done);
+  Status perform(const DropStage& task, Completion& done);
+  Status perform(const CopyState& task, Completion& done);
+  Status perform(const StoreState& task, Completion& done);
+  Status perform(const FinishState& task, Completion& done);
+  Status perform(const CatchUp& task, Completion& done);
 
   // Makes the device usable; before anything of a job is allocated.
   Status open();
@@ -89,7 +97,15 @@ class TorchRunner : public TaskRunner {
   // The job's data, opened again only if the file has changed since.
   Result<std::shared_ptr<const Dataset>> open_data(const scheduler::JobSpec& spec);
 
+  // Makes the job's stages, fresh or out of its init_from, beside those that it has. Gives their numbers of
+  // parameters.
+  Status add_stages(Job& job, const std::vector<std::uint32_t>& stages,
+                    std::vector<std::uint64_t>& elements);
+  Status give_data(Job& job);
+  static Status no_job();
   Result<HeldStage*> find_stage(std::uint32_t stage);
+  // Weights, first moment, second moment.
+  static std::array<at::Tensor*, 3> state_of(HeldStage& held);
   // [microbatch_size, sequence_length + 1] int64 on the device.
   Result<at::Tensor> read_tokens(std::uint64_t step, std::uint32_t microbatch, bool evaluation);
   // An activation or its gradient, of the job's precision and shape, on the device.

@@ -31,6 +31,10 @@ class AdamW {
   void update(at::Tensor& weights, double learning_rate);
   // Updates made so far; bias correction counts these, not steps.
   std::int64_t updates() const { return updates_; }
+  // Adam's state, flat, [elements]: to be copied, or overwritten by that of another replica.
+  at::Tensor& first_moment() { return first_moment_; }
+  at::Tensor& second_moment() { return second_moment_; }
+  void set_updates(std::int64_t updates) { updates_ = updates; }
 
  private:
   scheduler::OptimizerSpec spec_;

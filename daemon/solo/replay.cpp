@@ -150,7 +150,7 @@ Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_s
     if (!recorded.ok()) return recorded.status();
     if (!recorded.value()) break;
     const RecordStep& step = *recorded.value();
-    if (Status status = follower.keep_places(step); !status.ok()) return status;
+    if (Status status = follower.take_places(step); !status.ok()) return status;
     const Result<RecordStep> replayed = follower.run(step);
     if (!replayed.ok()) return replayed.status();
     if (Status status = follower.commit(step, !step.skipped_update); !status.ok()) return status;

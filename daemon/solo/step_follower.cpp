@@ -98,29 +98,59 @@ Status StepFollower::commit(const RecordStep& script, bool update) {
   return {};
 }
 
-Status StepFollower::keep_places(const RecordStep& script) {
+Status StepFollower::take_places(const RecordStep& script) {
   if (script.stages.empty()) return {};  // validation alone
   std::map<NodeKey, std::vector<std::uint32_t>> held;
   for (const RecordStage& stage : script.stages)
     for (const RecordReplica& replica : stage.replicas) held[replica.node].push_back(stage.stage);
-  const std::string step = "step " + std::to_string(script.step);
-  for (const auto& [node, stages] : held) {
-    const auto known = stages_of_.find(node);
-    if (known == stages_of_.end() || known->second != stages)
-      return Status::invalid(step + ": node " + node.short_name() +
-                             " holds other stages than before; such a record cannot be replayed");
-  }
-  for (auto it = stages_of_.begin(); it != stages_of_.end();) {
-    if (held.contains(it->first)) {
-      ++it;
+  if (held == stages_of_) return {};
+  for (const auto& [node, stages] : held)
+    for (const std::uint32_t stage : stages)
+      if (Status status = give_stage(node, stage, script.step); !status.ok())
+        return status.with_context("step " + std::to_string(script.step) + ", node " + node.short_name());
+  for (const auto& [node, stages] : stages_of_) {
+    const auto now = held.find(node);
+    if (now == held.end()) {
+      const Result<Completion> done = call(node, DropJob{});
+      if (!done.ok()) return done.status();
+      runners_.erase(node);
       continue;
     }
-    const Result<Completion> done = call(it->first, DropJob{});
-    if (!done.ok()) return done.status();
-    runners_.erase(it->first);
-    it = stages_of_.erase(it);
+    for (const std::uint32_t stage : stages) {
+      if (std::ranges::find(now->second, stage) != now->second.end()) continue;
+      const Result<Completion> done = call(node, DropStage{stage});
+      if (!done.ok()) return done.status();
+    }
   }
+  stages_of_ = std::move(held);
   return {};
+}
+
+// Unless the node has it.
+Status StepFollower::give_stage(const NodeKey& node, std::uint32_t stage, std::uint64_t step) {
+  const auto holds = [&](const auto& entry) {
+    return std::ranges::find(entry.second, stage) != entry.second.end();
+  };
+  if (const auto own = stages_of_.find(node); own != stages_of_.end() && holds(*own)) return {};
+  const auto source = std::ranges::find_if(stages_of_, holds);
+  if (source == stages_of_.end())
+    return Status::invalid("stage " + std::to_string(stage) + " was held by nobody before");
+  Result<Completion> ready = [&] {
+    if (runners_.contains(node)) return call(node, AddStage{stage});
+    runners_[node] = factory_();
+    return call(node, InitJob{job_, {stage}, stage == 0});
+  }();
+  if (!ready.ok()) return ready.status();
+  Result<Completion> copy = call(source->first, CopyState{stage});
+  if (!copy.ok()) return copy.status();
+  if (!copy.value().problem.empty()) return Status(Code::internal, copy.value().problem);
+  for (std::size_t part = 0; part < copy.value().state.size(); ++part) {
+    const Result<Completion> stored = call(
+        node, StoreState{stage, static_cast<net::SnapshotPart>(part), 0, std::move(copy.value().state[part])});
+    if (!stored.ok()) return stored.status();
+  }
+  const Result<Completion> finished = call(node, FinishState{stage, step - 1, copy.value().updates});
+  return finished.ok() ? Status() : finished.status();
 }
 
 Status StepFollower::end() {

@@ -27,9 +27,9 @@ class StepFollower {
   // norms, tokens and compute time filled in; `skipped_update` if a loss or norm is not finite. Errors:
   // a script that cannot be followed (invalid), a task's fault.
   Result<scheduler::RecordStep> run(const scheduler::RecordStep& script);
-  // Drops the job at every runner whose node no step holds a stage at any more. Errors: a node that the job
-  // did not begin with, or with other stages.
-  Status keep_places(const scheduler::RecordStep& script);
+  // Before a step: gives stages to nodes that hold them from it on, as they are at a node that holds them, and
+  // drops the rest. Errors: a stage that nobody holds.
+  Status take_places(const scheduler::RecordStep& script);
   // Ends the step that ran last; without `update` gradients are only cleared.
   Status commit(const scheduler::RecordStep& script, bool update);
   // Drops the job at every runner.
@@ -43,6 +43,7 @@ class StepFollower {
   Status train(scheduler::RecordStep& done);
   Status average(scheduler::RecordStep& done);
   Status average_stage(scheduler::RecordStage& stage);
+  Status give_stage(const net::NodeKey& node, std::uint32_t stage, std::uint64_t step);
 
   scheduler::JobSpec job_;
   TaskRunnerFactory factory_;

@@ -166,10 +166,24 @@ class StepCheck {
   Problems& problems_;
 };
 
-// The node's part in that job; the last, if it began more than once.
-const FakeJob* part_of(const FakeTrace& trace, const std::string& name) {
-  const auto it = std::ranges::find(trace.jobs.rbegin(), trace.jobs.rend(), name, &FakeJob::name);
-  return it == trace.jobs.rend() ? nullptr : &*it;
+// The node's parts in that job: it may begin more than once.
+std::vector<const FakeJob*> parts_of(const FakeTrace& trace, const std::string& name) {
+  std::vector<const FakeJob*> parts;
+  for (const FakeJob& job : trace.jobs)
+    if (job.name == name) parts.push_back(&job);
+  return parts;
+}
+
+// Every node that some plan gives a stage.
+std::set<NodeKey> everybody(const std::map<std::uint64_t, Plan>& plans) {
+  std::set<NodeKey> keys;
+  for (const auto& [epoch, plan] : plans)
+    for (const auto& [key, stages] : plan.stages_of) keys.insert(key);
+  return keys;
+}
+
+bool in_all(const std::map<std::uint64_t, Plan>& plans, const NodeKey& key) {
+  return std::ranges::all_of(plans, [&](const auto& plan) { return plan.second.stages_of.contains(key); });
 }
 
 void append(Problems& all, Problems more) {
@@ -189,26 +203,63 @@ bool takes_part(const RecordStep& step, const NodeKey& key) {
   });
 }
 
-// Runners of a replay begin in key order, each with one job.
-Problems check_weights(const SimCluster& cluster, const Plan& plan, const std::string& name,
-                       const std::vector<RecordStep>& steps, const FakeTrace& replayed) {
+// A replay has all that the swarm had, by step and stage; replicas are equal there as here.
+Problems check_weights(const SimCluster& cluster, const std::map<std::uint64_t, Plan>& plans,
+                       const std::string& name, const std::vector<RecordStep>& steps,
+                       const FakeTrace& replayed) {
+  std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t> followed;
+  for (const FakeJob& job : replayed.jobs)
+    for (const auto& [step, of_stages] : job.weights)
+      for (const auto& [stage, weights] : of_stages) followed[{step, stage}] = weights;
   Problems problems;
-  std::size_t next = 0;
-  for (const auto& [key, stages] : plan.stages_of) {
-    const FakeJob* lived = part_of(cluster.fake(cluster.node_of(key)), name);
-    const FakeJob& followed = replayed.jobs.at(next++);
-    if (lived == nullptr) continue;  // lost before it began
-    for (const auto& [step, weights] : lived->weights) {
-      // A lost node may have made the update of a commit that it is not part of any more in the record.
-      if (step > 0 && step < steps.size() && !takes_part(steps[step], key)) continue;
-      const auto same = followed.weights.find(step);
-      if (same != followed.weights.end() && same->second == weights) continue;
-      problems.push_back("step " + std::to_string(step) + ": node " + key.short_name() +
-                         " has other weights than its replay");
-      break;
+  for (const NodeKey& key : everybody(plans)) {
+    for (const FakeJob* lived : parts_of(cluster.fake(cluster.node_of(key)), name)) {
+      for (const auto& [step, of_stages] : lived->weights) {
+        // A lost node may have made the update of a commit that it is not part of any more in the record.
+        if (step > 0 && step < steps.size() && !takes_part(steps[step], key)) continue;
+        const bool same = std::ranges::all_of(of_stages, [&](const auto& entry) {
+          const auto there = followed.find({step, entry.first});
+          return there == followed.end() || there->second == entry.second;
+        });
+        if (same) continue;
+        problems.push_back("step " + std::to_string(step) + ": node " + key.short_name() +
+                           " has other weights than its replay");
+        break;
+      }
     }
   }
   return problems;
+}
+
+using WeightsByPlace = std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t>;  // by step, stage
+
+// What a node did in one part: its weights against those of others, the scales of its averages.
+void check_part(const JobSpec& job, const std::vector<RecordStep>& steps, const std::string& who,
+                const FakeJob& part, bool throughout, WeightsByPlace& weights, Problems& problems) {
+  for (const auto& [step, of_stages] : part.weights) {
+    for (const auto& [stage, value] : of_stages) {
+      const auto [known, first] = weights.emplace(std::pair(step, stage), value);
+      if (known->second != value) {
+        problems.push_back("step " + std::to_string(step) + ", stage " + std::to_string(stage) +
+                           ": replicas differ, " + who);
+      }
+    }
+  }
+  for (const auto& [step, of_stages] : part.scales) {
+    for (const auto& [stage, scale] : of_stages) {
+      if (!throughout) continue;  // it may have been in the middle of a step that began anew without it
+      std::int64_t count = job.pipeline.microbatches_per_step;
+      if (job.gradient_scale == "visited" && step < steps.size()) {
+        count = std::ranges::count_if(steps[step].routes, [&](const RecordRoute& route) {
+          return std::ranges::find(route.hops, stage, &Hop::stage) != route.hops.end();
+        });
+      }
+      if (scale != 1.0 / static_cast<double>(count)) {
+        problems.push_back("step " + std::to_string(step) + ", stage " + std::to_string(stage) +
+                           ": averaged with scale " + std::to_string(scale));
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -242,45 +293,27 @@ Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
   Problems problems;
   const scheduler::JobRow& row = *cluster.job(job_id);
   const JobSpec job = std::move(scheduler::parse_job(row.spec, job_id)).value();
-  const Plan& begin = cluster.plans(job_id).begin()->second;
-  const Plan& last = cluster.plans(job_id).rbegin()->second;
-  std::map<std::pair<std::uint64_t, std::uint32_t>, std::uint64_t> weights;  // by step, stage
-  for (const auto& [key, stages] : begin.stages_of) {
-    const FakeJob* part = part_of(cluster.fake(cluster.node_of(key)), job.name);
+  const std::map<std::uint64_t, Plan>& plans = cluster.plans(job_id);
+  const Plan& last = plans.rbegin()->second;
+  WeightsByPlace weights;
+  for (const NodeKey& key : everybody(plans)) {
+    const std::vector<const FakeJob*> parts = parts_of(cluster.fake(cluster.node_of(key)), job.name);
     const bool is_left = last.stages_of.contains(key) && cluster.alive(cluster.node_of(key));
     const std::string who = "node " + key.short_name();
-    if (part == nullptr) {
+    if (parts.empty()) {
       if (is_left) problems.push_back(who + " never began");
       continue;
     }
-    if (is_left && part->updates != static_cast<std::uint64_t>(job.steps)) {
-      problems.push_back(who + " made " + std::to_string(part->updates) + " updates");
+    // Of one that was there from the beginning to the end.
+    const bool throughout = is_left && in_all(plans, key) && parts.size() == 1;
+    if (throughout && parts.back()->updates != static_cast<std::uint64_t>(job.steps)) {
+      problems.push_back(who + " made " + std::to_string(parts.back()->updates) + " updates");
     }
-    if (is_left && !part->dropped) problems.push_back(who + " still holds the job");
-    if (is_left && part->activations_at_drop != 0) problems.push_back(who + " kept activations to the end");
-    for (const auto& [step, of_stages] : part->weights) {
-      for (const auto& [stage, value] : of_stages) {
-        const auto [known, first] = weights.emplace(std::pair(step, stage), value);
-        if (known->second != value) {
-          problems.push_back("step " + std::to_string(step) + ", stage " + std::to_string(stage) +
-                             ": replicas differ, " + who);
-        }
-      }
-    }
-    for (const auto& [step, of_stages] : part->scales) {
-      for (const auto& [stage, scale] : of_stages) {
-        if (!is_left) continue;  // it may have been in the middle of a step that began anew without it
-        std::int64_t count = job.pipeline.microbatches_per_step;
-        if (job.gradient_scale == "visited" && step < steps.size()) {
-          count = std::ranges::count_if(steps[step].routes, [&](const RecordRoute& route) {
-            return std::ranges::find(route.hops, stage, &Hop::stage) != route.hops.end();
-          });
-        }
-        if (scale != 1.0 / static_cast<double>(count)) {
-          problems.push_back("step " + std::to_string(step) + ", stage " + std::to_string(stage) +
-                             ": averaged with scale " + std::to_string(scale));
-        }
-      }
+    if (is_left && !parts.back()->dropped) problems.push_back(who + " still holds the job");
+    if (is_left && parts.back()->activations_at_drop != 0)
+      problems.push_back(who + " kept activations to the end");
+    for (const FakeJob* part : parts) {
+      check_part(job, steps, who, *part, throughout, weights, problems);
     }
   }
   for (std::size_t i = 0; i < cluster.node_count(); ++i) {
@@ -326,7 +359,7 @@ Problems check_done(const SimCluster& cluster, const std::string& job_id, const 
   append(problems, check_replay(job, steps, fake_factory(free_of_slots, replayed), 0));
   append(problems, replayed->violations);
   if (problems.empty())
-    append(problems, check_weights(cluster, plans.begin()->second, job.name, steps, *replayed));
+    append(problems, check_weights(cluster, plans, job.name, steps, *replayed));
   return problems;
 }
 

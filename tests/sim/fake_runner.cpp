@@ -85,18 +85,24 @@ void FakeRunner::perform(const InitJob& task, Completion& done) {
   spec_ = task.spec;
   origin_ = task.origin;
   step_ = 1;
+  joining_ = false;
   job_ = trace_->jobs.size();
   FakeJob& job = trace_->jobs.emplace_back();
   job.name = task.spec.name;
   for (const std::uint32_t stage : task.stages) {
-    Stage& held = stages_[stage];
-    held.weights = mix(task.spec.seed, stage);
-    held.accumulator.assign(gradient_elements(stage), 0);
-    held.average.assign(gradient_elements(stage), 0);
-    held.covered.assign(gradient_elements(stage), false);
-    job.weights[0][stage] = held.weights;
-    done.gradient_elements.push_back(held.accumulator.size());
+    add_stage(stage, done);
+    job.weights[0][stage] = stages_[stage].weights;
   }
+}
+
+void FakeRunner::add_stage(std::uint32_t stage, Completion& done) {
+  Stage& held = stages_[stage] = {};
+  held.weights = mix(spec_->seed, stage);
+  held.accumulator.assign(gradient_elements(stage), 0);
+  held.average.assign(gradient_elements(stage), 0);
+  held.covered.assign(gradient_elements(stage), false);
+  for (std::vector<float>& part : held.stored) part.assign(gradient_elements(stage), 0);
+  done.gradient_elements.push_back(held.accumulator.size());
 }
 
 void FakeRunner::perform(const ProbeJob&, Completion& done) {
@@ -136,9 +142,14 @@ void FakeRunner::perform(const Forward& task, Completion& done) {
       return violation(done, name + ": Forward twice");
     }
     const auto saved = std::ranges::count_if(kept_, [](const auto& entry) { return entry.second.saved; });
-    if (options_.limit_slots && saved > spec_->pipeline.slots) {
+    // A node that took a second stage over has more, see scheduler/placement.cpp.
+    const auto stages = static_cast<std::int64_t>(stages_.size());
+    const std::int64_t slots =
+        stages == 1 ? spec_->pipeline.slots
+                    : stages * std::max(spec_->pipeline.slots, spec_->pipeline.microbatches_per_step);
+    if (options_.limit_slots && saved > slots) {
       return violation(done, name + ": " + std::to_string(saved) + " activations saved in " +
-                                 std::to_string(spec_->pipeline.slots) + " slots");
+                                 std::to_string(slots) + " slots");
     }
     if (!task.save) ++trace_->jobs[job_].recomputed;
   }
@@ -266,9 +277,7 @@ void FakeRunner::perform(const Update& task, Completion& done) {
     if (stage == nullptr) return;
     if (!stage->measured)
       violation(done, "Update of stage " + std::to_string(updated) + " without its average");
-    for (const float value : stage->average) {
-      stage->weights = mix(stage->weights, std::bit_cast<std::uint32_t>(value));
-    }
+    update(*stage);
   }
   FakeJob& job = trace_->jobs[job_];
   ++job.updates;
@@ -277,13 +286,21 @@ void FakeRunner::perform(const Update& task, Completion& done) {
   ++step_;
 }
 
+void FakeRunner::update(Stage& stage) {
+  for (const float value : stage.average)
+    stage.weights = mix(stage.weights, std::bit_cast<std::uint32_t>(value));
+  ++stage.updates;
+}
+
 void FakeRunner::clear_step() {
-  for (auto& [number, stage] : stages_) {
-    std::ranges::fill(stage.accumulator, 0.0f);
-    stage.covered.assign(stage.covered.size(), false);
-    stage.added.clear();
-    stage.exposed = stage.measured = false;
-  }
+  for (auto& [number, stage] : stages_) clear(stage);
+}
+
+void FakeRunner::clear(Stage& stage) {
+  std::ranges::fill(stage.accumulator, 0.0f);
+  stage.covered.assign(stage.covered.size(), false);
+  stage.added.clear();
+  stage.exposed = stage.measured = false;
 }
 
 void FakeRunner::perform(const AbandonStep& task, Completion& done) {
@@ -330,6 +347,78 @@ void FakeRunner::perform(const SaveSnapshot& task, Completion& done) {
   }
   done.elements = values.size();
   done.digest = net::sha256(std::as_bytes(std::span(values)));
+}
+
+void FakeRunner::perform(const AddStage& task, Completion& done) {
+  if (!spec_ || stages_.contains(task.stage))
+    return violation(done, "AddStage of stage " + std::to_string(task.stage));
+  add_stage(task.stage, done);
+  origin_ = origin_ || task.stage == 0;
+}
+
+void FakeRunner::perform(const DropStage& task, Completion&) {
+  stages_.erase(task.stage);
+  std::erase_if(kept_, [&](const auto& entry) { return entry.first.first == task.stage; });
+}
+
+// Weights as the bits of the first two elements; moments that only these weights and updates have.
+std::array<std::vector<float>, 3> FakeRunner::state_of(const Stage& stage) {
+  std::array<std::vector<float>, 3> parts;
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    net::Random random(mix(stage.weights, stage.updates + part));
+    for (std::size_t i = 0; i < stage.accumulator.size(); ++i)
+      parts[part].push_back(static_cast<float>(random.uniform()));
+  }
+  std::memcpy(parts[0].data(), &stage.weights, sizeof stage.weights);
+  return parts;
+}
+
+void FakeRunner::perform(const CopyState& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  if (!stage->added.empty()) violation(done, "CopyState in the middle of a step");
+  for (const std::vector<float>& part : state_of(*stage)) {
+    done.state.push_back(floats(part));
+    done.digests.push_back(net::sha256(std::as_bytes(std::span(part))));
+  }
+  done.updates = stage->updates;
+}
+
+void FakeRunner::perform(const StoreState& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  const std::vector<float> values = floats_of(task.values);
+  std::vector<float>& part = stage->stored.at(static_cast<std::size_t>(task.part));
+  if (task.begin + values.size() > part.size()) return violation(done, "StoreState beyond the stage's end");
+  std::ranges::copy(values, part.begin() + static_cast<std::ptrdiff_t>(task.begin));
+}
+
+void FakeRunner::perform(const FinishState& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  std::memcpy(&stage->weights, stage->stored[0].data(), sizeof stage->weights);
+  stage->updates = task.updates;
+  if (state_of(*stage) != stage->stored)
+    return violation(done, "FinishState of parts that do not belong together");
+  for (const std::vector<float>& part : stage->stored)
+    done.digests.push_back(net::sha256(std::as_bytes(std::span(part))));
+  joining_ = joining_ || (trace_->jobs[job_].updates == 0 && stages_.size() == 1);
+  if (joining_) step_ = task.commit + 1;
+  trace_->jobs[job_].weights[task.commit][task.stage] = stage->weights;
+}
+
+void FakeRunner::perform(const CatchUp& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  for (const CatchUp::Part& part : task.average) cover(done, *stage, part.begin, floats_of(part.values));
+  if (!task.average.empty()) {
+    if (std::ranges::find(stage->covered, false) != stage->covered.end())
+      violation(done, "CatchUp with a part of the average");
+    update(*stage);
+  }
+  clear(*stage);
+  trace_->jobs[job_].weights[task.step][task.stage] = stage->weights;
+  if (joining_) step_ = task.step + 1;
 }
 
 void FakeRunner::perform(const ReadSlice& task, Completion& done) {

@@ -4,6 +4,7 @@
 // how it is used: what must not happen is noted in the trace and fails the task.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -72,6 +73,8 @@ class FakeRunner : public daemon::TaskRunner {
     std::set<std::pair<std::uint32_t, bool>> added;  // microbatch, head
     bool exposed = false;
     bool measured = false;
+    std::uint64_t updates = 0;
+    std::array<std::vector<float>, 3> stored;  // of another node's state
   };
 
   void perform(const daemon::InitJob& task, daemon::Completion& done);
@@ -89,8 +92,19 @@ class FakeRunner : public daemon::TaskRunner {
   void perform(const daemon::AbandonStep& task, daemon::Completion& done);
   void perform(const daemon::SaveSnapshot& task, daemon::Completion& done);
   void perform(const daemon::ReadSlice& task, daemon::Completion& done);
+  void perform(const daemon::AddStage& task, daemon::Completion& done);
+  void perform(const daemon::DropStage& task, daemon::Completion& done);
+  void perform(const daemon::CopyState& task, daemon::Completion& done);
+  void perform(const daemon::StoreState& task, daemon::Completion& done);
+  void perform(const daemon::FinishState& task, daemon::Completion& done);
+  void perform(const daemon::CatchUp& task, daemon::Completion& done);
+
+  void add_stage(std::uint32_t stage, daemon::Completion& done);
 
   void clear_step();
+  static void clear(Stage& stage);
+  static void update(Stage& stage);
+  static std::array<std::vector<float>, 3> state_of(const Stage& stage);
   // Notes a violation and fails the task.
   void violation(daemon::Completion& done, const std::string& what);
   // The stage, if it is held here and the task is for the step in hand; else a violation and null.
@@ -109,6 +123,7 @@ class FakeRunner : public daemon::TaskRunner {
   std::size_t job_ = 0;  // in the trace
   bool origin_ = false;
   std::uint64_t step_ = 1;
+  bool joining_ = false;  // only learns a stage so far
   std::map<std::uint32_t, Stage> stages_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, Kept> kept_;  // by stage, microbatch
 };

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "tests/sim/fault_run.h"
 #include "tests/sim/random_run.h"
 
 using namespace sidestep;
@@ -17,15 +18,15 @@ std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
 }
 
 // Every seed from the environment's first to its last; what is wrong is told with the seed and its draw.
-void run_seeds(std::uint64_t count, RunResult (*run_one)(const RandomRun&), void (*adapt)(RandomRun&)) {
+template <class Draw, class Run>
+void run_seeds(std::uint64_t count, Draw draw, Run run_one) {
   const std::uint64_t only = from_environment("SIDESTEP_SIM_SEED", 0);
-  const std::uint64_t first = only != 0 ? only : 1;
-  const std::uint64_t last = only != 0 ? only : from_environment("SIDESTEP_SIM_SEEDS", count);
+  const std::uint64_t first = only != 0 ? only : from_environment("SIDESTEP_SIM_FIRST", 1);
+  const std::uint64_t last = only != 0 ? only : first - 1 + from_environment("SIDESTEP_SIM_SEEDS", count);
   std::printf("seeds %llu to %llu\n", static_cast<unsigned long long>(first),
               static_cast<unsigned long long>(last));
   for (std::uint64_t seed = first; seed <= last; ++seed) {
-    RandomRun drawn = draw_run(seed);
-    adapt(drawn);
+    auto drawn = draw(seed);
     drawn.options.trace = only != 0;
     const RunResult result = run_one(drawn);
     if (only != 0) std::ofstream("sim-trace.txt") << result.trace;
@@ -41,16 +42,24 @@ void run_seeds(std::uint64_t count, RunResult (*run_one)(const RandomRun&), void
 
 }  // namespace
 
-// SIDESTEP_SIM_SEEDS: how many; SIDESTEP_SIM_SEED: that one alone, its trace written to sim-trace.txt.
+// SIDESTEP_SIM_SEEDS: how many, from SIDESTEP_SIM_FIRST on; SIDESTEP_SIM_SEED: that one alone, its trace written
+// to sim-trace.txt.
 TEST_CASE("Swarm: drawn jobs end right under drawn faults", "[seeds]") {
-  run_seeds(200, run, [](RandomRun&) {});
+  run_seeds(200, draw_run, [](const RandomRun& drawn) { return run(drawn); });
 }
 
 TEST_CASE("Swarm: drawn jobs survive the loss of nodes while every stage has a replica left", "[seeds]") {
-  run_seeds(200, run_with_loss, [](RandomRun& drawn) {
+  const auto draw = [](std::uint64_t seed) {
+    RandomRun drawn = draw_run(seed);
     drawn.cuts.clear();
     drawn.restarts_us.clear();
-  });
+    return drawn;
+  };
+  run_seeds(200, draw, run_with_loss);
+}
+
+TEST_CASE("Swarm: drawn jobs get through mixed faults", "[seeds]") {
+  run_seeds(500, draw_fault_run, [](const FaultRun& drawn) { return run(drawn); });
 }
 
 TEST_CASE("Swarm: the same seed gives the same trace, byte for byte") {

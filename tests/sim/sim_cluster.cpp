@@ -138,7 +138,7 @@ bool SimCluster::run_until_ended(const std::string& id, std::int64_t bound_us) {
 
 void SimCluster::start() {
   after(random_.between(0, 100 * net::ms), [this] { start_scheduler(); });
-  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+  for (std::size_t i = 0; i + options_.nodes_later < nodes_.size(); ++i) {
     after(random_.between(0, 100 * net::ms), [this, i] { start_node(i); });
   }
   start_operator();
@@ -154,6 +154,9 @@ void SimCluster::start_node(std::size_t index) {
   node.stopped.reset();
   node.busy = false;
   node.peers.clear();
+  node.paused = false;
+  node.stalled.clear();
+  network_.rejoin(node.key);
   FakeOptions fake = options_.fake;
   fake.seed = random_.next();
   fake.speed = node.speed;
@@ -179,10 +182,11 @@ void SimCluster::start_node(std::size_t index) {
   node.bus->set_handlers(
       {.on_message =
            [this, index, boot](const NodeKey& peer, Channel channel, const net::Envelope& envelope) {
-             if (!runs(index, boot)) return;
-             NodeOutbox out;
-             nodes_[index].core->on_message(now_us(), peer, channel, envelope, out);
-             perform(index, std::move(out));
+             when_awake(index, boot, [this, index, peer, channel, envelope] {
+               NodeOutbox out;
+               nodes_[index].core->on_message(now_us(), peer, channel, envelope, out);
+               perform(index, std::move(out));
+             });
            },
        .on_disconnect = {},
        .on_dropped =
@@ -197,9 +201,11 @@ void SimCluster::start_node(std::size_t index) {
 
 void SimCluster::tick_node(std::size_t index, net::BootId boot) {
   if (!runs(index, boot)) return;
-  NodeOutbox out;
-  nodes_[index].core->on_tick(now_us(), out);
-  perform(index, std::move(out));
+  if (!nodes_[index].paused) {
+    NodeOutbox out;
+    nodes_[index].core->on_tick(now_us(), out);
+    perform(index, std::move(out));
+  }
   after(random_.between(tick_us_min, tick_us_max), [this, index, boot] { tick_node(index, boot); });
 }
 
@@ -209,12 +215,30 @@ void SimCluster::kill(std::size_t index, bool machine_too) {
   node.bus.reset();
   node.core.reset();
   node.runner.reset();
+  node.stalled.clear();
   write_trace(std::to_string(now_us()) + " " + node.nickname + " is killed");
 }
 
-void SimCluster::stop(std::size_t index, const std::string& reason) {
+void SimCluster::when_awake(std::size_t index, net::BootId boot, std::function<void()> what) {
+  if (!runs(index, boot)) return;
+  if (!nodes_[index].paused) return what();
+  nodes_[index].stalled.push_back([this, index, boot, what = std::move(what)] {
+    if (runs(index, boot)) what();
+  });
+}
+
+void SimCluster::pause(std::size_t index, std::int64_t duration_us) {
+  nodes_[index].paused = true;
+  after(duration_us, [this, index, boot = nodes_[index].boot] {
+    if (!runs(index, boot)) return;
+    nodes_[index].paused = false;
+    for (const auto& what : std::exchange(nodes_[index].stalled, {})) what();
+  });
+}
+
+void SimCluster::stop(std::size_t index, const std::string& reason, std::int64_t grace_us) {
   NodeOutbox out;
-  nodes_[index].core->on_stop(now_us(), reason, out);
+  nodes_[index].core->on_stop(now_us(), reason, grace_us, out);
   perform(index, std::move(out));
 }
 
@@ -242,14 +266,15 @@ void SimCluster::perform(std::size_t index, const daemon::StartTask& start) {
   write_trace(std::to_string(now_us()) + " " + node.nickname + " begins task " + std::to_string(start.id) +
               " kind " + std::to_string(start.task.index()));
   after(done.duration_us, [this, index, boot = node.boot, done = std::move(done)]() mutable {
-    if (!runs(index, boot)) return;
-    nodes_[index].busy = false;
-    write_trace(std::to_string(now_us()) + " " + nodes_[index].nickname + " ends task " +
-                std::to_string(done.id));
-    NodeOutbox out;
-    nodes_[index].core->on_completion(now_us(), done, out);
-    done = {};  // what the core did not keep is freed before anything else happens
-    perform(index, std::move(out));
+    when_awake(index, boot, [this, index, done = std::move(done)]() mutable {
+      nodes_[index].busy = false;
+      write_trace(std::to_string(now_us()) + " " + nodes_[index].nickname + " ends task " +
+                  std::to_string(done.id));
+      NodeOutbox out;
+      nodes_[index].core->on_completion(now_us(), done, out);
+      done = {};  // what the core did not keep is freed before anything else happens
+      perform(index, std::move(out));
+    });
   });
 }
 
@@ -282,6 +307,8 @@ void SimCluster::perform(std::size_t index, const daemon::Stop& stop) {
     if (runs(index, boot)) kill(index);
   });
 }
+
+void SimCluster::cut_one_way(std::size_t a, std::size_t b) { network_.cut(key(a), key(b)); }
 
 void SimCluster::cut(std::size_t a, std::size_t b) { network_.cut_both(key(a), key(b)); }
 

@@ -34,6 +34,7 @@ struct SimOptions {
   std::vector<std::int64_t> clocks_off_us;  // of nodes' wall clocks; those beyond the list: 0
   std::vector<double> speeds;               // of nodes; those beyond the list: 1
   std::size_t nodes_without_data = 0;       // the last ones
+  std::size_t nodes_later = 0;              // the last ones do not begin with start()
   std::int64_t chunk_bytes = 12;            // of in-stage averaging
   std::int64_t slot_deadline_us = 500'000;
   FakeOptions fake;
@@ -70,12 +71,16 @@ class SimCluster {
   // Both ways, between two nodes; or between a node and the scheduler.
   void cut(std::size_t a, std::size_t b);
   void heal(std::size_t a, std::size_t b);
+  // From a to b alone.
+  void cut_one_way(std::size_t a, std::size_t b);
   void cut_from_scheduler(std::size_t node);
   void heal_to_scheduler(std::size_t node);
   // The process ends: its connections close. `machine_too`: they do not, it is only silent.
   void kill(std::size_t node, bool machine_too = false);
-  // SIGTERM.
-  void stop(std::size_t node, const std::string& reason);
+  // SIGTERM; with a grace period it hands over first.
+  void stop(std::size_t node, const std::string& reason, std::int64_t grace_us = 0);
+  // SIGSTOP: for so long the process takes nothing in and does nothing.
+  void pause(std::size_t node, std::int64_t duration_us);
   // The scheduler's process ends; a new one begins from what is stored, `down_us` later.
   void restart_scheduler(std::int64_t down_us);
   // Does something later, between two events.
@@ -132,6 +137,8 @@ class SimCluster {
     bool busy = false;
     std::vector<net::NodeKey> peers;
     std::optional<daemon::Stop> stopped;
+    bool paused = false;
+    std::vector<std::function<void()>> stalled;  // what came meanwhile
   };
 
   void step();
@@ -159,6 +166,8 @@ class SimCluster {
   void note(const std::string& who, const net::LogLine& line);
   void write_trace(const std::string& line);
   bool runs(std::size_t node, net::BootId boot) const;
+  // Now, or when the node is no longer paused; never for another run of it.
+  void when_awake(std::size_t node, net::BootId boot, std::function<void()> what);
   std::string name_of(const net::NodeKey& key) const;
 
   SimOptions options_;

@@ -11,7 +11,9 @@ using test::JobFixture;
 
 namespace {
 
-json record_of(std::uint64_t step) { return {{"record", {{"step", step}}}, {"end", ""}}; }
+json record_of(std::uint64_t step) {
+  return {{"record", {{"step", step}}}, {"end", ""}, {"next_epoch", 1u}};
+}
 
 net::Standing standing(const JobFixture& job, std::uint64_t next,
                        const std::vector<std::uint64_t>& records = {}) {
@@ -25,8 +27,8 @@ net::Standing standing(const JobFixture& job, std::uint64_t next,
 // A lead origin's: which records it reports.
 struct Lead {
   explicit Lead(JobFixture& job)
-      : handover(job.context, [this](std::int64_t, const json& record, const std::string&) {
-          reported.push_back(record.at("step"));
+      : handover(job.context, [this](std::int64_t, const json& kept) {
+          reported.push_back(kept.at("record").at("step"));
         }) {}
   std::vector<std::uint64_t> reported;
   Handover handover;
@@ -46,7 +48,7 @@ TEST_CASE("Handover: says where this node stands, and what may not be stored yet
   Lead node(job);
   for (std::uint64_t step = 0; step <= 4; ++step) node.handover.keep(commit(job, step, true));
   net::Commit last = commit(job, 5, true);
-  last.skip_update = true;
+  last.terms.skip_update = true;
   node.handover.keep(last);
   node.handover.forget_stored(2);
   node.handover.begin(0, 6, 3);
@@ -54,7 +56,7 @@ TEST_CASE("Handover: says where this node stands, and what may not be stored yet
   REQUIRE(sent.size() == 1);
   CHECK(job.posted[0].to == JobFixture::node(1));
   CHECK(sent[0].scope.step == 6);
-  CHECK(sent[0].skip_update);
+  CHECK(sent[0].terms.skip_update);
   CHECK(sent[0].records == json{{4, record_of(4)}, {5, record_of(5)}});
 }
 
@@ -65,7 +67,7 @@ TEST_CASE("Handover: when all have said where they stand, the highest step begin
   lead.handover.on_standing(0, JobFixture::node(1), standing(job, 4, {2, 3}));
   CHECK(lead.handover.describe() == "waits to hear where 0200 stands");
   net::Standing ahead = standing(job, 5, {3, 4});
-  ahead.skip_update = true;
+  ahead.terms.skip_update = true;
   lead.handover.on_standing(0, JobFixture::node(2), ahead);
   lead.handover.on_standing(0, JobFixture::node(2), ahead);  // a repeat
   CHECK(job.posts<net::Resume>().empty());
@@ -74,7 +76,7 @@ TEST_CASE("Handover: when all have said where they stand, the highest step begin
   REQUIRE(resumes.size() == 3);
   for (const net::Resume& resume : resumes) {
     CHECK(resume.scope.step == 5);
-    CHECK(resume.skip_update);
+    CHECK(resume.terms.skip_update);
   }
   CHECK(lead.reported == std::vector<std::uint64_t>{2, 3, 4});
 }

@@ -318,7 +318,7 @@ TEST_CASE("NodeCore: SIGTERM says goodbye and stops with status 0") {
   core.on_start(0, out);
   deliver(core, 0, welcome(1, 7, 1), out);
   out.clear();
-  core.on_stop(1, "SIGTERM", out);
+  core.on_stop(1, "SIGTERM", 0, out);
   CHECK(messages<net::Goodbye>(out).size() == 1);
   const auto* stop = std::get_if<daemon::Stop>(&out.back());
   REQUIRE(stop);

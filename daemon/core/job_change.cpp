@@ -1,0 +1,191 @@
+// Another plan takes the place of the one before: at once, when a node was lost, or at a Commit.
+#include <algorithm>
+
+#include "daemon/core/job_run.h"
+
+namespace sidestep::daemon {
+namespace {
+
+using StagesByNode = std::map<net::NodeKey, std::vector<std::uint32_t>>;
+
+const std::vector<std::uint32_t>& of(const StagesByNode& stages_of, const net::NodeKey& node) {
+  static const std::vector<std::uint32_t> none;
+  const auto found = stages_of.find(node);
+  return found == stages_of.end() ? none : found->second;
+}
+
+bool has(const std::vector<std::uint32_t>& stages, std::uint32_t stage) {
+  return std::binary_search(stages.begin(), stages.end(), stage);
+}
+
+const auto nobody_waits = [](std::int64_t, const Completion&) {};
+
+}  // namespace
+
+void JobRun::on_order(std::int64_t now_us, PlanOrder order) {
+  std::uint64_t known = context_.plan.epoch;
+  for (const std::optional<PlanOrder>* other : {&change_, &offered_})
+    if (*other) known = std::max(known, (*other)->plan.epoch);
+  if (order.plan.epoch <= known) return;  // a repeat, or overtaken
+  if (order.at_commit) {
+    offered_ = std::move(order);
+    return;
+  }
+  offered_.reset();
+  change_ = std::move(order);
+  take_change(now_us);
+}
+
+void JobRun::take_change(std::int64_t now_us) {
+  const bool may = phase_ == Phase::running || phase_ == Phase::waiting || phase_ == Phase::finished;
+  if (!change_ || !may) return;
+  PlanOrder change = *std::exchange(change_, std::nullopt);
+  if (of(change.plan.stages_of, context_.options->key) != context_.my_stages)
+    return fail(now_us,
+                "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
+  const std::uint64_t next = phase_ == Phase::finished ? context_.step + 1 : context_.step;
+  ports_.drop_posted([](const net::NodeKey&, const net::Message&) { return true; });
+  ports_.abandon_tasks();
+  local_.clear();
+  withheld_.reset();
+  kept_by_.clear();
+  adopt_epoch_ = 0;
+  pipeline_.abandon();
+  // Whoever learned begins anew: what was on its way to it is lost.
+  for (const std::uint32_t stage : of(context_.plan.learners, context_.options->key))
+    ports_.queue_task(DropStage{stage}, nobody_waits);
+  learners_.clear();
+  shared_.clear();
+  context_.plan = std::move(change.plan);
+  context_.view = std::move(change.view);
+  context_.lead = context_.plan.lead_origin();
+  changed_ = true;
+  phase_ = Phase::waiting;
+  handover_.begin(now_us, next, change.stored);
+  take_held(now_us);
+}
+
+void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net::Resume& resume) {
+  if (phase_ != Phase::waiting) return;  // a repeat
+  if (peer != context_.lead)
+    return ports_.log(now_us, net::LogLevel::warning, std::nullopt,
+                      "dropped Resume from " + context_.name_of(peer) + ": it is not the lead origin");
+  // What this node said in its Standing.
+  const std::uint64_t mine =
+      applied_ == context_.step && context_.step > 0 ? context_.step + 1 : context_.step;
+  if (mine == 0 && resume.scope.step > 1)
+    return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
+                            std::to_string(resume.scope.step) + ", and this node has only the first weights");
+  if (resume.scope.step > mine) {
+    context_.step = resume.scope.step - 1;
+    return apply(now_us, {context_.scope(), context_.plan.epoch, resume.terms});
+  }
+  if (resume.terms.last && resume.scope.step == mine && applied_ == context_.step && context_.step > 0) {
+    phase_ = Phase::finished;
+    return;
+  }
+  begin_step(now_us);
+}
+
+void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
+  if (!offered_ || offered_->plan.epoch != epoch)
+    return fail(now_us, "the Commit of step " + std::to_string(context_.step) + " names plan " +
+                            std::to_string(epoch) + ", which this node has not got");
+  PlanOrder order = *std::exchange(offered_, std::nullopt);
+  const StagesByNode learned_before = std::exchange(context_.plan, std::move(order.plan)).learners;
+  context_.view = std::move(order.view);
+  context_.lead = context_.plan.lead_origin();
+  adopt_epoch_ = 0;
+  drop_stages(learned_before);
+  share_states(learned_before);
+  phase_ = Phase::catching_up;
+  go_on_if_level(now_us);
+}
+
+// Of those that this node held or learned, what the plan does not give it.
+void JobRun::drop_stages(const StagesByNode& learned_before) {
+  const net::NodeKey& self = context_.options->key;
+  const auto wanted = [&](std::uint32_t stage) {
+    return context_.plan.holds(self, stage) || has(of(context_.plan.learners, self), stage);
+  };
+  std::vector<std::uint32_t> had = context_.my_stages;
+  const auto& learned = of(learned_before, self);
+  had.insert(had.end(), learned.begin(), learned.end());
+  for (const std::uint32_t stage : had) {
+    if (wanted(stage)) continue;
+    learners_.erase(stage);
+    averagers_.erase(stage);
+    elements_.erase(stage);
+    ports_.queue_task(DropStage{stage}, nobody_waits);
+  }
+  std::erase_if(shared_, [&](const auto& entry) {
+    return !context_.plan.holds(self, entry.first) || context_.plan.learners_of(entry.first).empty();
+  });
+}
+
+// To those that begin to learn a stage of this node's. The state is that of the step just committed: nothing
+// else goes before these tasks.
+void JobRun::share_states(const StagesByNode& learned_before) {
+  for (const std::uint32_t stage : context_.my_stages) {
+    std::vector<net::NodeKey> learners = context_.plan.learners_of(stage);
+    std::erase_if(learners, [&](const net::NodeKey& node) { return has(of(learned_before, node), stage); });
+    if (learners.empty() || !context_.plan.holds(context_.options->key, stage)) continue;
+    ports_.queue_task(
+        CopyState{stage},
+        [this, stage, learners, scope = context_.scope()](std::int64_t now, const Completion& done) {
+          net::StateOffer offer{scope, stage, elements_.at(stage), done.updates, done.digests, done.problem};
+          if (offer.problem.empty()) offer.problem = done.fault;
+          shared_[stage] = {scope.step, done.state};
+          for (const net::NodeKey& learner : learners) context_.post(now, learner, offer);
+        });
+  }
+}
+
+void JobRun::go_on_if_level(std::int64_t now_us) {
+  const net::NodeKey& self = context_.options->key;
+  const std::vector<std::uint32_t>& mine = of(context_.plan.stages_of, self);
+  for (const std::uint32_t stage : mine) {
+    const auto learner = learners_.find(stage);
+    if (learner != learners_.end() && !learner->second.level()) return;
+  }
+  for (const std::uint32_t stage : mine) learners_.erase(stage);
+  std::vector<std::uint32_t> added = mine;
+  std::erase_if(added, [&](std::uint32_t stage) { return has(context_.my_stages, stage); });
+  context_.my_stages = mine;
+  make_averagers();
+  for (const std::uint32_t stage : added) log_stage(now_us, stage);
+  learn_stages();
+  if (mine.empty() && of(context_.plan.learners, self).empty()) {
+    phase_ = Phase::finished;
+    ports_.log(now_us, net::LogLevel::info, std::nullopt,
+               "plan " + std::to_string(context_.plan.epoch) + " does without this node");
+    return;
+  }
+  ++context_.step;
+  if (!mine.empty()) return begin_step(now_us);
+  phase_ = Phase::learning;
+  take_held(now_us);
+}
+
+// Those that the plan under way has this node learn, beside what it has.
+void JobRun::learn_stages() {
+  for (const std::uint32_t stage : of(context_.plan.learners, context_.options->key)) {
+    if (learners_.contains(stage)) continue;
+    ports_.queue_task(AddStage{stage}, [this, stage, base = context_.step](std::int64_t now,
+                                                                           const Completion& done) {
+      if (!done.fault.empty()) return fail(now, "stage " + std::to_string(stage) + ": " + done.fault);
+      elements_[stage] = done.gradient_elements.at(0);
+      learn(stage, elements_[stage], base);
+      take_held(now);
+    });
+  }
+}
+
+void JobRun::learn(std::uint32_t stage, std::uint64_t elements, std::optional<std::uint64_t> base) {
+  learners_.try_emplace(stage, context_, stage, elements, base,
+                        [this](const net::NodeKey& to, const net::SliceRequest& request) {
+                          ports_.send_data(to, request);
+                        });
+}
+
+}  // namespace sidestep::daemon

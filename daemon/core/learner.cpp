@@ -1,0 +1,217 @@
+#include "daemon/core/learner.h"
+
+#include <algorithm>
+
+#include "net/clock.h"
+
+namespace sidestep::daemon {
+namespace {
+
+constexpr std::size_t parts = 3;
+// Steps whose averages may wait for the state: they are as large as the stage.
+constexpr std::size_t steps_max = 24;
+// So long an offer waits for those of the other replicas, so that each gives a part.
+constexpr std::int64_t offers_wait_us = net::second;
+
+}  // namespace
+
+Learner::Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements,
+                 std::optional<std::uint64_t> base, Ask ask)
+    : context_(context), stage_(stage), elements_(elements), ask_(std::move(ask)), base_(base) {
+  if (base_) next_ = *base_ + 1;
+}
+
+template <class Then>
+void Learner::queue(Task task, Then then) {
+  context_.queue_task(std::move(task),
+                      [this, alive = std::weak_ptr<int>(alive_), then](std::int64_t now, const Completion& done) {
+                        if (!alive.expired() && went_well(now, done)) then(now, done);
+                      });
+}
+
+bool Learner::went_well(std::int64_t now_us, const Completion& done) const {
+  if (!done.fault.empty())
+    context_.fail(now_us, "learning stage " + std::to_string(stage_) + ": " + done.fault);
+  return done.fault.empty();
+}
+
+void Learner::on_offer(std::int64_t now_us, const net::NodeKey& peer, const net::StateOffer& offer) {
+  if (!pulls_.empty() || loaded_ || offers_.contains(peer)) return;
+  const std::string where = "stage " + std::to_string(stage_) + " at " + context_.name_of(peer);
+  if (!context_.plan.holds(peer, stage_) || (base_ && *base_ != offer.scope.step) ||
+      (offer.problem.empty() && (offer.elements != elements_ || offer.digests.size() != parts)))
+    return context_.log(now_us, net::LogLevel::warning, stage_,
+                        "dropped the offer of " + where + ": it is not what the plan says");
+  base_ = offer.scope.step;
+  next_ = *base_ + 1;
+  if (!offer.problem.empty())
+    context_.log(now_us, net::LogLevel::warning, stage_, where + " cannot be had: " + offer.problem);
+  offers_.emplace(peer, offer);
+  if (!first_offer_us_) first_offer_us_ = now_us;
+  begin_pull(now_us);
+}
+
+void Learner::begin_pull(std::int64_t now_us) {
+  if (!pulls_.empty() || loaded_ || !first_offer_us_) return;
+  const bool all = offers_.size() == context_.plan.replicas(stage_).size();
+  if (!all && now_us - *first_offer_us_ < offers_wait_us) return;
+  std::erase_if(offers_, [](const auto& offer) { return !offer.second.problem.empty(); });
+  // One count of updates: those that have another are not replicas of the first.
+  std::erase_if(offers_, [&](const auto& offer) {
+    return offer.second.updates != offers_.begin()->second.updates;
+  });
+  if (offers_.empty())
+    return context_.fail(now_us, "no replica of stage " + std::to_string(stage_) + " can give its state");
+  for (std::size_t part = 0; part < parts; ++part) pulls_.push_back(puller(part));
+  on_tick(now_us);
+}
+
+// Weights first; each part from another replica, if there are so many.
+SlicePuller Learner::puller(std::size_t part) {
+  PullRequest request{context_.job, *base_, stage_, static_cast<net::SnapshotPart>(part), elements_, {}};
+  for (const auto& [node, offer] : offers_)
+    request.sources.push_back({node, context_.name_of(node), offer.digests[part]});
+  std::rotate(request.sources.begin(),
+              request.sources.begin() + static_cast<std::ptrdiff_t>(part % request.sources.size()),
+              request.sources.end());
+  return SlicePuller(std::move(request), {}, [this, part](std::uint64_t begin, std::span<const std::byte>) {
+    ++storing_;
+    queue(StoreState{stage_, static_cast<net::SnapshotPart>(part), begin, incoming_->tensor},
+          [this](std::int64_t, const Completion&) {
+            --storing_;
+            finish_if_stored();
+          });
+    return Status();
+  });
+}
+
+void Learner::send(const std::vector<SlicePuller::Outgoing>& requests) const {
+  for (const SlicePuller::Outgoing& one : requests) ask_(one.to, one.request);
+}
+
+void Learner::on_tick(std::int64_t now_us) {
+  begin_pull(now_us);
+  std::vector<SlicePuller::Outgoing> out;
+  for (SlicePuller& pull : pulls_) {
+    pull.on_tick(now_us, out);
+    if (pull.failed()) return context_.fail(now_us, pull.failure().message());
+  }
+  send(out);
+  if (!pulls_.empty()) finish_if_stored();
+}
+
+void Learner::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice) {
+  const auto part = static_cast<std::size_t>(slice.part);
+  if (part >= pulls_.size()) return;
+  std::vector<SlicePuller::Outgoing> out;
+  incoming_ = &slice;
+  pulls_[part].on_slice(now_us, peer, slice, out);
+  incoming_ = nullptr;
+  send(out);
+}
+
+void Learner::finish_if_stored() {
+  const bool all = std::ranges::all_of(pulls_, [](const SlicePuller& pull) { return pull.complete(); });
+  if (!all || storing_ > 0 || finishing_ || loaded_) return;
+  finishing_ = true;
+  queue(FinishState{stage_, *base_, offers_.begin()->second.updates},
+        [this](std::int64_t now, const Completion& done) { on_finished(now, done); });
+}
+
+void Learner::on_finished(std::int64_t now_us, const Completion& done) {
+  finishing_ = false;
+  bool right = true;
+  for (std::size_t part = 0; part < parts; ++part) {
+    const std::string digest = part < done.digests.size() ? done.digests[part] : "";
+    if (pulls_[part].source().digest == digest) continue;
+    right = false;
+    pulls_[part].reject("its digest is " + digest + ", not the " + pulls_[part].source().digest +
+                        " that it offered");
+  }
+  if (!right) return on_tick(now_us);
+  loaded_ = true;
+  pulls_.clear();
+  context_.log(now_us, net::LogLevel::info, stage_,
+               "has the state of stage " + std::to_string(stage_) + " after step " + std::to_string(*base_));
+  advance();
+}
+
+Learner::Step* Learner::find_step(std::uint64_t step) {
+  const auto known = steps_.find(step);
+  if (known != steps_.end()) return &known->second;
+  if (step != context_.step || step < next_) return nullptr;
+  std::uint32_t visits = 0;
+  if (context_.trains())
+    for (const scheduler::PlannedRoute& route : context_.routes())
+      for (const net::Hop& hop : route.hops) visits += hop.stage == stage_ ? 1 : 0;
+  return &steps_.emplace(step, Step{context_.plan.epoch, context_.cut_of(stage_, elements_), visits, {}})
+              .first->second;
+}
+
+std::string Learner::objection(const Step& step, const net::NodeKey& peer,
+                               const net::AverageChunk& chunk) const {
+  if (chunk.phase != net::AveragePhase::gather || chunk.attempt != 1 || chunk.chunk >= step.cut.count())
+    return "it is none of the step's averages";
+  if (step.cut.owner(chunk.chunk) != peer) return "it is for another owner";
+  const auto length = static_cast<std::int64_t>(step.cut.length(chunk.chunk));
+  if (chunk.tensor.dtype != net::DType::float32 || chunk.tensor.shape != std::vector<std::int64_t>{length})
+    return "its length is not " + std::to_string(length);
+  if (chunk.visits != step.visits)
+    return "it counts " + std::to_string(chunk.visits) + " microbatches, the plan " +
+           std::to_string(step.visits);
+  return {};
+}
+
+void Learner::on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net::AverageChunk& chunk) {
+  Step* step = find_step(chunk.scope.step);
+  if (step == nullptr || step->epoch != chunk.scope.epoch) return;  // it is over
+  if (const std::string why = objection(*step, peer, chunk); !why.empty())
+    return context_.log(now_us, net::LogLevel::warning, stage_,
+                        "dropped chunk " + std::to_string(chunk.chunk) + " of the average from " +
+                            context_.name_of(peer) + ": " + why);
+  step->chunks.emplace(chunk.chunk, chunk.tensor);
+  advance();
+}
+
+void Learner::on_commit(std::int64_t now_us, bool skip_update) {
+  Step* step = find_step(context_.step);
+  SIDESTEP_ASSERT(step != nullptr && !step->committed);
+  step->committed = true;
+  step->skip_update = skip_update;
+  if (steps_.size() > steps_max)
+    return context_.fail(now_us, "learning stage " + std::to_string(stage_) + ": " +
+                                     std::to_string(steps_.size()) +
+                                     " steps were committed before its state was here");
+  advance();
+}
+
+void Learner::advance() {
+  const auto found = steps_.find(next_);
+  if (!loaded_ || catching_up_ || found == steps_.end() || !found->second.committed) return;
+  Step& step = found->second;
+  const bool updates = !step.skip_update && step.visits > 0 && elements_ > 0;
+  if (updates && step.chunks.size() < step.cut.count()) return;
+  CatchUp task{next_, stage_, {}};
+  if (updates)
+    for (auto& [chunk, values] : step.chunks)
+      task.average.push_back({step.cut.begin(chunk), std::move(values)});
+  step.chunks.clear();
+  catching_up_ = true;
+  queue(std::move(task), [this](std::int64_t, const Completion&) {
+    catching_up_ = false;
+    steps_.erase(next_++);
+    advance();
+  });
+}
+
+std::string Learner::describe() const {
+  const std::string what = "stage " + std::to_string(stage_);
+  if (loaded_) return "learns " + what + ", " + std::to_string(steps_.size()) + " steps behind";
+  if (pulls_.empty()) return "waits for the state of " + what;
+  std::uint64_t received = 0;
+  for (const SlicePuller& pull : pulls_) received += pull.received();
+  return "pulls " + what + ": " + std::to_string(received >> 18) + " of " +
+         std::to_string(parts * elements_ >> 18) + " MiB";
+}
+
+}  // namespace sidestep::daemon

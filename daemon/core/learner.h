@@ -1,0 +1,88 @@
+// A stage that this node is to hold and does not yet: pulls its state as it was after one commit from the
+// stage's replicas, takes in the average of each later step meanwhile, and makes those updates in order until it
+// is level with the replicas. Nobody waits for it. Design: "What keeps a step exact", joining. Pure; owned by
+// JobRun.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "daemon/core/job_context.h"
+#include "daemon/core/slice_puller.h"
+
+namespace sidestep::daemon {
+
+class Learner {
+ public:
+  // Asks a replica for a slice, unacknowledged.
+  using Ask = std::function<void(const net::NodeKey& to, const net::SliceRequest& request)>;
+
+  // `elements`: length of the stage's flat weights. `base`: the commit whose state is pulled, where it is known
+  // before the first offer.
+  Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements, std::optional<std::uint64_t> base,
+          Ask ask);
+
+  // What does not fit is logged and dropped, repeats are dropped.
+  void on_offer(std::int64_t now_us, const net::NodeKey& peer, const net::StateOffer& offer);
+  void on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice);
+  // Of the step under way or an earlier one, by the plan that it was made under.
+  void on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net::AverageChunk& chunk);
+  // The context's step is committed, under the context's plan.
+  void on_commit(std::int64_t now_us, bool skip_update);
+  void on_tick(std::int64_t now_us);
+
+  // Known from the first offer on.
+  std::optional<std::uint64_t> base() const { return base_; }
+  // Has made every update up to the last commit that it heard of.
+  bool level() const {
+    return loaded_ && (steps_.empty() || !steps_.begin()->second.committed);
+  }
+  std::string describe() const;
+
+ private:
+  struct Step {
+    std::uint64_t epoch;
+    ChunkCut cut;
+    std::uint32_t visits;  // over all replicas
+    std::map<std::uint32_t, net::Tensor> chunks;
+    bool committed = false;
+    bool skip_update = false;
+  };
+
+  // Made, by the context's plan, where there is none; null for an earlier step that is over.
+  Step* find_step(std::uint64_t step);
+  std::string objection(const Step& step, const net::NodeKey& peer, const net::AverageChunk& chunk) const;
+  void begin_pull(std::int64_t now_us);
+  SlicePuller puller(std::size_t part);
+  void finish_if_stored();
+  void on_finished(std::int64_t now_us, const Completion& done);
+  void send(const std::vector<SlicePuller::Outgoing>& requests) const;
+  void advance();
+  // Whether the learner that asked is there still and the task went well.
+  bool went_well(std::int64_t now_us, const Completion& done) const;
+  template <class Then>
+  void queue(Task task, Then then);
+
+  JobContext& context_;
+  std::uint32_t stage_;
+  std::uint64_t elements_;
+  Ask ask_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // tasks may end later than this learner
+
+  std::optional<std::uint64_t> base_;
+  std::map<net::NodeKey, net::StateOffer> offers_;
+  std::optional<std::int64_t> first_offer_us_;
+  std::vector<SlicePuller> pulls_;        // one for each part, once begun
+  const net::Slice* incoming_ = nullptr;  // while a puller takes it
+  std::size_t storing_ = 0;               // StoreState tasks under way
+  bool finishing_ = false;
+  bool loaded_ = false;
+  std::map<std::uint64_t, Step> steps_;  // not made here yet, the one under way among them if it has chunks
+  std::uint64_t next_ = 0;               // the step whose update is next
+  bool catching_up_ = false;             // a CatchUp is under way
+};
+
+}  // namespace sidestep::daemon

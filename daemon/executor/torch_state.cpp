@@ -1,0 +1,102 @@
+// A stage's state on its way from node to node: copied where it is, put together where it is wanted.
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "daemon/executor/machine.h"
+#include "daemon/executor/torch_runner.h"
+#include "net/digest.h"
+#include "scheduler/memory.h"
+
+namespace sidestep::daemon {
+namespace {
+
+std::string digest_of(const net::Tensor& tensor) {
+  return net::sha256({tensor.payload.data(), tensor.payload.size()});
+}
+
+}  // namespace
+
+std::array<at::Tensor*, 3> TorchRunner::state_of(HeldStage& held) {
+  return {&held.stage.weights(), &held.optimizer.first_moment(), &held.optimizer.second_moment()};
+}
+
+Status TorchRunner::perform(const AddStage& task, Completion& done) {
+  if (job_ == nullptr) return no_job();
+  use_threads(job_->spec);
+  if (task.stage == 0 && job_->data == nullptr)
+    if (Status status = give_data(*job_); !status.ok()) return status;
+  return add_stages(*job_, {task.stage}, done.gradient_elements);
+}
+
+Status TorchRunner::perform(const DropStage& task, Completion&) {
+  if (job_ == nullptr) return no_job();
+  job_->stages.erase(task.stage);
+  std::erase_if(job_->kept, [&](const auto& entry) { return std::get<0>(entry.first) == task.stage; });
+  return {};
+}
+
+Status TorchRunner::perform(const CopyState& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  std::uint64_t bytes = 0;
+  for (const at::Tensor* part : state_of(*held.value())) bytes += part->nbytes();
+  // On a GPU the copy lies in the host's memory.
+  const std::uint64_t used = resident_bytes();
+  if (const std::uint64_t limit = memory_bytes();
+      link_->device().is_cpu() && limit != 0 && used + bytes > limit) {
+    done.problem = "a copy of its state needs " + scheduler::mebibytes(bytes) + " more, " +
+                   scheduler::mebibytes(used) + " of " + scheduler::mebibytes(limit) + " are used";
+    return {};
+  }
+  for (const at::Tensor* part : state_of(*held.value())) {
+    done.state.push_back(to_wire(part->to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true)));
+    done.digests.push_back(digest_of(done.state.back()));
+  }
+  done.updates = static_cast<std::uint64_t>(held.value()->optimizer.updates());
+  return {};
+}
+
+Status TorchRunner::perform(const StoreState& task, Completion&) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  at::Tensor& whole = *state_of(*held.value()).at(static_cast<std::size_t>(task.part));
+  auto target = slice(whole, task.begin, task.values.payload.size() / sizeof(float));
+  if (!target.ok()) return target.status();
+  auto values = read_flat(task.values, static_cast<std::uint64_t>(target.value().numel()));
+  if (!values.ok()) return values.status();
+  target.value().copy_(values.value());
+  return {};
+}
+
+Status TorchRunner::perform(const FinishState& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  for (const at::Tensor* part : state_of(*held.value()))
+    done.digests.push_back(digest_of(to_wire(part->to(at::kCPU, at::kFloat))));
+  held.value()->optimizer.set_updates(static_cast<std::int64_t>(task.updates));
+  held.value()->stage.weights_changed();
+  return {};
+}
+
+Status TorchRunner::perform(const CatchUp& task, Completion&) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  if (task.average.empty()) return {};
+  use_threads(job_->spec);
+  AdamW& optimizer = held.value()->optimizer;
+  for (const CatchUp::Part& part : task.average) {
+    const std::uint64_t length = part.values.payload.size() / sizeof(float);
+    auto target = slice(optimizer.average(), part.begin, length);
+    if (!target.ok()) return target.status();
+    auto values = read_flat(part.values, length);
+    if (!values.ok()) return values.status();
+    target.value().copy_(values.value());
+  }
+  optimizer.update(held.value()->stage.weights(),
+                   job_->spec.learning_rate(static_cast<std::int64_t>(task.step)));
+  held.value()->stage.weights_changed();
+  return {};
+}
+
+}  // namespace sidestep::daemon

@@ -1,0 +1,290 @@
+// Nodes that come and go while a job runs: a newcomer learns a stage and then takes part; whoever wants to leave
+// is let go when others hold what it held. Design: "What keeps a step exact", joining.
+#include <algorithm>
+
+#include "scheduler/memory.h"
+#include "scheduler/options.h"
+#include "scheduler/scheduler_state.h"
+
+namespace sidestep::scheduler {
+namespace {
+
+// A node that failed to learn a stage so often is left alone.
+constexpr int failures_max = 3;
+// A plan whose step is longer by less than this is as good.
+constexpr double noise = 1.02;
+
+// What could not be planned is tried again after this.
+constexpr std::int64_t again_us = 10'000'000;
+
+void add_stage(std::vector<std::uint32_t>& stages, std::uint32_t stage) {
+  const auto place = std::lower_bound(stages.begin(), stages.end(), stage);
+  if (place == stages.end() || *place != stage) stages.insert(place, stage);
+}
+
+bool has(const std::vector<std::uint32_t>& stages, std::uint32_t stage) {
+  return std::binary_search(stages.begin(), stages.end(), stage);
+}
+
+}  // namespace
+
+void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
+                              const net::Leaving& leaving) {
+  if (sender(peer, envelope) == nullptr) return;
+  acknowledge(peer, envelope);
+  Node& node = nodes.at(peer);
+  if (!node.leaving)
+    let_leave(node, leaving.reason + "; it ends in " +
+                        std::to_string(std::max<std::int64_t>(0, leaving.grace_us) / 1'000'000) +
+                        " s whatever has become of its stages");
+}
+
+void SchedulerCore::State::let_leave(Node& node, const std::string& why) {
+  node.leaving = why;
+  log(net::LogLevel::info, active ? active->id : "", label(node.member) + " leaves: " + why);
+  if (!active || row(active->id).state != JobState::preparing) return;
+  active->planning.reset();  // a plan that names it would be void
+  plan_when_prepared();
+}
+
+Result<nlohmann::json> SchedulerCore::State::drain(const nlohmann::json& body) {
+  std::string text;
+  OptionTable table;
+  table.add("node", text, "nickname or start of a key").required();
+  Problems problems("drain");
+  table.read(body, problems);
+  if (!problems.empty()) return problems.status();
+  std::vector<Node*> found;
+  for (auto& [key, node] : nodes)
+    if (node.member.nickname == text || key.hex().starts_with(text)) found.push_back(&node);
+  if (found.size() != 1)
+    return Status::not_found((found.empty() ? "no node \"" : "more than one node is \"") + text +
+                             "\"; `sidestep nodes` lists them");
+  Node& node = *found.front();
+  if (!node.leaving) let_leave(node, "drained by an operator");
+  nlohmann::json stages = nlohmann::json::array();
+  if (active)
+    if (const auto held = active->plan.stages_of.find(node.member.key); held != active->plan.stages_of.end())
+      stages = held->second;
+  return nlohmann::json{
+      {"node", node.member.key.hex()}, {"nickname", node.member.nickname}, {"stages", std::move(stages)}};
+}
+
+void SchedulerCore::State::release_leaving() {
+  for (auto& [key, node] : nodes) {
+    if (!node.leaving || node.released || !node.greeted || has_part(key)) continue;
+    const net::NodeKey& name = key;
+    if (std::ranges::any_of(ending, [&](const auto& entry) { return entry.second == name; })) continue;
+    node.released = true;
+    post(node, net::Released{*node.leaving});
+  }
+}
+
+void SchedulerCore::State::follow_progress(const Node& node) {
+  if (!active || !node.progress || node.progress->job != active->id) return;
+  if (node.progress->epoch >= active->plan.epoch) active->unproven.erase(node.member.key);
+}
+
+bool SchedulerCore::State::is_free(const net::NodeKey& key) const {
+  const Node& node = nodes.at(key);
+  const auto answer = active->answers.find(key);
+  const auto failed = active->failures.find(key);
+  return node.greeted && !node.leaving && !has_part(key) && !active->spare.contains(key) &&
+         (failed == active->failures.end() || failed->second < failures_max) &&
+         (!node.progress || node.progress->job.empty()) && answer != active->answers.end() &&
+         answer->second && can_take_part(*answer->second) &&
+         std::ranges::none_of(ending, [&](const auto& entry) { return entry.second == key; });
+}
+
+bool SchedulerCore::State::may_hold(const net::NodeKey& key, std::uint32_t stage) const {
+  const auto answer = active->answers.find(key);
+  if (answer == active->answers.end() || !answer->second) return false;
+  if (stage == 0 && (!answer->second->has_data || answer->second->data_digest != active->spec.data.digest))
+    return false;
+  MemoryNeed need = memory_need(active->spec, stage, active->plan.replicas(stage).size() + 1);
+  need.slots = 1;
+  const std::uint64_t used =
+      active->plan.stages_of.contains(key) ? planned_bytes(key) : answer->second->daemon_bytes;
+  return used + need.total() <= answer->second->memory_bytes;
+}
+
+std::size_t SchedulerCore::State::hosts_of(std::uint32_t stage, const Active::Growth& growth) const {
+  std::size_t count = 0;
+  for (const auto* held : {&growth.stages_of, &growth.learners})
+    for (const auto& [key, stages] : *held)
+      if (!nodes.at(key).leaving && has(stages, stage)) ++count;
+  return count;
+}
+
+void SchedulerCore::State::release_gone() {
+  if (!active->unproven.empty()) return;  // one of them may still need what it sent
+  std::erase_if(active->gone, [&](const net::NodeKey& key) {
+    const Node& node = nodes.at(key);
+    const bool has_it = node.progress && node.progress->job == active->id;
+    if (has_it && (node.progress->epoch < active->plan.epoch || !node.progress->level)) return false;
+    if (has_it) post_end(node, active->id, "others have taken over", active->plan.epoch);
+    return true;
+  });
+}
+
+void SchedulerCore::State::grow() {
+  if (!active || row(active->id).state != JobState::running || active->planning || committed_all() ||
+      now_us < active->grow_after_us)
+    return;
+  if (active->change) {
+    if (!active->change->posted && all_greeted()) post_offer();
+    return;
+  }
+  release_gone();
+  if (!active->unproven.empty() || !all_greeted()) return;  // one change at a time
+  Active::Growth growth{active->plan.stages_of, {}};
+  const bool promoted = promote_learners(growth);
+  const bool without = let_go(growth);
+  const bool taught = teach_newcomers(growth);
+  const bool hosted = find_hosts(growth);
+  if (promoted || without) {
+    start_planning(request_for(growth.stages_of, options.plan_work));
+    active->growth = std::move(growth);
+  } else if (taught || hosted) {
+    Plan plan = active->plan;
+    plan.epoch = active->last_epoch + 1;
+    plan.learners = std::move(growth.learners);
+    offer(std::move(plan));
+  }
+}
+
+bool SchedulerCore::State::promote_learners(Active::Growth& growth) const {
+  bool promoted = false;
+  for (const auto& [key, stages] : active->plan.learners) {
+    const auto node = nodes.find(key);
+    if (node == nodes.end() || !takes_part(node->second.member) || node->second.leaving) continue;
+    const std::optional<net::JobProgress>& progress = node->second.progress;
+    const bool level = progress && progress->job == active->id && progress->epoch == active->plan.epoch &&
+                       progress->level;
+    if (!level) {
+      growth.learners[key] = stages;
+      continue;
+    }
+    promoted = true;
+    std::vector<std::uint32_t>& held = growth.stages_of[key];
+    // What others hold too it need not do beside the new ones.
+    std::erase_if(held, [&](std::uint32_t stage) { return hosts_of(stage, growth) > 1; });
+    for (const std::uint32_t stage : stages) add_stage(held, stage);
+  }
+  return promoted;
+}
+
+bool SchedulerCore::State::let_go(Active::Growth& growth) const {
+  return std::erase_if(growth.stages_of, [&](const auto& entry) {
+           // Learners do not count: they hold nothing yet.
+           const auto covered = [&](std::uint32_t stage) {
+             return std::ranges::any_of(growth.stages_of, [&](const auto& other) {
+               return !nodes.at(other.first).leaving && has(other.second, stage);
+             });
+           };
+           return nodes.at(entry.first).leaving && std::ranges::all_of(entry.second, covered);
+         }) > 0;
+}
+
+bool SchedulerCore::State::teach_newcomers(Active::Growth& growth) {
+  const std::vector<PlannedRoute>& routes = active->plan.phase(*row(active->id).commit + 1).routes;
+  std::vector<double> visits(active->plan.stage_count(), 0);
+  for (const PlannedRoute& route : routes)
+    for (const net::Hop& hop : route.hops) visits[hop.stage] += 1;
+  bool taught = false;
+  for (const auto& [key, node] : nodes) {
+    if (!is_free(key)) continue;
+    // The stage with the fewest hosts, of those the one with the most work for each.
+    std::optional<std::uint32_t> chosen;
+    for (std::uint32_t stage = 0; stage < visits.size(); ++stage) {
+      if (!may_hold(key, stage)) continue;
+      const std::size_t hosts = hosts_of(stage, growth);
+      const std::size_t fewest = chosen ? hosts_of(*chosen, growth) : 0;
+      if (!chosen || hosts < fewest || (hosts == fewest && visits[stage] > visits[*chosen])) chosen = stage;
+    }
+    if (!chosen) {
+      active->spare.insert(key);
+      log(net::LogLevel::info, active->id,
+          label(node.member) + ": no stage fits it; it stands by");
+      continue;
+    }
+    growth.learners[key] = {*chosen};
+    active->lost.erase({key, node.member.boot});
+    taught = true;
+  }
+  return taught;
+}
+
+bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
+  bool hosted = false;
+  for (const auto& [leaver, stages] : growth.stages_of) {
+    Node& leaving = nodes.at(leaver);
+    if (!leaving.leaving) continue;
+    for (const std::uint32_t stage : stages) {
+      if (hosts_of(stage, growth) > 0) continue;
+      const net::NodeKey* best = nullptr;
+      // Rather one whose own stages others hold too, then one that has few and is no origin.
+      const auto rank = [&](const net::NodeKey& key) {
+        const auto& held = growth.stages_of.at(key);
+        const bool needed = std::ranges::any_of(held, [&](std::uint32_t s) { return hosts_of(s, growth) < 2; });
+        return std::tuple(needed, held.size(), held.front() == 0);
+      };
+      for (const auto& [key, held] : growth.stages_of) {
+        const auto failed = active->failures.find(key);
+        if (nodes.at(key).leaving || growth.learners.contains(key) || !may_hold(key, stage) ||
+            (failed != active->failures.end() && failed->second >= failures_max))
+          continue;
+        if (best == nullptr || rank(key) < rank(*best)) best = &key;
+      }
+      if (best != nullptr) {
+        growth.learners[*best] = {stage};
+        hosted = true;
+      } else if (!leaving.stuck_told) {
+        leaving.stuck_told = true;
+        log(net::LogLevel::warning, active->id,
+            "nobody can take stage " + std::to_string(stage) + " over from " + label(leaving.member) +
+                ": no other node has the memory" + (stage == 0 ? " and the data" : "") +
+                "; start one more daemon");
+      }
+    }
+  }
+  return hosted;
+}
+
+void SchedulerCore::State::on_plan_of_change(const Result<Plan>& planned) {
+  const Active::Growth growth = *std::exchange(active->growth, std::nullopt);
+  const JobRow& job = row(active->id);
+  if (committed_all()) return;
+  std::vector<net::NodeKey> promoted;
+  bool needed = false;  // somebody leaves, or a stage had one replica
+  for (const auto& [key, stages] : active->plan.stages_of) needed |= !growth.stages_of.contains(key);
+  for (const auto& [key, stages] : growth.stages_of)
+    for (const std::uint32_t stage : stages) {
+      if (active->plan.holds(key, stage)) continue;
+      promoted.push_back(key);
+      needed |= active->plan.replicas(stage).size() == 1;
+    }
+  const std::int64_t before_us = active->plan.phase(*job.commit + 1).predicted_step_us;
+  const std::int64_t after_us = planned.ok() ? planned.value().phase(*job.commit + 1).predicted_step_us : 0;
+  const bool longer = before_us > 0 && static_cast<double>(after_us) > noise * static_cast<double>(before_us);
+  Plan plan;
+  if (planned.ok() && (needed || !longer)) {
+    plan = planned.value();
+  } else {
+    // What has learned in vain stands by.
+    log(net::LogLevel::info, active->id,
+        planned.ok() ? "a step with the newcomers would take longer (" + std::to_string(after_us / 1000) +
+                           " ms, not " + std::to_string(before_us / 1000) + "); they stand by"
+                     : "no plan with the newcomers: " + planned.status().message());
+    active->grow_after_us = now_us + again_us;
+    for (const net::NodeKey& key : promoted)
+      if (!active->plan.stages_of.contains(key)) active->spare.insert(key);
+    if (promoted.empty()) return;
+    plan = active->plan;
+    plan.epoch = active->last_epoch + 1;
+  }
+  plan.learners = growth.learners;
+  offer(std::move(plan));
+}
+
+}  // namespace sidestep::scheduler
