@@ -127,8 +127,8 @@ struct Leaving {
   bool operator==(const Leaving&) const = default;
 };
 
-// scheduler -> node, acked: nothing depends on this node any more; end. The answer to Leaving, or an operator's
-// `drain`.
+// scheduler -> node, acked: nothing depends on this node any more; end. The answer to Leaving, or an
+// operator's `drain`.
 struct Released {
   std::string reason;
   bool operator==(const Released&) const = default;
@@ -180,8 +180,8 @@ struct StartJob {
   nlohmann::json plan;  // scheduler::Plan
   View view;
   std::optional<std::uint64_t> commit = {};  // the record is stored up to this step
-  // The plan waits: it takes the place of the one before at the Commit that names its epoch. Else at once, and
-  // the step under way begins anew.
+  // The plan waits: it takes the place of the one before at the Commit that names its epoch. Else at once,
+  // and the step under way begins anew.
   bool at_commit = false;
   bool operator==(const StartJob&) const = default;
 };
@@ -229,8 +229,8 @@ struct JobFault {
 // lead origin -> scheduler, acked, in order of steps: one line of the run record.
 struct CommitReport {
   Scope scope;
-  nlohmann::json record;  // scheduler::RecordStep
-  std::string end = {};   // not empty: no step follows, the job has failed, and why
+  nlohmann::json record;         // scheduler::RecordStep
+  std::string end = {};          // not empty: no step follows, the job has failed, and why
   std::uint64_t next_epoch = 0;  // of the plan of the steps that follow
   bool operator==(const CommitReport&) const = default;
 };

@@ -77,7 +77,8 @@ struct CommitTerms {
 // lead origin -> every node of the plan and its learners, acked: scope.step is done everywhere.
 struct Commit {
   Scope scope;
-  std::uint64_t next_epoch = 0;  // the plan of the steps that follow; not scope.epoch: every node has it already
+  std::uint64_t next_epoch =
+      0;  // the plan of the steps that follow; not scope.epoch: every node has it already
   CommitTerms terms;
   // To the other origins, which get it before anybody else, and to learners of stage 0:
   // {"record": scheduler::RecordStep, "end", "next_epoch"}, as the CommitReport will have it. Else null.
@@ -92,8 +93,8 @@ struct CommitKept {
   bool operator==(const CommitKept&) const = default;
 };
 
-// node -> lead origin of a new plan, acked: scope.step is the step that this node would work on. `terms`: of the
-// Commit before it, which may be new to others.
+// node -> lead origin of a new plan, acked: scope.step is the step that this node would work on. `terms`: of
+// the Commit before it, which may be new to others.
 struct Standing {
   Scope scope;
   CommitTerms terms;

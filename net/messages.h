@@ -22,12 +22,12 @@ struct Ack {
   bool operator==(const Ack&) const = default;
 };
 
-using Message = std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye,
-                             PrepareJob, Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch,
-                             Request, Reply, MicrobatchHop, AverageChunk, StageReport, MicrobatchClosed,
-                             Commit, Ack, Guests, TakeSnapshot, SnapshotTaken, SliceRequest, Slice, Join,
-                             Admitted, Visit, VisitReply, Probe, ProbeReply, CommitKept, Standing, Resume,
-                             Leaving, Released, AdoptPlan, StateOffer>;
+using Message =
+    std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
+                 Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
+                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests, TakeSnapshot,
+                 SnapshotTaken, SliceRequest, Slice, Join, Admitted, Visit, VisitReply, Probe, ProbeReply,
+                 CommitKept, Standing, Resume, Leaving, Released, AdoptPlan, StateOffer>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

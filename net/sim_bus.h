@@ -80,7 +80,7 @@ class SimNetwork {
   void isolate(const NodeKey& key);  // cut_both with everybody, later buses included
   void heal(const NodeKey& from, const NodeKey& to);
   void rejoin(const NodeKey& key);  // ends its isolation
-  void heal_all();  // every cut, isolation and fault; delays and bandwidths stay
+  void heal_all();                  // every cut, isolation and fault; delays and bandwidths stay
 
   // Asked for each message sent; false loses it. For scripted tests.
   void set_filter(std::function<bool(const SimPacket&)> filter) { filter_ = std::move(filter); }

@@ -20,13 +20,15 @@ net::View SchedulerCore::State::members_of(const Plan& plan) const {
 
 bool SchedulerCore::State::has_part(const net::NodeKey& key) const {
   if (!active) return false;
-  const auto in = [&](const Plan& plan) { return plan.stages_of.contains(key) || plan.learners.contains(key); };
+  const auto in = [&](const Plan& plan) {
+    return plan.stages_of.contains(key) || plan.learners.contains(key);
+  };
   return in(active->plan) || active->gone.contains(key) || (active->change && in(active->change->plan));
 }
 
 void SchedulerCore::State::offer(Plan plan) {
-  active->last_epoch = plan.epoch;
   JobRow& job = row(active->id);
+  job.last_epoch = plan.epoch;
   active->change = Active::Change{std::move(plan), {}, {}};
   active->change->view = members_of(active->change->plan);
   job.offered = {{"plan", to_json(active->change->plan)}, {"view", view_to_json(active->change->view)}};
@@ -39,7 +41,6 @@ void SchedulerCore::State::restore_offer(const JobRow& job) {
   JsonReader reader("the plan that was offered");
   const net::View members = read_view(job.offered.value("view", nlohmann::json()), reader);
   if (!plan.ok() || !reader.ok()) return;
-  active->last_epoch = std::max(active->last_epoch, plan.value().epoch);
   active->change = Active::Change{std::move(plan).value(), members, {}};
 }
 
@@ -68,7 +69,7 @@ void SchedulerCore::State::withdraw_offer() {
   active->change.reset();
   for (const auto& [key, node] : nodes)
     if ((withdrawn.learners.contains(key) || withdrawn.stages_of.contains(key)) && !has_part(key))
-      post_end(node, active->id, "the plan that gave it a part was withdrawn", active->last_epoch);
+      post_end(node, active->id, "the plan that gave it a part was withdrawn", last_epoch());
   JobRow& job = row(active->id);
   job.offered = nullptr;
   save(job);
@@ -92,7 +93,8 @@ void SchedulerCore::State::adopt_offered() {
   Active::Change change = *std::exchange(active->change, std::nullopt);
   for (const auto* before : {&active->plan.stages_of, &active->plan.learners})
     for (const auto& [key, stages] : *before)
-      if (!change.plan.stages_of.contains(key) && !change.plan.learners.contains(key)) active->gone.insert(key);
+      if (nodes.contains(key) && !change.plan.stages_of.contains(key) && !change.plan.learners.contains(key))
+        active->gone.insert(key);
   const auto name_of = [&](const net::NodeKey& key) {
     return nodes.contains(key) ? nodes.at(key).member.nickname : key.short_name();
   };

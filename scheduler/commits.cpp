@@ -67,10 +67,11 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
     log(net::LogLevel::info, job.id, "all stages are ready, training starts");
   }
   take_step(job, step);
-  if (active->change && active->change->plan.epoch == report.next_epoch)
-    adopt_offered();
+  const bool adopts = active->change && active->change->plan.epoch == report.next_epoch;
+  if (adopts) adopt_offered();
   save(job);
   acknowledge(peer, envelope);
+  if (adopts) lose_dead_members("was lost while the plan that it has a part in was on its way");
   end_if_finished();
 }
 

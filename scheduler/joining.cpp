@@ -1,5 +1,5 @@
-// Nodes that come and go while a job runs: a newcomer learns a stage and then takes part; whoever wants to leave
-// is let go when others hold what it held. Design: "What keeps a step exact", joining.
+// Nodes that come and go while a job runs: a newcomer learns a stage and then takes part; whoever wants to
+// leave is let go when others hold what it held. Design: "What keeps a step exact", joining.
 #include <algorithm>
 
 #include "scheduler/memory.h"
@@ -147,7 +147,7 @@ void SchedulerCore::State::grow() {
     active->growth = std::move(growth);
   } else if (taught || hosted) {
     Plan plan = active->plan;
-    plan.epoch = active->last_epoch + 1;
+    plan.epoch = last_epoch() + 1;
     plan.learners = std::move(growth.learners);
     offer(std::move(plan));
   }
@@ -159,8 +159,8 @@ bool SchedulerCore::State::promote_learners(Active::Growth& growth) const {
     const auto node = nodes.find(key);
     if (node == nodes.end() || !takes_part(node->second.member) || node->second.leaving) continue;
     const std::optional<net::JobProgress>& progress = node->second.progress;
-    const bool level = progress && progress->job == active->id && progress->epoch == active->plan.epoch &&
-                       progress->level;
+    const bool level =
+        progress && progress->job == active->id && progress->epoch == active->plan.epoch && progress->level;
     if (!level) {
       growth.learners[key] = stages;
       continue;
@@ -204,8 +204,7 @@ bool SchedulerCore::State::teach_newcomers(Active::Growth& growth) {
     }
     if (!chosen) {
       active->spare.insert(key);
-      log(net::LogLevel::info, active->id,
-          label(node.member) + ": no stage fits it; it stands by");
+      log(net::LogLevel::info, active->id, label(node.member) + ": no stage fits it; it stands by");
       continue;
     }
     growth.learners[key] = {*chosen};
@@ -226,7 +225,8 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
       // Rather one whose own stages others hold too, then one that has few and is no origin.
       const auto rank = [&](const net::NodeKey& key) {
         const auto& held = growth.stages_of.at(key);
-        const bool needed = std::ranges::any_of(held, [&](std::uint32_t s) { return hosts_of(s, growth) < 2; });
+        const bool needed =
+            std::ranges::any_of(held, [&](std::uint32_t s) { return hosts_of(s, growth) < 2; });
         return std::tuple(needed, held.size(), held.front() == 0);
       };
       for (const auto& [key, held] : growth.stages_of) {
@@ -281,7 +281,7 @@ void SchedulerCore::State::on_plan_of_change(const Result<Plan>& planned) {
       if (!active->plan.stages_of.contains(key)) active->spare.insert(key);
     if (promoted.empty()) return;
     plan = active->plan;
-    plan.epoch = active->last_epoch + 1;
+    plan.epoch = last_epoch() + 1;
   }
   plan.learners = growth.learners;
   offer(std::move(plan));

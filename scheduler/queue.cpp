@@ -118,7 +118,7 @@ void SchedulerCore::State::plan_when_prepared() {
   if (!all && now_us < active->deadline_us) return;
   settle_digests();
   settle_precision();
-  start_planning(placement_request(active->last_epoch + 1));
+  start_planning(placement_request(last_epoch() + 1));
 }
 
 void SchedulerCore::State::start_planning(PlacementRequest request) {
@@ -216,7 +216,7 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
 void SchedulerCore::State::adopt(Plan plan) {
   JobRow& job = row(active->id);
   active->plan = std::move(plan);
-  active->last_epoch = active->plan.epoch;
+  job.last_epoch = active->plan.epoch;
   job.view = members_of(active->plan);  // had one died meanwhile, this plan would have been asked for anew
   job.plan = to_json(active->plan);
   set_state(job, JobState::starting);
@@ -251,13 +251,13 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     log(net::LogLevel::warning, active->id,
         label(node->member) + ", which holds no stage of the job: " + fault.reason);
     ++active->failures[peer];
-    post_end(*node, active->id, "it goes on without this node", active->last_epoch);
+    post_end(*node, active->id, "it goes on without this node", last_epoch());
     if (active->change && !active->change->told) withdraw_offer();
     return;
   }
   if (planned && active->unproven.contains(peer)) {
     ++active->failures[peer];
-    post_end(*node, active->id, "it goes on without this node", active->last_epoch);
+    post_end(*node, active->id, "it goes on without this node", last_epoch());
     return job_loses_node(net::Member(node->member), fault.reason);
   }
   end_active(JobState::failed,
@@ -302,7 +302,7 @@ void SchedulerCore::State::job_meets_node(const Node& node) {
   if (!planned || !has_part(node.member.key)) ask_to_prepare(node);
   if (planned && (!takes_part(node.member) || !has_part(node.member.key))) {
     if (held == active->id)
-      post_end(node, held, "it goes on without this node, which was declared dead", active->last_epoch);
+      post_end(node, held, "it goes on without this node, which was declared dead", last_epoch());
     return;
   }
   // After a restart of the scheduler: whoever missed the plan gets it again.
@@ -332,12 +332,9 @@ void SchedulerCore::State::resume_active() {
     }
     active->spec = std::move(spec).value();
     active->plan = std::move(plan).value();
-    active->last_epoch = active->plan.epoch;
     if (!job.offered.is_null()) restore_offer(job);
     // Their end was decided, but what follows from it not yet stored when the scheduler stopped.
-    const net::View view_of_job = job.view;
-    for (const net::Member& member : view_of_job.members)
-      if (active && !lives(member)) job_loses_node(member, "was lost when the scheduler stopped");
+    lose_dead_members("was lost when the scheduler stopped");
     if (!active) continue;
     // Who they are is told again when they greet.
     if (job.plan_at_commit)

@@ -63,7 +63,8 @@ std::map<net::NodeKey, std::vector<std::uint32_t>> SchedulerCore::State::held_by
   // Whoever the plan that is on its way does without may have ended its part already.
   if (!active->change || !active->change->told) return held;
   auto staying = held;
-  std::erase_if(staying, [&](const auto& entry) { return !active->change->plan.stages_of.contains(entry.first); });
+  std::erase_if(staying,
+                [&](const auto& entry) { return !active->change->plan.stages_of.contains(entry.first); });
   std::set<std::uint32_t> covered;
   for (const auto& [key, stages] : staying) covered.insert(stages.begin(), stages.end());
   return covered.size() == active->plan.stage_count() ? staying : held;
@@ -113,7 +114,7 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   for (const auto& [key, node] : nodes)
     if (has_part(key) && !rest.contains(key)) {
       active->lost.insert({key, node.member.boot});
-      post_end(node, job.id, "a node was lost; it goes on without this one for now", active->last_epoch);
+      post_end(node, job.id, "a node was lost; it goes on without this one for now", last_epoch());
     }
   active->gone.clear();
   active->unproven.clear();
@@ -122,17 +123,31 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   start_planning(request_for(rest, options.plan_work / work_divisor));
 }
 
+void SchedulerCore::State::lose_dead_members(const std::string& why) {
+  const net::View members = row(active->id).view;
+  for (const net::Member& member : members.members)
+    if (active && !lives(member) && active->plan.stages_of.contains(member.key)) job_loses_node(member, why);
+}
+
 PlacementRequest SchedulerCore::State::request_for(
     const std::map<net::NodeKey, std::vector<std::uint32_t>>& stages_of, std::uint64_t work) const {
-  PlacementRequest request{active->last_epoch + 1, active->spec, {}, std::max<std::uint64_t>(1, work),
-                           stages_of};
+  PlacementRequest request{last_epoch() + 1, active->spec, {}, std::max<std::uint64_t>(1, work), stages_of};
+  // Those that have not said count as the others do in the mean.
+  std::int64_t known = 0, layer_us = 0, head_us = 0;
+  for (const auto& [key, answer] : active->answers)
+    if (answer && answer->problem.empty() && stages_of.contains(key)) {
+      ++known;
+      layer_us += answer->layer_us;
+      head_us += answer->head_us;
+    }
   for (const auto& [key, stages] : stages_of) {
     PlacementNode& node = request.nodes.emplace_back();
     node.key = key;
     node.nickname = nodes.at(key).member.nickname;
     node.has_data = std::ranges::find(stages, 0u) != stages.end();
     node.memory_bytes = PlacementNode::unknown_bytes;
-    node.layer_us = node.head_us = 1;
+    node.layer_us = std::max<std::int64_t>(1, known > 0 ? layer_us / known : 1);
+    node.head_us = std::max<std::int64_t>(1, known > 0 ? head_us / known : 1);
     const auto answer = active->answers.find(key);
     if (answer == active->answers.end() || !answer->second) continue;
     node.memory_bytes = answer->second->memory_bytes;
@@ -150,7 +165,7 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   for (const net::Member& member : job.view.members)
     if (!plan.stages_of.contains(member.key)) gone += (gone.empty() ? "" : ", ") + member.nickname;
   active->plan = std::move(plan);
-  active->last_epoch = std::max(active->last_epoch, active->plan.epoch);
+  job.last_epoch = std::max(job.last_epoch, active->plan.epoch);
   job.view = members_of(active->plan);
   job.plan = to_json(active->plan);
   job.plan_at_commit = false;

@@ -359,8 +359,8 @@ nlohmann::json SchedulerCore::State::nodes_json() const {
                     {"memory_planned_bytes", planned_bytes(key)},
                     {"memory_used_bytes", node.progress ? node.progress->memory_bytes : 0},
                     {"state", silent_us > silent_shown_us || node.closed_us ? "silent"
-                              : node.leaving                                        ? "leaving"
-                                                                                    : "alive"},
+                              : node.leaving                                ? "leaving"
+                                                                            : "alive"},
                     {"silent_ms", silent_us / 1000},
                     {"job", node.progress ? nlohmann::json(node.progress->job) : nlohmann::json()},
                     {"stages", std::move(stages)},

@@ -29,7 +29,8 @@
 //            tokens_per_s, eta_s | null, skipped_updates, snapshot: newest saved commit | null, submitted_us,
 //            started_us, ended_us, epoch, stages: [[node key, …], …]}
 //   Node    {key, nickname, address, device, threads, memory_bytes, memory_planned_bytes,
-//            memory_used_bytes, state: "alive" | "silent" | "leaving", silent_ms, job | null, stages: […], activity}
+//            memory_used_bytes, state: "alive" | "silent" | "leaving", silent_ms, job | null, stages: […],
+//            activity}
 //   Admitted {key, role, nickname, revoked, by, wall_us, alive}
 //   Invite  {key, role, nickname, state: "open" | "used" | "withdrawn" | "expired", made_us, expires_us,
 //            closed_us, used_by | null, used_nickname}

@@ -1,7 +1,7 @@
 // The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
-// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp (a node of
-// it is lost), changes.cpp (a plan that takes effect at a Commit), joining.cpp (nodes that come and go while it
-// runs), commits.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp (a node
+// of it is lost), changes.cpp (a plan that takes effect at a Commit), joining.cpp (nodes that come and go
+// while it runs), commits.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>
@@ -51,7 +51,6 @@ struct SchedulerCore::State {
     std::optional<std::int64_t> start_deadline_us;        // set with the plan
     std::optional<std::int64_t> finish_deadline_us;       // set with the last commit
     std::set<std::pair<net::NodeKey, net::BootId>> lost;  // declared dead since, while they held a stage
-    std::uint64_t last_epoch = 0;                         // no plan has had a higher number
 
     // A plan that every node gets before one Commit names it.
     struct Change {
@@ -74,7 +73,7 @@ struct SchedulerCore::State {
     std::map<net::NodeKey, int> failures;  // to learn a stage
     std::set<net::NodeKey> spare;          // more replicas would only cost time
     std::int64_t grow_after_us = 0;        // not before, for the last try was in vain
-    std::uint64_t snapshot_asked = 0;  // a snapshot of this commit or a later one was asked for
+    std::uint64_t snapshot_asked = 0;      // a snapshot of this commit or a later one was asked for
   };
 
   struct Visitor {
@@ -178,6 +177,8 @@ struct SchedulerCore::State {
   JobRow* find_row(const std::string& id);
   const JobRow* find_row(const std::string& id) const;
   void set_state(JobRow& row, JobState to);
+  // Of the active job.
+  std::uint64_t last_epoch() const { return find_row(active->id)->last_epoch; }
   void save(const JobRow& row) { persist(PutJob{row}); }
 
   // ---- changes.cpp
@@ -220,13 +221,16 @@ struct SchedulerCore::State {
 
   // ---- replan.cpp
   void job_loses_node(const net::Member& member, const std::string& why);
+  // Those that hold a stage of the active job and are no members of the view any more.
+  void lose_dead_members(const std::string& why);
   // This run of the node is a member.
   bool lives(const net::Member& member) const;
   // Lives, and has not been declared dead since the job began. Precondition: a job is active.
   bool takes_part(const net::Member& member) const;
   // Everybody that takes part has applied the last commit.
   bool all_have_applied() const;
-  // Who holds what is settled. After a restart of the scheduler nobody's speed is known; all count alike then.
+  // Who holds what is settled. After a restart of the scheduler nobody's speed is known; all count alike
+  // then.
   PlacementRequest request_for(const std::map<net::NodeKey, std::vector<std::uint32_t>>& stages_of,
                                std::uint64_t work) const;
   std::map<net::NodeKey, std::vector<std::uint32_t>> held_by_rest() const;

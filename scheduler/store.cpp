@@ -111,6 +111,7 @@ nlohmann::json job_row_to_json(const JobRow& row) {
           {"plan", row.plan},
           {"plan_at_commit", row.plan_at_commit},
           {"view", view_to_json(row.view)},
+          {"last_epoch", row.last_epoch},
           {"offered", row.offered},
           {"commit", row.commit ? nlohmann::json(*row.commit) : nlohmann::json()},
           {"loss", number_json(row.loss)},
@@ -146,6 +147,7 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
   row.plan = reader.member(json, "plan");
   row.plan_at_commit = reader.flag(reader.member(json, "plan_at_commit"));
   row.view = read_view(reader.member(json, "view"), reader);
+  row.last_epoch = reader.natural(reader.member(json, "last_epoch"));
   row.offered = reader.member(json, "offered");
   if (const nlohmann::json& commit = reader.member(json, "commit"); !commit.is_null())
     row.commit = reader.natural(commit);

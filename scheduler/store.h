@@ -47,11 +47,12 @@ struct JobRow {
   std::uint64_t submission = 0;  // order in the queue, from 1
   nlohmann::json spec;
   JobState state = JobState::queued;
-  std::string reason;                   // why it ended
-  nlohmann::json plan;                  // null before the first
-  bool plan_at_commit = false;          // it took the place of another at a Commit
-  net::View view;                       // who holds stages under it
-  nlohmann::json offered;               // the plan that takes its place at a Commit, {"plan", "view"}; or null
+  std::string reason;            // why it ended
+  nlohmann::json plan;           // null before the first
+  bool plan_at_commit = false;   // it took the place of another at a Commit
+  net::View view;                // who holds stages under it
+  std::uint64_t last_epoch = 0;  // no plan has had a higher number, those that were withdrawn counted
+  nlohmann::json offered;        // the plan that takes its place at a Commit, {"plan", "view"}; or null
   std::optional<std::uint64_t> commit;  // last step committed
   double loss = 0;
   std::optional<double> validation_loss;

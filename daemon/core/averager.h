@@ -1,6 +1,7 @@
 // In-stage averaging of one stage at one replica: the accumulators of all replicas are cut into chunks,
 // each chunk is reduced by one of them, summed in key order, and gathered by the others and by the stage's
-// learners, all into a second buffer; accumulators and weights stay as they are until Commit. Design: "A step", 4. Pure.
+// learners, all into a second buffer; accumulators and weights stay as they are until Commit. Design: "A
+// step", 4. Pure.
 #pragma once
 
 #include <map>

@@ -23,15 +23,13 @@ const auto nobody_waits = [](std::int64_t, const Completion&) {};
 }  // namespace
 
 void JobRun::on_order(std::int64_t now_us, PlanOrder order) {
-  std::uint64_t known = context_.plan.epoch;
-  for (const std::optional<PlanOrder>* other : {&change_, &offered_})
-    if (*other) known = std::max(known, (*other)->plan.epoch);
-  if (order.plan.epoch <= known) return;  // a repeat, or overtaken
+  const std::uint64_t epoch = order.plan.epoch;
+  if (epoch <= (change_ ? change_->plan.epoch : context_.plan.epoch)) return;  // a repeat, or overtaken
   if (order.at_commit) {
-    offered_ = std::move(order);
+    offered_.emplace(epoch, std::move(order));
     return;
   }
-  offered_.reset();
+  std::erase_if(offered_, [&](const auto& entry) { return entry.first < epoch; });
   change_ = std::move(order);
   take_change(now_us);
 }
@@ -88,10 +86,12 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
 }
 
 void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
-  if (!offered_ || offered_->plan.epoch != epoch)
+  const auto offered = offered_.find(epoch);
+  if (offered == offered_.end())
     return fail(now_us, "the Commit of step " + std::to_string(context_.step) + " names plan " +
                             std::to_string(epoch) + ", which this node has not got");
-  PlanOrder order = *std::exchange(offered_, std::nullopt);
+  PlanOrder order = std::move(offered->second);
+  offered_.erase(offered_.begin(), std::next(offered));
   const StagesByNode learned_before = std::exchange(context_.plan, std::move(order.plan)).learners;
   context_.view = std::move(order.view);
   context_.lead = context_.plan.lead_origin();
@@ -130,14 +130,13 @@ void JobRun::share_states(const StagesByNode& learned_before) {
     std::vector<net::NodeKey> learners = context_.plan.learners_of(stage);
     std::erase_if(learners, [&](const net::NodeKey& node) { return has(of(learned_before, node), stage); });
     if (learners.empty() || !context_.plan.holds(context_.options->key, stage)) continue;
-    ports_.queue_task(
-        CopyState{stage},
-        [this, stage, learners, scope = context_.scope()](std::int64_t now, const Completion& done) {
-          net::StateOffer offer{scope, stage, elements_.at(stage), done.updates, done.digests, done.problem};
-          if (offer.problem.empty()) offer.problem = done.fault;
-          shared_[stage] = {scope.step, done.state};
-          for (const net::NodeKey& learner : learners) context_.post(now, learner, offer);
-        });
+    ports_.queue_task(CopyState{stage}, [this, stage, learners, scope = context_.scope()](
+                                            std::int64_t now, const Completion& done) {
+      net::StateOffer offer{scope, stage, elements_.at(stage), done.updates, done.digests, done.problem};
+      if (offer.problem.empty()) offer.problem = done.fault;
+      shared_[stage] = {scope.step, done.state};
+      for (const net::NodeKey& learner : learners) context_.post(now, learner, offer);
+    });
   }
 }
 
@@ -171,21 +170,21 @@ void JobRun::go_on_if_level(std::int64_t now_us) {
 void JobRun::learn_stages() {
   for (const std::uint32_t stage : of(context_.plan.learners, context_.options->key)) {
     if (learners_.contains(stage)) continue;
-    ports_.queue_task(AddStage{stage}, [this, stage, base = context_.step](std::int64_t now,
-                                                                           const Completion& done) {
-      if (!done.fault.empty()) return fail(now, "stage " + std::to_string(stage) + ": " + done.fault);
-      elements_[stage] = done.gradient_elements.at(0);
-      learn(stage, elements_[stage], base);
-      take_held(now);
-    });
+    ports_.queue_task(AddStage{stage},
+                      [this, stage, base = context_.step](std::int64_t now, const Completion& done) {
+                        if (!done.fault.empty())
+                          return fail(now, "stage " + std::to_string(stage) + ": " + done.fault);
+                        elements_[stage] = done.gradient_elements.at(0);
+                        learn(stage, elements_[stage], base);
+                        take_held(now);
+                      });
   }
 }
 
 void JobRun::learn(std::uint32_t stage, std::uint64_t elements, std::optional<std::uint64_t> base) {
-  learners_.try_emplace(stage, context_, stage, elements, base,
-                        [this](const net::NodeKey& to, const net::SliceRequest& request) {
-                          ports_.send_data(to, request);
-                        });
+  learners_.try_emplace(
+      stage, context_, stage, elements, base,
+      [this](const net::NodeKey& to, const net::SliceRequest& request) { ports_.send_data(to, request); });
 }
 
 }  // namespace sidestep::daemon

@@ -11,16 +11,17 @@ void JobRun::commit_if_ready(std::int64_t now_us) {
   const std::string end = end_of_job(page);
   const bool last = !end.empty() || context_.step == static_cast<std::uint64_t>(context_.spec.final_step());
   const bool snapshot = last || std::exchange(snapshot_asked_, false);
-  const bool adopts = !last && offered_ && offered_->plan.epoch == adopt_epoch_;
+  const bool adopts = !last && offered_.contains(adopt_epoch_);
   const std::uint64_t next_epoch = adopts ? adopt_epoch_ : context_.plan.epoch;
   if (page.skip_update)
     ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                "step " + std::to_string(context_.step) + ": no update, " + page.skip_reason);
   progress_line_.on_commit(now_us, page.record, last);
-  withheld_ = net::Commit{context_.scope(),
-                          next_epoch,
-                          {page.skip_update, last, snapshot, snapshot ? snapshot_kept_ : 0},
-                          {{"record", scheduler::to_json(page.record)}, {"end", end}, {"next_epoch", next_epoch}}};
+  withheld_ =
+      net::Commit{context_.scope(),
+                  next_epoch,
+                  {page.skip_update, last, snapshot, snapshot ? snapshot_kept_ : 0},
+                  {{"record", scheduler::to_json(page.record)}, {"end", end}, {"next_epoch", next_epoch}}};
   // Whoever leads after this node has to know what was committed before anybody acts on it.
   const std::vector<net::NodeKey> origins = context_.plan.replicas(0);
   for (const net::NodeKey& origin : origins)

@@ -44,9 +44,9 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
       handover_(context_,
                 [this](std::int64_t now, const nlohmann::json& kept) {
                   const nlohmann::json& record = kept.at("record");
-                  ports_.post_scheduler(
-                      now, net::CommitReport{context_.scope_of(record.value("step", 0u)), record,
-                                             kept.at("end").get<std::string>(), kept.value("next_epoch", 0u)});
+                  ports_.post_scheduler(now, net::CommitReport{context_.scope_of(record.value("step", 0u)),
+                                                               record, kept.at("end").get<std::string>(),
+                                                               kept.value("next_epoch", 0u)});
                 }),
       progress_line_(context_) {
   context_.options = &options;
@@ -102,9 +102,9 @@ void JobRun::make_averagers() {
 void JobRun::log_stage(std::int64_t now_us, std::uint32_t stage) const {
   const std::size_t replicas = context_.plan.replicas(stage).size();
   ports_.log(now_us, net::LogLevel::info, stage,
-             "holds stage " + std::to_string(stage) + " of " +
-                 std::to_string(context_.spec.pipeline.stages) + ", " + std::to_string(elements_.at(stage)) +
-                 " parameters" + (replicas > 1 ? ", one of " + std::to_string(replicas) + " replicas" : "") +
+             "holds stage " + std::to_string(stage) + " of " + std::to_string(context_.spec.pipeline.stages) +
+                 ", " + std::to_string(elements_.at(stage)) + " parameters" +
+                 (replicas > 1 ? ", one of " + std::to_string(replicas) + " replicas" : "") +
                  (stage == 0 ? ", origin" : "") + (stage == 0 && context_.leads() ? ", lead" : ""));
 }
 
@@ -289,18 +289,14 @@ void JobRun::fail(std::int64_t now_us, const std::string& reason) {
 }
 
 net::JobProgress JobRun::progress() const {
-  const bool learned = !learners_.empty() && std::ranges::all_of(learners_, [](const auto& entry) {
-    return entry.second.level();
-  });
+  const bool learned = !learners_.empty() &&
+                       std::ranges::all_of(learners_, [](const auto& entry) { return entry.second.level(); });
   const bool is_over = phase_ == Phase::finished && context_.my_stages.empty() && !ports_.has_posted();
   // A plan is worked under once its stages are all here.
   const std::uint64_t epoch = context_.plan.epoch - (phase_ == Phase::catching_up ? 1 : 0);
-  return {context_.job,
-          epoch,
-          applied_,
-          "step " + std::to_string(context_.step) + ": " + activity(),
-          resident_bytes_,
-          learned || is_over};
+  return {context_.job,    epoch,
+          applied_,        "step " + std::to_string(context_.step) + ": " + activity(),
+          resident_bytes_, learned || is_over};
 }
 
 std::string JobRun::activity() const {

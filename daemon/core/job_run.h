@@ -1,6 +1,6 @@
 // One job at one node, from StartJob to EndJob: its stages, those that it learns, the step it is in, and the
-// parts that do the step. job_run.cpp: events; job_commit.cpp: the end of a step; job_change.cpp: another plan
-// takes the place of the one before. Pure; owned by NodeCore.
+// parts that do the step. job_run.cpp: events; job_commit.cpp: the end of a step; job_change.cpp: another
+// plan takes the place of the one before. Pure; owned by NodeCore.
 #pragma once
 
 #include <deque>
@@ -79,8 +79,8 @@ class JobRun {
   void check_invariants() const;
 
  private:
-  // learning: no stage is held here, Commits are followed. waiting: the plan has changed, and where to go on is
-  // not known yet. catching_up: the plan gives this node a stage that it has not learned to the end.
+  // learning: no stage is held here, Commits are followed. waiting: the plan has changed, and where to go on
+  // is not known yet. catching_up: the plan gives this node a stage that it has not learned to the end.
   enum class Phase {
     initialising,
     learning,
@@ -143,11 +143,11 @@ class JobRun {
   JobContext context_;
   Ports ports_;
   Phase phase_ = Phase::initialising;
-  std::optional<PlanOrder> change_;       // that waits for the Commit under way
-  std::optional<PlanOrder> offered_;      // that waits for the Commit that names it
-  bool changed_ = false;                  // since the step began: it begins anew
-  std::uint64_t applied_ = 0;             // last commit applied
-  std::uint64_t resident_bytes_ = 0;      // of the process, after the last update
+  std::optional<PlanOrder> change_;             // that waits for the Commit under way
+  std::map<std::uint64_t, PlanOrder> offered_;  // by epoch: those that wait for the Commit that names them
+  bool changed_ = false;                        // since the step began: it begins anew
+  std::uint64_t applied_ = 0;                   // last commit applied
+  std::uint64_t resident_bytes_ = 0;            // of the process, after the last update
   Pipeline pipeline_;
   std::map<std::uint32_t, Averager> averagers_;      // by stage held
   std::map<std::uint32_t, std::uint64_t> elements_;  // of the gradient, of each stage held or learned

@@ -23,10 +23,10 @@ Learner::Learner(JobContext& context, std::uint32_t stage, std::uint64_t element
 
 template <class Then>
 void Learner::queue(Task task, Then then) {
-  context_.queue_task(std::move(task),
-                      [this, alive = std::weak_ptr<int>(alive_), then](std::int64_t now, const Completion& done) {
-                        if (!alive.expired() && went_well(now, done)) then(now, done);
-                      });
+  context_.queue_task(std::move(task), [this, alive = std::weak_ptr<int>(alive_), then](
+                                           std::int64_t now, const Completion& done) {
+    if (!alive.expired() && went_well(now, done)) then(now, done);
+  });
 }
 
 bool Learner::went_well(std::int64_t now_us, const Completion& done) const {
@@ -57,9 +57,8 @@ void Learner::begin_pull(std::int64_t now_us) {
   if (!all && now_us - *first_offer_us_ < offers_wait_us) return;
   std::erase_if(offers_, [](const auto& offer) { return !offer.second.problem.empty(); });
   // One count of updates: those that have another are not replicas of the first.
-  std::erase_if(offers_, [&](const auto& offer) {
-    return offer.second.updates != offers_.begin()->second.updates;
-  });
+  std::erase_if(offers_,
+                [&](const auto& offer) { return offer.second.updates != offers_.begin()->second.updates; });
   if (offers_.empty())
     return context_.fail(now_us, "no replica of stage " + std::to_string(stage_) + " can give its state");
   for (std::size_t part = 0; part < parts; ++part) pulls_.push_back(puller(part));

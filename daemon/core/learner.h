@@ -1,7 +1,7 @@
 // A stage that this node is to hold and does not yet: pulls its state as it was after one commit from the
-// stage's replicas, takes in the average of each later step meanwhile, and makes those updates in order until it
-// is level with the replicas. Nobody waits for it. Design: "What keeps a step exact", joining. Pure; owned by
-// JobRun.
+// stage's replicas, takes in the average of each later step meanwhile, and makes those updates in order until
+// it is level with the replicas. Nobody waits for it. Design: "What keeps a step exact", joining. Pure; owned
+// by JobRun.
 #pragma once
 
 #include <array>
@@ -20,8 +20,8 @@ class Learner {
   // Asks a replica for a slice, unacknowledged.
   using Ask = std::function<void(const net::NodeKey& to, const net::SliceRequest& request)>;
 
-  // `elements`: length of the stage's flat weights. `base`: the commit whose state is pulled, where it is known
-  // before the first offer.
+  // `elements`: length of the stage's flat weights. `base`: the commit whose state is pulled, where it is
+  // known before the first offer.
   Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements, std::optional<std::uint64_t> base,
           Ask ask);
 
@@ -37,9 +37,7 @@ class Learner {
   // Known from the first offer on.
   std::optional<std::uint64_t> base() const { return base_; }
   // Has made every update up to the last commit that it heard of.
-  bool level() const {
-    return loaded_ && (steps_.empty() || !steps_.begin()->second.committed);
-  }
+  bool level() const { return loaded_ && (steps_.empty() || !steps_.begin()->second.committed); }
   std::string describe() const;
 
  private:

@@ -459,8 +459,7 @@ void NodeCore::on_note(std::int64_t now_us, net::LogLevel level, const std::stri
 void NodeCore::on_stop(std::int64_t now_us, const std::string& reason, std::int64_t grace_us,
                        NodeOutbox& out) {
   state_->out = &out;
-  if (grace_us <= 0 || state_->leave || !state_->membership.is_member())
-    return state_->stop(now_us, reason);
+  if (grace_us <= 0 || state_->leave || !state_->membership.is_member()) return state_->stop(now_us, reason);
   state_->leave = State::Leave{reason, now_us + grace_us};
   state_->log(now_us, net::LogLevel::info, std::nullopt,
               "leaves: " + reason + "; waits for others to take over, at most " +

@@ -1,6 +1,6 @@
 // The giving half of the bulk transfer: answers requests for slices of snapshots, of the job that runs and of
-// ended ones, from the disk or, for nodes that join, from memory. Every request is answered, with a problem if need be, unless too many wait already; then the
-// asker's repeat is. Pure; owned by NodeCore.
+// ended ones, from the disk or, for nodes that join, from memory. Every request is answered, with a problem
+// if need be, unless too many wait already; then the asker's repeat is. Pure; owned by NodeCore.
 #pragma once
 
 #include <functional>

@@ -125,8 +125,8 @@ struct DropStage {
   std::uint32_t stage = 0;
 };
 
-// Copies the stage's weights and moments as they are now, for another node to pull. What memory does not take is
-// Completion::problem, not a fault.
+// Copies the stage's weights and moments as they are now, for another node to pull. What memory does not take
+// is Completion::problem, not a fault.
 struct CopyState {
   std::uint32_t stage = 0;
 };
@@ -173,8 +173,8 @@ struct ReadSlice {
 };
 
 using Task = std::variant<InitJob, ProbeJob, DropJob, Forward, Head, Backward, Forget, ExposeGradient, Reduce,
-                          StoreAverage, MeasureAverage, Update, AbandonStep, SaveSnapshot, ReadSlice, AddStage,
-                          DropStage, CopyState, StoreState, FinishState, CatchUp>;
+                          StoreAverage, MeasureAverage, Update, AbandonStep, SaveSnapshot, ReadSlice,
+                          AddStage, DropStage, CopyState, StoreState, FinishState, CatchUp>;
 
 // What came of a task. Only the fields that the task's kind names are set.
 struct Completion {

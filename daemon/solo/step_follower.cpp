@@ -145,8 +145,8 @@ Status StepFollower::give_stage(const NodeKey& node, std::uint32_t stage, std::u
   if (!copy.ok()) return copy.status();
   if (!copy.value().problem.empty()) return Status(Code::internal, copy.value().problem);
   for (std::size_t part = 0; part < copy.value().state.size(); ++part) {
-    const Result<Completion> stored = call(
-        node, StoreState{stage, static_cast<net::SnapshotPart>(part), 0, std::move(copy.value().state[part])});
+    const Result<Completion> stored = call(node, StoreState{stage, static_cast<net::SnapshotPart>(part), 0,
+                                                            std::move(copy.value().state[part])});
     if (!stored.ok()) return stored.status();
   }
   const Result<Completion> finished = call(node, FinishState{stage, step - 1, copy.value().updates});

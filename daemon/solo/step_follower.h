@@ -27,8 +27,8 @@ class StepFollower {
   // norms, tokens and compute time filled in; `skipped_update` if a loss or norm is not finite. Errors:
   // a script that cannot be followed (invalid), a task's fault.
   Result<scheduler::RecordStep> run(const scheduler::RecordStep& script);
-  // Before a step: gives stages to nodes that hold them from it on, as they are at a node that holds them, and
-  // drops the rest. Errors: a stage that nobody holds.
+  // Before a step: gives stages to nodes that hold them from it on, as they are at a node that holds them,
+  // and drops the rest. Errors: a stage that nobody holds.
   Status take_places(const scheduler::RecordStep& script);
   // Ends the step that ran last; without `update` gradients are only cleared.
   Status commit(const scheduler::RecordStep& script, bool update);

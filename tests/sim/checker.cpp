@@ -350,7 +350,7 @@ Problems check_done(const SimCluster& cluster, const std::string& job_id, const 
   const std::map<std::uint64_t, Plan>& plans = cluster.plans(job_id);
   const std::vector<RecordStep> steps = cluster.record(job_id);
   Problems problems = cluster.violations();
-  append(problems, check_record(job, plans, steps, true));
+  append(problems, check_record(job, cluster.plans_and_offers(job_id), steps, true));
   append(problems, check_nodes(cluster, job_id, steps));
   if (!problems.empty()) return problems;
   FakeOptions free_of_slots = fake;
@@ -358,8 +358,7 @@ Problems check_done(const SimCluster& cluster, const std::string& job_id, const 
   auto replayed = std::make_shared<FakeTrace>();
   append(problems, check_replay(job, steps, fake_factory(free_of_slots, replayed), 0));
   append(problems, replayed->violations);
-  if (problems.empty())
-    append(problems, check_weights(cluster, plans, job.name, steps, *replayed));
+  if (problems.empty()) append(problems, check_weights(cluster, plans, job.name, steps, *replayed));
   return problems;
 }
 

@@ -80,11 +80,12 @@ class Faults {
     const scheduler::JobRow* row = cluster_.job(job_);
     if (row == nullptr || ended(row->state)) return;
     const auto kind = static_cast<Kind>(random_.between(0, static_cast<std::int64_t>(Kind::count) - 1));
-    const auto node = static_cast<std::size_t>(
-        random_.between(0, static_cast<std::int64_t>(cluster_.node_count()) - 1));
-    const std::size_t other = (node + 1 + static_cast<std::size_t>(random_.between(
-                                              0, static_cast<std::int64_t>(cluster_.node_count()) - 2))) %
-                              cluster_.node_count();
+    const auto node =
+        static_cast<std::size_t>(random_.between(0, static_cast<std::int64_t>(cluster_.node_count()) - 1));
+    const std::size_t other =
+        (node + 1 +
+         static_cast<std::size_t>(random_.between(0, static_cast<std::int64_t>(cluster_.node_count()) - 2))) %
+        cluster_.node_count();
     const std::int64_t duration_us = random_.between(50, fault_us_max / ms) * ms;
     if (kind == Kind::restart) {
       tell("the scheduler restarts");
@@ -182,11 +183,11 @@ FaultRun draw_fault_run(std::uint64_t seed) {
 
 std::string FaultRun::describe() const {
   std::ostringstream text;
-  text << job.stages << " stages on " << options.nodes << " nodes, " << options.nodes_later << " of them later, "
-       << options.nodes_without_data << " without data, " << job.steps << " steps, " << job.microbatches
-       << " microbatches, " << faults << " faults" << (may_lose_stage ? ", may lose a stage" : "")
-       << (job.deterministic ? ", deterministic" : "") << (job.tied ? ", tied" : "") << ", message loss "
-       << options.link.loss;
+  text << job.stages << " stages on " << options.nodes << " nodes, " << options.nodes_later
+       << " of them later, " << options.nodes_without_data << " without data, " << job.steps << " steps, "
+       << job.microbatches << " microbatches, " << faults << " faults"
+       << (may_lose_stage ? ", may lose a stage" : "") << (job.deterministic ? ", deterministic" : "")
+       << (job.tied ? ", tied" : "") << ", message loss " << options.link.loss;
   return text.str();
 }
 
@@ -196,7 +197,8 @@ RunResult run(const FaultRun& drawn) {
   cluster.start();
   RunResult result;
   const auto wrong = [&](const std::string& what) { result.problems.push_back(what); };
-  if (!cluster.run_until_joined(drawn.options.nodes - drawn.options.nodes_later)) wrong("not all nodes joined");
+  if (!cluster.run_until_joined(drawn.options.nodes - drawn.options.nodes_later))
+    wrong("not all nodes joined");
   const std::string job = cluster.submit(job_json(drawn.job));
   if (!cluster.run_until_commit(job, 0, job_us_max)) wrong("training did not begin");
   faults.begin(job);
@@ -213,7 +215,7 @@ RunResult run(const FaultRun& drawn) {
   } else {
     for (const std::string& problem : cluster.violations()) wrong(problem);
     for (const std::string& problem :
-         check_record(job_spec(drawn.job), cluster.plans(job), cluster.record(job), false))
+         check_record(job_spec(drawn.job), cluster.plans_and_offers(job), cluster.record(job), false))
       wrong(problem);
   }
   result.trace = cluster.trace();

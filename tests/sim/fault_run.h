@@ -1,6 +1,6 @@
-// A run of the simulator in which everything goes wrong that may: nodes are killed, paused, cut off one way or
-// both, slowed, drained, come later and come back, the scheduler restarts, messages are lost and repeated. A
-// seed describes it completely.
+// A run of the simulator in which everything goes wrong that may: nodes are killed, paused, cut off one way
+// or both, slowed, drained, come later and come back, the scheduler restarts, messages are lost and repeated.
+// A seed describes it completely.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ namespace sidestep::sim {
 struct FaultRun {
   JobShape job;
   SimOptions options;
-  std::uint64_t seed = 0;      // of the faults
-  std::int64_t faults = 0;     // one after another, some overlapping
+  std::uint64_t seed = 0;       // of the faults
+  std::int64_t faults = 0;      // one after another, some overlapping
   bool may_lose_stage = false;  // also nodes without which a stage would be lost
 
   std::string describe() const;
@@ -21,8 +21,8 @@ struct FaultRun {
 
 FaultRun draw_fault_run(std::uint64_t seed);
 
-// While every stage has a replica left the job is done, rightly, within bounded time after the last fault; only
-// where it may lose a stage it may also end with that as the reason.
+// While every stage has a replica left the job is done, rightly, within bounded time after the last fault;
+// only where it may lose a stage it may also end with that as the reason.
 RunResult run(const FaultRun& drawn);
 
 }  // namespace sidestep::sim

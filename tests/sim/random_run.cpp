@@ -130,8 +130,17 @@ RunResult run_with_loss(const RandomRun& drawn) {
   const std::string job = cluster.submit(job_json(drawn.job));
   const scheduler::JobRow* row = nullptr;
   std::set<net::NodeKey> lost;
-  bool is_lost = false;
-  for (std::int64_t losses = random.between(1, 3); losses > 0 && !is_lost; --losses) {
+  bool is_lost = false, may_be_lost = false;  // some stage; with a learner or a plan on its way nobody knows
+  const auto judge = [&] {
+    const scheduler::Plan plan = std::move(scheduler::parse_plan(row->plan)).value();
+    const auto gone = [&](const auto& key) { return lost.contains(key); };
+    for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage) {
+      if (!std::ranges::all_of(plan.replicas(stage), gone)) continue;
+      may_be_lost = true;
+      is_lost |= row->offered.is_null() && plan.learners_of(stage).empty();
+    }
+  };
+  for (std::int64_t losses = random.between(1, 3); losses > 0 && !may_be_lost; --losses) {
     const auto before = static_cast<std::uint64_t>(random.between(0, drawn.job.steps - 1));
     if (!cluster.run_until([&] { return has_ended(cluster, job) || has_commit(cluster, job, before); },
                            job_us_max))
@@ -142,10 +151,7 @@ RunResult run_with_loss(const RandomRun& drawn) {
     if (ended(row->state) || lost.contains(cluster.key(node))) continue;
     cluster.kill(node, random.chance(0.5));
     lost.insert(cluster.key(node));
-    const scheduler::Plan& plan = cluster.plans(job).begin()->second;
-    for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage)
-      is_lost |=
-          std::ranges::all_of(plan.replicas(stage), [&](const auto& key) { return lost.contains(key); });
+    judge();
   }
   row = cluster.job(job);
   if (!cluster.run_until_ended(job, is_lost ? loss_us_max : job_us_max))
@@ -154,15 +160,15 @@ RunResult run_with_loss(const RandomRun& drawn) {
   cluster.run_for(settle_us);
   const bool done = row->state == scheduler::JobState::done;
   // A last commit may be on its way when the last replica is lost.
-  if (is_lost && !done && row->reason.find("no replica left") == std::string::npos)
+  if (may_be_lost && !done && row->reason.find("no replica left") == std::string::npos)
     wrong("ended for another reason: " + row->reason);
-  if (!is_lost && !done) wrong("not done: " + row->reason);
-  if (done && !is_lost) {
+  if (!may_be_lost && !done) wrong("not done: " + row->reason);
+  if (done && !may_be_lost) {
     for (const std::string& problem : check_done(cluster, job, drawn.options.fake)) wrong(problem);
   } else {
     for (const std::string& problem : cluster.violations()) wrong(problem);
     for (const std::string& problem :
-         check_record(job_spec(drawn.job), cluster.plans(job), cluster.record(job), done))
+         check_record(job_spec(drawn.job), cluster.plans_and_offers(job), cluster.record(job), done))
       wrong(problem);
   }
   result.trace = cluster.trace();

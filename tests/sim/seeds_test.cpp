@@ -42,8 +42,8 @@ void run_seeds(std::uint64_t count, Draw draw, Run run_one) {
 
 }  // namespace
 
-// SIDESTEP_SIM_SEEDS: how many, from SIDESTEP_SIM_FIRST on; SIDESTEP_SIM_SEED: that one alone, its trace written
-// to sim-trace.txt.
+// SIDESTEP_SIM_SEEDS: how many, from SIDESTEP_SIM_FIRST on; SIDESTEP_SIM_SEED: that one alone, its trace
+// written to sim-trace.txt.
 TEST_CASE("Swarm: drawn jobs end right under drawn faults", "[seeds]") {
   run_seeds(200, draw_run, [](const RandomRun& drawn) { return run(drawn); });
 }

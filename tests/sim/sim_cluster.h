@@ -106,6 +106,10 @@ class SimCluster {
   const std::map<std::uint64_t, scheduler::Plan>& plans(const std::string& job) const {
     return plans_.at(job);
   }
+  // These, and those that were offered: the swarm may have worked under one before another loss.
+  const std::map<std::uint64_t, scheduler::Plan>& plans_and_offers(const std::string& job) const {
+    return offers_.at(job);
+  }
   std::size_t node_count() const { return nodes_.size(); }
   const net::NodeKey& key(std::size_t node) const { return nodes_[node].key; }
   // Precondition: some node has the key.
@@ -183,7 +187,8 @@ class SimCluster {
   std::unique_ptr<net::SimBus> scheduler_bus_;
   std::unique_ptr<scheduler::SchedulerCore> scheduler_;
   std::map<std::string, scheduler::JobRow> jobs_;
-  std::map<std::string, std::map<std::uint64_t, scheduler::Plan>> plans_;  // by job, epoch
+  std::map<std::string, std::map<std::uint64_t, scheduler::Plan>> plans_;   // by job, epoch
+  std::map<std::string, std::map<std::uint64_t, scheduler::Plan>> offers_;  // all of these, and more
 
   net::NodeKey operator_key_;
   net::BootId operator_boot_ = 0;

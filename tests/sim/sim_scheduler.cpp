@@ -91,7 +91,11 @@ void SimCluster::perform(const scheduler::Persist& persist) {
   if (const auto* put = std::get_if<scheduler::PutJob>(&persist.change)) {
     jobs_[put->row.id] = put->row;
     if (const auto plan = scheduler::parse_plan(put->row.plan); plan.ok())
-      plans_[put->row.id][plan.value().epoch] = plan.value();
+      plans_[put->row.id][plan.value().epoch] = offers_[put->row.id][plan.value().epoch] = plan.value();
+    if (const auto offer = scheduler::parse_plan(put->row.offered.is_null() ? nlohmann::json()
+                                                                            : put->row.offered.at("plan"));
+        offer.ok())
+      offers_[put->row.id][offer.value().epoch] = offer.value();
   }
 }
 

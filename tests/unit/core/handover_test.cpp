@@ -11,9 +11,7 @@ using test::JobFixture;
 
 namespace {
 
-json record_of(std::uint64_t step) {
-  return {{"record", {{"step", step}}}, {"end", ""}, {"next_epoch", 1u}};
-}
+json record_of(std::uint64_t step) { return {{"record", {{"step", step}}}, {"end", ""}, {"next_epoch", 1u}}; }
 
 net::Standing standing(const JobFixture& job, std::uint64_t next,
                        const std::vector<std::uint64_t>& records = {}) {
