@@ -1,4 +1,4 @@
-// sidestep jobs, status, cancel, nodes: one question, one answer.
+// sidestep jobs, status, cancel, nodes, drain: one question, one answer.
 #include <memory>
 
 #include "daemon/cli/ask.h"
@@ -12,6 +12,19 @@ namespace {
 struct JobFlags : OperatorFlags {
   std::string job;
 };
+
+struct NodeFlags : OperatorFlags {
+  std::string node;
+};
+
+std::string drained_text(const nlohmann::json& reply) {
+  std::string stages;
+  for (const auto& stage : reply.at("stages")) stages += (stages.empty() ? "" : ", ") + stage.dump();
+  const std::string name = reply.at("nickname").get<std::string>();
+  if (stages.empty()) return name + " holds no stage; it ends at once\n";
+  return name + " hands over stage " + stages + " and ends; `sidestep logs -f --node " + name +
+         "` shows it\n";
+}
 
 }  // namespace
 
@@ -67,6 +80,19 @@ void add_nodes(CLI::App& app, Chosen& chosen) {
       return ask_once(*flags, "nodes", nlohmann::json::object(),
                       [](const auto& reply) { return nodes_table(reply.at("nodes")); });
     };
+  });
+}
+
+void add_drain(CLI::App& app, Chosen& chosen) {
+  auto flags = std::make_shared<NodeFlags>();
+  CLI::App* command = add_command(app, "drain", "Have a node hand its stages over to others, and end.",
+                                  "sidestep drain node-3");
+  command->add_option("node", flags->node, "Nickname, or the start of its key")
+      ->required()
+      ->type_name("NODE");
+  add_operator_flags(*command, *flags);
+  command->callback([flags, &chosen] {
+    chosen = [flags] { return ask_once(*flags, "drain", {{"node", flags->node}}, drained_text); };
   });
 }
 

@@ -32,6 +32,7 @@ void Pipeline::begin_step(std::int64_t now_us) {
 
 void Pipeline::abandon() {
   queue_.clear();
+  running_.clear();
   slots_taken_.clear();
   recomputing_.clear();
 }
@@ -182,6 +183,9 @@ std::optional<Pipeline::Pick> Pipeline::pick(std::int64_t now_us) {
 Pipeline::Pick Pipeline::start(Work work) {
   const net::MicrobatchHop& hop = work.hop;
   const Place place{stage_of(hop), hop.microbatch};
+  static constexpr const char* names[] = {"forward", "head", "backward"};
+  running_ = std::string(names[static_cast<std::size_t>(work.kind)]) + " of microbatch " +
+             std::to_string(hop.microbatch);
   Task task;
   switch (work.kind) {
     case Kind::forward: {
@@ -208,6 +212,7 @@ Pipeline::Pick Pipeline::start(Work work) {
 
 void Pipeline::on_done(std::int64_t now_us, const Work& work, const Completion& completion) {
   const net::MicrobatchHop& done = work.hop;
+  running_.clear();
   if (!completion.fault.empty()) {
     context_.fail(now_us, "microbatch " + std::to_string(done.microbatch) + ", stage " +
                               std::to_string(stage_of(done)) + ": " + completion.fault);
@@ -277,8 +282,8 @@ std::string Pipeline::describe() const {
     done += added(stage).size();
   }
   if (done < total)
-    return std::to_string(done) + " of " + std::to_string(total) + " gradients added, " +
-           std::to_string(queue_.size()) + " tasks wait";
+    return (running_.empty() ? "" : running_ + "; ") + std::to_string(done) + " of " + std::to_string(total) +
+           " gradients added, " + std::to_string(queue_.size()) + " tasks wait";
   return {};
 }
 

@@ -76,6 +76,7 @@ class Pipeline {
 
   JobContext& context_;
   std::vector<Work> queue_;  // in order of arrival
+  std::string running_;      // for people: the task under way
   std::set<std::tuple<bool, std::uint32_t, std::uint32_t, net::Direction, std::uint32_t>> seen_;
   std::set<Place> slots_taken_;
   std::set<Place> recomputing_;             // ran forward without saving
