@@ -1,5 +1,6 @@
-// What may happen to a node or the scheduler, at each moment of a step: processes that are really killed, stopped and
-// cut off. Whatever it is, the job reaches its last step, and a replay of its record has the same losses.
+// What may happen to a node or the scheduler, at each moment of a step: processes that are really killed,
+// stopped and cut off. Whatever it is, the job reaches its last step, and a replay of its record has the same
+// losses.
 //
 // SIDESTEP_CHURN: "all", or a number, which picks a tenth of the cases; 0 where it is not set.
 #include <signal.h>
@@ -8,7 +9,6 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cstdlib>
-#include <functional>
 
 #include "tests/process/machines.h"
 #include "tests/skip.h"
@@ -44,19 +44,23 @@ bool is_chosen(std::size_t number) {
   return number % 10 == (chosen == nullptr ? 0 : std::strtoul(chosen, nullptr, 10) % 10);
 }
 
-void wait_until(Seconds limit, const std::string& what, const std::function<bool()>& holds) {
-  const auto end = std::chrono::steady_clock::now() + limit;
-  while (!holds()) {
-    INFO(what);
-    REQUIRE(std::chrono::steady_clock::now() < end);
-  }
-}
-
 // Asking takes its time each time; the pause is the process that asks.
 nlohmann::json node_json(const Machines& machines, int node) {
-  for (const auto& entry : machines.ask_json({"nodes"}).at("nodes"))
+  const nlohmann::json reply = machines.ask_json({"nodes"});
+  for (const auto& entry : reply.at("nodes"))
     if (entry.at("nickname") == "node-" + std::to_string(node)) return entry;
   return nullptr;
+}
+
+// Until the node says that it does this.
+void wait_for_activity(const Machines& machines, int node, const std::string& activity, Seconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    const nlohmann::json seen = node_json(machines, node);
+    if (!seen.is_null() && seen.at("activity").get<std::string>().find(activity) != std::string::npos) return;
+    INFO(seen.dump());
+    REQUIRE(std::chrono::steady_clock::now() < end);
+  }
 }
 
 // Nothing for so long, while the fault lasts.
@@ -97,14 +101,16 @@ void strike(Machines& machines, Fault fault, int node) {
 void run_case(std::size_t number, Fault fault, const std::string& fault_text, const std::string& phase,
               const std::string& activity) {
   // Slow enough that a phase can be seen from outside.
-  Machines machines(static_cast<int>(number), 4, {{"forward_s", 0.25}, {"backward_s", 0.25}, {"head_s", 0.25}},
-                    0.25);
+  Machines machines(static_cast<int>(number), 4,
+                    {{"forward_s", 0.25}, {"backward_s", 0.25}, {"head_s", 0.25}}, 0.25);
   REQUIRE(machines.made());
   machines.start();
   auto job = small_job(machines.folder(), "churn", 2, steps);
   job["validation"]["every"] = 0;
   const auto submit = machines.submit(job);
-  REQUIRE(submit->wait_for("training begins", Seconds(60)));
+  const bool began = submit->wait_for("step 1/", Seconds(60));
+  INFO(submit->output() << submit->error() << machines.logs());
+  REQUIRE(began);
   const auto stages = machines.ask_json({"status"}).at("job").at("stages");
   REQUIRE(stages.at(0).size() == 2);
   REQUIRE(stages.at(1).size() == 2);
@@ -113,10 +119,7 @@ void run_case(std::size_t number, Fault fault, const std::string& fault_text, co
   const int node = machines.node_of(stages.at(stage).at(number / 2 % 2));
   const std::string what = "node-" + std::to_string(node) + " is " + fault_text + " at " + phase;
   INFO(what);
-  wait_until(Seconds(60), phase, [&] {
-    const auto seen = node_json(machines, node);
-    return !seen.is_null() && seen.at("activity").get<std::string>().find(activity) != std::string::npos;
-  });
+  wait_for_activity(machines, node, activity, Seconds(20));
   strike(machines, fault, node);
   const auto status = submit->wait_exit(Seconds(150));
   INFO(submit->output() << submit->error() << machines.logs());

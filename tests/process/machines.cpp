@@ -16,7 +16,8 @@ bool ip(const std::string& arguments) {
 }  // namespace
 
 std::string Machines::name(int machine) const {
-  return "sidestep-" + std::to_string(getpid()) + "-" + std::to_string(subnet_) + "-" + std::to_string(machine);
+  return "sidestep-" + std::to_string(getpid()) + "-" + std::to_string(subnet_) + "-" +
+         std::to_string(machine);
 }
 
 std::string Machines::host(int machine) const {

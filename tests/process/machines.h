@@ -1,5 +1,5 @@
-// A swarm on machines of its own: network namespaces on one bridge, a scheduler in the first, a daemon in each of
-// the others, with cables that can be pulled. Needs root.
+// A swarm on machines of its own: network namespaces on one bridge, a scheduler in the first, a daemon in
+// each of the others, with cables that can be pulled. Needs root.
 #pragma once
 
 #include <memory>

@@ -31,8 +31,12 @@ struct Fixture {
   // Answers everything that was asked for.
   void answer() {
     for (const auto& [to, request] : std::exchange(asked, {})) {
-      net::Slice slice{request.job,  request.commit, request.stage,
-                       request.part, request.begin,  "",
+      net::Slice slice{request.job,
+                       request.commit,
+                       request.stage,
+                       request.part,
+                       request.begin,
+                       "",
                        JobFixture::floats(std::vector<float>(request.elements, 1.5f))};
       learner->on_slice(0, to, slice);
     }
@@ -42,7 +46,8 @@ struct Fixture {
   void finish_tasks(const std::string& name = "d") {
     for (auto& [task, done] : std::exchange(job.queued, {})) {
       Completion completion;
-      if (std::holds_alternative<daemon::FinishState>(task)) completion.digests = {name + "0", name + "1", name + "2"};
+      if (std::holds_alternative<daemon::FinishState>(task))
+        completion.digests = {name + "0", name + "1", name + "2"};
       tasks.push_back(task);
       done(0, completion);
     }
