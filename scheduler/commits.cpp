@@ -65,6 +65,7 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
     log(net::LogLevel::info, job.id, "all stages are ready, training starts");
   }
   take_step(job, step);
+  watch_step(step);
   save(job);
   acknowledge(peer, envelope);
   end_if_finished();

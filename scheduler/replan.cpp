@@ -2,6 +2,7 @@
 // anew over those that are left, and take the place of the old ones at the step under way.
 #include <algorithm>
 
+#include "scheduler/plan_model.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
@@ -11,12 +12,6 @@ std::string stage_list(const std::vector<std::uint32_t>& stages) {
   std::string text = stages.size() == 1 ? "stage " : "stages ";
   for (std::size_t i = 0; i < stages.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(stages[i]);
   return text;
-}
-
-// "412 ms", "4.1 ms".
-std::string milliseconds(std::int64_t us) {
-  if (us >= 10'000) return std::to_string((us + 500) / 1000) + " ms";
-  return std::to_string(us / 1000) + '.' + std::to_string(us % 1000 / 100) + " ms";
 }
 
 }  // namespace
@@ -88,8 +83,7 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   out->push_back(StartPlanning{*active->planning, request_for_rest()});
 }
 
-// Who is left keeps its stages. After a restart of the scheduler nobody's speed is known; all count alike
-// then.
+// Who is left keeps its stages.
 PlacementRequest SchedulerCore::State::request_for_rest() const {
   const JobRow& job = *find_row(active->id);
   PlacementRequest request{active->plan.epoch + 1, active->spec, {}, options.plan_work, {}};
@@ -100,16 +94,8 @@ PlacementRequest SchedulerCore::State::request_for_rest() const {
     node.key = member.key;
     node.nickname = member.nickname;
     node.has_data = active->plan.holds(member.key, 0);
-    node.memory_bytes = PlacementNode::unknown_bytes;
-    node.layer_us = node.head_us = 1;
-    const auto answer = active->answers.find(member.key);
-    if (answer == active->answers.end() || !answer->second) continue;
-    node.memory_bytes = answer->second->memory_bytes;
-    node.daemon_bytes = answer->second->daemon_bytes;
-    node.layer_us = std::max<std::int64_t>(1, answer->second->layer_us);
-    node.head_us = std::max<std::int64_t>(1, answer->second->head_us);
-    node.links = answer->second->links;
   }
+  add_figures(request.nodes);
   return request;
 }
 

@@ -90,6 +90,7 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   if (request.verb == "submit") return reply(submit(body));
   if (request.verb == "cancel") return reply(cancel(body));
   if (request.verb == "status") return reply(status(body));
+  if (request.verb == "times") return reply(times(body));
   if (request.verb == "export") return reply(find_snapshot(peer, body));
   if (request.verb == "nodes") return reply(nlohmann::json{{"nodes", nodes_json()}});
   if (request.verb == "admit") return reply(admit(peer, body));
@@ -104,8 +105,8 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   }
   if (request.verb != "logs" && request.verb != "record")
     return refuse(Status::invalid("unknown request \"" + request.verb +
-                                  "\"; known: submit, jobs, status, cancel, nodes, logs, record, export, "
-                                  "admit, revoke, admitted, invite, invites"));
+                                  "\"; known: submit, jobs, status, times, cancel, nodes, logs, record, "
+                                  "export, admit, revoke, admitted, invite, invites"));
 
   PendingQuery pending{peer, envelope.boot, request.number, request.verb, "", 0, 0};
   Result<StoreQuery> query = query_for(request, pending);
@@ -194,11 +195,18 @@ Result<nlohmann::json> SchedulerCore::State::status(const nlohmann::json& body) 
   } else if (!jobs.empty()) {
     job = summary(jobs.rbegin()->second);
   }
-  return nlohmann::json{{"job", std::move(job)},
+  const bool shown = active && job.is_object() && job.at("id") == active->id;
+  if (shown) add_measured(job);
+  nlohmann::json answer{{"job", std::move(job)},
                         {"nodes", nodes_json()},
                         {"term", term},
                         {"view", view.number},
                         {"waiting", waiting_for()}};
+  if (shown && body.contains("plan") && body.at("plan") == true) {
+    answer["routes"] = routes_json();
+    answer["links"] = links_json();
+  }
+  return answer;
 }
 
 Result<StoreQuery> SchedulerCore::State::query_for(const net::Request& request, PendingQuery& pending) {

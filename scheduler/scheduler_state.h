@@ -1,6 +1,6 @@
 // The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
 // guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp,
-// commits.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// commits.cpp, measuring.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>
@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "net/assert.h"
+#include "scheduler/record.h"
 #include "scheduler/scheduler_core.h"
+#include "scheduler/step_watch.h"
 
 namespace sidestep::scheduler {
 
@@ -47,7 +49,10 @@ struct SchedulerCore::State {
     std::optional<std::int64_t> start_deadline_us;        // set with the plan
     std::optional<std::int64_t> finish_deadline_us;       // set with the last commit
     std::set<std::pair<net::NodeKey, net::BootId>> lost;  // declared dead since, while they held a stage
-    std::uint64_t snapshot_asked = 0;  // a snapshot of this commit or a later one was asked for
+    std::uint64_t snapshot_asked = 0;                // a snapshot of this commit or a later one was asked for
+    std::map<net::NodeKey, net::Measured> measured;  // what each node told last
+    StepSets step_sets;
+    StepWatch step_watch;
   };
 
   struct Visitor {
@@ -171,6 +176,34 @@ struct SchedulerCore::State {
   // Everything of the active job is committed: ends it as done, or as failed for the reason it ended early.
   void end_committed();
   void end_if_stuck_at_start();
+
+  // ---- measuring.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Measured& measured);
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::StepTimes& times);
+  // The member that holds a stage of the active job and told this of it, or null: then it means nothing, and
+  // if it is garbage that is logged.
+  const Node* teller(const net::NodeKey& peer, const net::Envelope& envelope, const net::Scope& scope,
+                     const std::string& objection);
+  // A step was committed: whether it took what the plan predicted.
+  void watch_step(const RecordStep& step);
+  // The last steps all took more than 25 % longer, or shorter, than the plan predicted.
+  bool has_drifted() const { return active && active->step_watch.has_drifted(); }
+  // As HeartbeatReply means it.
+  std::uint64_t times_every(const JobRow* job) const;
+  // What is known of the speed, memory and ways of these nodes, for whoever plans: as measured while the job
+  // runs, else as they answered to PrepareJob. A node that has told neither counts as the others do on
+  // average.
+  void add_figures(std::vector<PlacementNode>& list) const;
+  // The nodes of the active plan, with their figures, in key order.
+  std::vector<PlacementNode> nodes_of_plan() const;
+  // `times`: the last whole step (step_report.h).
+  Result<nlohmann::json> times(const nlohmann::json& body);
+  // Of the active job's summary: what steps take, and what they were predicted to take.
+  void add_measured(nlohmann::json& summary) const;
+  // [{microbatches, hops: [[stage, node key], …]}] of the step under way; microbatches of one route together.
+  nlohmann::json routes_json() const;
+  // [{from, to, latency_us, bytes_per_s, transfer_us}] of the ways that these routes take.
+  nlohmann::json links_json() const;
 
   // ---- snapshots.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::SnapshotTaken& taken);

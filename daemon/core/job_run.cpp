@@ -42,10 +42,12 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
     : ports_(std::move(ports)),
       pipeline_(context_),
       ledger_(context_),
-      handover_(context_, [this](std::int64_t now, const nlohmann::json& record, const std::string& end) {
-        ports_.post_scheduler(now,
-                              net::CommitReport{context_.scope_of(record.value("step", 0u)), record, end});
-      }) {
+      handover_(context_,
+                [this](std::int64_t now, const nlohmann::json& record, const std::string& end) {
+                  ports_.post_scheduler(
+                      now, net::CommitReport{context_.scope_of(record.value("step", 0u)), record, end});
+                }),
+      times_(context_, ports_.times) {
   context_.options = &options;
   context_.job = std::move(job);
   context_.spec = std::move(spec);
@@ -126,6 +128,7 @@ void JobRun::take_change(std::int64_t now_us) {
   withheld_.reset();
   kept_by_.clear();
   pipeline_.abandon();
+  context_.timer.abandon();
   changed_ = true;
   phase_ = Phase::waiting;
   handover_.begin(now_us, next, change.stored);
@@ -306,6 +309,7 @@ void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net:
                    (peer != context_.lead ? "it is not the lead origin" : "no weights yet"));
     return;
   }
+  times_.on_commit(now_us);
   apply(now_us, commit);
   if (!commit.record.is_null()) context_.post(now_us, peer, net::CommitKept{commit.scope});
 }
@@ -373,6 +377,7 @@ void JobRun::begin_step(std::int64_t now_us) {
       ports_.queue_task(AbandonStep{context_.step}, [](std::int64_t, const Completion&) {});
   }
   if (context_.leads()) ledger_.begin_step(now_us);
+  context_.timer.begin(now_us);
   if (context_.step == 0) {
     report_ready(now_us);
   } else {

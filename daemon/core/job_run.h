@@ -13,6 +13,7 @@
 #include "daemon/core/job_context.h"
 #include "daemon/core/ledger.h"
 #include "daemon/core/pipeline.h"
+#include "daemon/core/time_reporter.h"
 
 namespace sidestep::daemon {
 
@@ -31,6 +32,7 @@ class JobRun {
     std::function<void(std::int64_t now_us, net::LogLevel, std::optional<std::uint32_t> stage,
                        std::string text)>
         log;
+    TimeReporter::Ports times;
   };
 
   // Precondition: the plan gives this node a stage. `stored`: the last step whose record the scheduler has.
@@ -51,6 +53,7 @@ class JobRun {
                    std::optional<std::uint64_t> stored);
   // The scheduler has the record up to this step.
   void on_stored(std::uint64_t step) { handover_.forget_stored(step); }
+  void want_times_every(std::uint64_t steps) { times_.want_times_every(steps); }
   // Takes a data message of this job; false: not now, do not acknowledge it.
   bool on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
   // Does what has become possible: local messages, averages, commit, the next task. After every event.
@@ -107,6 +110,7 @@ class JobRun {
   std::map<std::uint32_t, std::uint64_t> elements_;  // of each stage's gradient
   Ledger ledger_;                                    // used by the lead origin alone
   Handover handover_;
+  TimeReporter times_;
   std::deque<net::Message> local_;                            // from this node to itself
   std::vector<std::pair<net::NodeKey, net::Message>> early_;  // of the step after this one, or a later plan
 

@@ -41,8 +41,8 @@ TEST_CASE("Request: an unknown verb names the known ones") {
   const net::Reply reply = s.ask("frobnicate");
   CHECK(reply.code == Code::invalid);
   CHECK(reply.message ==
-        "unknown request \"frobnicate\"; known: submit, jobs, status, cancel, nodes, logs, record, export, "
-        "admit, revoke, admitted, invite, invites");
+        "unknown request \"frobnicate\"; known: submit, jobs, status, times, cancel, nodes, logs, record, "
+        "export, admit, revoke, admitted, invite, invites");
 }
 
 TEST_CASE("Submit: a bad job is refused with every problem and the file's name") {
