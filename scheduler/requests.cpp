@@ -12,8 +12,6 @@
 namespace sidestep::scheduler {
 namespace {
 
-// Silence after which people are told; a node is dead only later.
-constexpr std::int64_t silent_shown_us = 1'000'000;
 // Lines that nodes ship after a job's end still belong to it.
 constexpr std::int64_t log_grace_us = 1'500'000;
 constexpr std::size_t replies_kept = 256;
@@ -205,6 +203,7 @@ Result<nlohmann::json> SchedulerCore::State::status(const nlohmann::json& body) 
   if (shown && body.contains("plan") && body.at("plan") == true) {
     answer["routes"] = routes_json();
     answer["links"] = links_json();
+    answer["measured"] = measured_json();
   }
   return answer;
 }
@@ -402,10 +401,11 @@ std::string SchedulerCore::State::waiting_for() const {
              const auto answer = active->answers.find(key);
              return answer != active->answers.end() && !answer->second;
            }) +
-           ", at most " +
-           std::to_string(std::max<std::int64_t>(0, active->deadline_us - now_us) / 1'000'000) + " s more";
-  if (job->second.state == JobState::starting) return "the first commit, once all stages have their weights";
-  return "";
+           at_most(active->deadline_us);
+  if (job->second.state == JobState::starting)
+    return "the first commit, once all stages have their weights" +
+           (active->start_deadline_us ? at_most(*active->start_deadline_us) : "");
+  return waiting_while_running();
 }
 
 }  // namespace sidestep::scheduler

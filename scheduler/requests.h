@@ -6,7 +6,7 @@
 //   status   {job?, plan?}  (else the running or the       {job: Summary | null, nodes: [Node], term,
 //             newest one)                                   view, waiting: "for what, until when"}, and with
 //                                                           "plan": true of the running job {routes: [Route],
-//                                                           links: [Link]}
+//                                                           links: [Link], measured: [Measured]}
 //   times    {job?}  the running one                       {job, …: step_report.h, predicted_step_s | null,
 //                                                           measured_step_s | null, drifted}
 //   cancel   {job}                                         {job}
@@ -34,6 +34,9 @@
 //            {predicted_step_s | null: when its plan was made, measured_step_s | null: median of the last
 //            steps, drifted: the two are far apart}
 //   Route   {microbatches: […], hops: [[stage, node key], …]}
+//   Measured {node: its key, stages: [{stage, forward_us, backward_us}], head_us, averaging_bytes_per_s}, of
+//   one
+//            microbatch; 0: not measured
 //   Link    {from, to: node keys, latency_us, bytes_per_s, transfer_us: of one microbatch}
 //   Node    {key, nickname, address, device, threads, memory_bytes, memory_planned_bytes,
 //            memory_used_bytes, state: "alive" | "silent", silent_ms, job | null, stages: […], activity}

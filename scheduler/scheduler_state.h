@@ -1,6 +1,7 @@
 // The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
 // guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp,
-// commits.cpp, measuring.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// commits.cpp, measuring.cpp, step_status.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes
+// this.
 #pragma once
 
 #include <deque>
@@ -18,6 +19,9 @@
 #include "scheduler/step_watch.h"
 
 namespace sidestep::scheduler {
+
+// Silence after which people are told; a node is dead only later.
+inline constexpr std::int64_t silent_shown_us = 1'000'000;
 
 struct SchedulerCore::State {
   // A member of the view.
@@ -196,6 +200,8 @@ struct SchedulerCore::State {
   void add_figures(std::vector<PlacementNode>& list) const;
   // The nodes of the active plan, with their figures, in key order.
   std::vector<PlacementNode> nodes_of_plan() const;
+
+  // ---- step_status.cpp
   // `times`: the last whole step (step_report.h).
   Result<nlohmann::json> times(const nlohmann::json& body);
   // Of the active job's summary: what steps take, and what they were predicted to take.
@@ -204,6 +210,12 @@ struct SchedulerCore::State {
   nlohmann::json routes_json() const;
   // [{from, to, latency_us, bytes_per_s, transfer_us}] of the ways that these routes take.
   nlohmann::json links_json() const;
+  // [{node, stages: [{stage, forward_us, backward_us}], head_us, averaging_bytes_per_s}] as last told; 0: not
+  // measured.
+  nlohmann::json measured_json() const;
+  // Who is silent, who has not saved the last commit, and until when that is waited for; else empty.
+  // Precondition: a job runs.
+  std::string waiting_while_running() const;
 
   // ---- snapshots.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::SnapshotTaken& taken);
@@ -233,6 +245,8 @@ struct SchedulerCore::State {
   std::vector<PlacementNode> memory_by_node() const;
   std::uint64_t planned_bytes(const net::NodeKey& key) const;
   std::string waiting_for() const;
+  // ", at most 12 s more".
+  std::string at_most(std::int64_t until_us) const;
   Result<JobRow*> wanted_job(const nlohmann::json& body);
 
   // Everything else a peer may send means nothing to a scheduler.

@@ -49,6 +49,43 @@ void SchedulerCore::State::add_measured(nlohmann::json& summary) const {
   summary["drifted"] = has_drifted();
 }
 
+nlohmann::json SchedulerCore::State::measured_json() const {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [key, measured] : active->measured) {
+    if (!active->plan.stages_of.contains(key)) continue;
+    nlohmann::json stages = nlohmann::json::array();
+    for (const net::StageSpeed& stage : measured.stages)
+      stages.push_back(
+          {{"stage", stage.stage}, {"forward_us", stage.forward_us}, {"backward_us", stage.backward_us}});
+    list.push_back({{"node", key.hex()},
+                    {"stages", std::move(stages)},
+                    {"head_us", measured.head_us},
+                    {"averaging_bytes_per_s", measured.averaging_bytes_per_s}});
+  }
+  return list;
+}
+
+std::string SchedulerCore::State::at_most(std::int64_t until_us) const {
+  return ", at most " + std::to_string(std::max<std::int64_t>(0, until_us - now_us) / 1'000'000) + " s more";
+}
+
+std::string SchedulerCore::State::waiting_while_running() const {
+  const JobRow& job = *find_row(active->id);
+  std::string silent, unsaved;
+  for (const net::Member& member : job.view.members) {
+    if (!takes_part(member)) continue;
+    const Node& node = nodes.at(member.key);
+    if (const std::int64_t silent_us = now_us - node.heard_us; silent_us > silent_shown_us)
+      silent += (silent.empty() ? "" : ", ") + member.nickname + ", silent for " +
+                std::to_string(silent_us / 1000) + " ms of " + std::to_string(options.silent_dead_us / 1000);
+    const bool applied = node.progress && node.progress->job == job.id && node.progress->step >= *job.commit;
+    if (!applied) unsaved += (unsaved.empty() ? "" : ", ") + member.nickname;
+  }
+  if (!silent.empty()) return "a word from " + silent;
+  if (!committed_all() || unsaved.empty() || !active->finish_deadline_us) return "";
+  return "the last commit to be applied by " + unsaved + at_most(*active->finish_deadline_us);
+}
+
 nlohmann::json SchedulerCore::State::routes_json() const {
   nlohmann::json list = nlohmann::json::array();
   if (!active || active->plan.phases.empty()) return list;

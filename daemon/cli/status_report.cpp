@@ -1,9 +1,11 @@
 #include "daemon/cli/status_report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "daemon/cli/report.h"
+#include "scheduler/plan_model.h"
 
 namespace sidestep::cli {
 namespace {
@@ -32,18 +34,14 @@ nlohmann::json list_in(const nlohmann::json& object, const char* key) {
   return found != object.end() && found->is_array() ? *found : nlohmann::json::array();
 }
 
-std::string milliseconds(double seconds) { return fixed(seconds * 1000, seconds < 0.01 ? 1 : 0) + " ms"; }
-
-std::string and_more(std::size_t all, std::size_t shown, const std::string& what) {
-  return all <= shown ? "" : "... and " + std::to_string(all - shown) + " more " + what + "\n";
-}
+std::string milliseconds(double us) { return scheduler::milliseconds(std::llround(us)); }
 
 // "predicted step: 412 ms; measured: 520 ms, which is far apart".
 std::string step_line(const nlohmann::json& job) {
   const auto predicted = number_in(job, "predicted_step_s"), measured = number_in(job, "measured_step_s");
   if (has_ended(job) || (!predicted && !measured)) return "";
-  std::string line = predicted ? "predicted step: " + milliseconds(*predicted) : "";
-  if (measured) line += (predicted ? "; measured: " : "measured step: ") + milliseconds(*measured);
+  std::string line = predicted ? "predicted step: " + milliseconds(*predicted * 1e6) : "";
+  if (measured) line += (predicted ? "; measured: " : "measured step: ") + milliseconds(*measured * 1e6);
   if (job.value("drifted", false)) line += ", which is far apart";
   return line + "\n";
 }
@@ -99,6 +97,25 @@ std::string routes_text(const nlohmann::json& snapshot, const Names& names) {
          and_more(routes.size(), routes_shown, "routes");
 }
 
+std::string us_text(const nlohmann::json& object, const char* key) {
+  const double us = number_in(object, key).value_or(0);
+  return us > 0 ? milliseconds(us) : "-";
+}
+
+std::string measured_text(const nlohmann::json& snapshot, const Names& names) {
+  std::vector<Row> rows;
+  for (const auto& node : list_in(snapshot, "measured"))
+    for (const auto& stage : list_in(node, "stages")) {
+      const bool origin = number_in(stage, "stage").value_or(0) == 0;
+      const double averaging = number_in(node, "averaging_bytes_per_s").value_or(0);
+      rows.push_back({names.of(node.at("node")), stage.at("stage").dump(), us_text(stage, "forward_us"),
+                      us_text(stage, "backward_us"), origin ? us_text(node, "head_us") : "-",
+                      averaging > 0 ? amount(averaging) + "B/s" : "-"});
+    }
+  return rows.empty() ? ""
+                      : "\n" + table({"NODE", "STAGE", "FORWARD", "BACKWARD", "HEAD", "AVERAGING"}, rows);
+}
+
 // The slowest first.
 std::string links_text(const nlohmann::json& snapshot, const Names& names, std::size_t shown) {
   std::vector<nlohmann::json> links = list_in(snapshot, "links");
@@ -108,9 +125,9 @@ std::string links_text(const nlohmann::json& snapshot, const Names& names, std::
   std::vector<Row> rows;
   for (std::size_t i = 0; i < std::min(shown, links.size()); ++i)
     rows.push_back({names.of(links[i].at("from")), names.of(links[i].at("to")),
-                    milliseconds(number_in(links[i], "latency_us").value_or(0) / 1e6),
+                    milliseconds(number_in(links[i], "latency_us").value_or(0)),
                     amount(number_in(links[i], "bytes_per_s").value_or(0)) + "B/s",
-                    milliseconds(transfer(links[i]) / 1e6)});
+                    milliseconds(transfer(links[i]))});
   return "\n" + table({"FROM", "TO", "LATENCY", "BANDWIDTH", "A MICROBATCH TAKES"}, rows) +
          and_more(links.size(), shown, "links, all faster");
 }
@@ -171,8 +188,9 @@ std::string cut(const std::string& text, std::size_t columns) {
 std::string status_page(const nlohmann::json& snapshot) {
   const Names names(snapshot);
   return job_lines(snapshot) + waiting_line(snapshot) + stages_text(snapshot, names) +
-         routes_text(snapshot, names) + links_text(snapshot, names, links_shown) + "\n" +
-         nodes_table(list_in(snapshot, "nodes")) + changes_text(snapshot) + "\n" + view_line(snapshot);
+         routes_text(snapshot, names) + measured_text(snapshot, names) +
+         links_text(snapshot, names, links_shown) + "\n" + nodes_table(list_in(snapshot, "nodes")) +
+         changes_text(snapshot) + "\n" + view_line(snapshot);
 }
 
 std::string top_page(const nlohmann::json& snapshot, const TopSize& size, const std::string& notice) {

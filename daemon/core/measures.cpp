@@ -60,8 +60,10 @@ void TaskMeasures::add(const net::StepTimes& step) {
   }
   for (const net::StepAverage& average : step.averages)
     if (average.bytes > 0)
-      averaging_.add(static_cast<double>(average.bytes) * 1e6 /
-                     static_cast<double>(std::max<std::int64_t>(1, average.end_us - average.begin_us)));
+      push(averaging_,
+           static_cast<double>(average.bytes) * 1e6 /
+               static_cast<double>(std::max<std::int64_t>(1, average.end_us - average.begin_us)),
+           averages_kept);
 }
 
 std::vector<net::StageSpeed> TaskMeasures::stages() const {
@@ -73,7 +75,9 @@ std::vector<net::StageSpeed> TaskMeasures::stages() const {
 
 std::int64_t TaskMeasures::head_us() const { return whole(head_us_); }
 
-double TaskMeasures::averaging_bytes_per_s() const { return averaging_.value().value_or(0); }
+double TaskMeasures::averaging_bytes_per_s() const {
+  return averaging_.empty() ? 0 : std::ranges::max(averaging_);
+}
 
 void LinkMeasures::probed(const std::vector<net::LinkSpeed>& links) {
   for (const net::LinkSpeed& link : links) ways_[link.node] = {link, {}, {}};
@@ -105,10 +109,12 @@ std::optional<net::LinkSpeed> LinkMeasures::speed(const net::NodeKey& peer, cons
   if (!way.small_us.empty()) link.latency_us = std::ranges::min(way.small_us) / 2;
   for (const auto& [bytes, us] : way.large) link.latency_us = std::min(link.latency_us, us / 2);
   if (!way.large.empty()) link.bytes_per_s = 0;
-  for (const auto& [bytes, us] : way.large)
-    link.bytes_per_s = std::max(link.bytes_per_s,
-                                static_cast<double>(bytes) * 1e6 /
-                                    static_cast<double>(std::max<std::int64_t>(1, us - 2 * link.latency_us)));
+  for (const auto& [bytes, us] : way.large) {
+    const std::int64_t on_top_us =
+        std::max({us - 2 * link.latency_us, us / least_part_of_bytes, std::int64_t{1}});
+    link.bytes_per_s =
+        std::max(link.bytes_per_s, static_cast<double>(bytes) * 1e6 / static_cast<double>(on_top_us));
+  }
   if (link.bytes_per_s <= 0) return std::nullopt;  // small letters alone do not say
   return link;
 }

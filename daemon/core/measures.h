@@ -31,7 +31,8 @@ class SmoothedFigure {
 };
 
 // Of this node's tasks in one job, fed a step at a time. A validation microbatch keeps nothing, so it does
-// not count.
+// not count. A replica that has added its gradients before the others waits for them, which makes averaging
+// take longer and never less: the quickest of the last 16 counts.
 class TaskMeasures {
  public:
   void add(const net::StepTimes& step);
@@ -46,16 +47,17 @@ class TaskMeasures {
     SmoothedFigure forward_us, backward_us;
   };
   std::map<std::uint32_t, Stage> stages_;
+  static constexpr std::size_t averages_kept = 16;
   SmoothedFigure head_us_;
-  SmoothedFigure averaging_;  // bytes a second
+  std::deque<double> averaging_;  // bytes a second
 };
 
 // Of the ways to other nodes: what probes said to begin with, then what letters and their Acks say. What a
 // round trip takes too long says that it waited for something else, never that the way is fast, so the
 // quickest of the last 16 counts, as with probes: half of a small letter's is the latency; a large one's
-// bytes over what it took longer than twice the latency are the bandwidth. Where no small letter ever went,
-// the latency is that of the probes, at most half of the quickest large letter, or without probes none, so
-// that a transfer takes what its round trip took.
+// bytes over what it took longer than twice the latency, and at least a tenth of its round trip, are the
+// bandwidth. Where no small letter ever went, the latency is that of the probes, at most half of the quickest
+// large letter, or without probes none, so that a transfer takes what its round trip took.
 class LinkMeasures {
  public:
   // Replaces what is known of these ways.
@@ -71,6 +73,7 @@ class LinkMeasures {
  private:
   static constexpr std::size_t window = 16;
   static constexpr std::size_t small_bytes_max = 4096;
+  static constexpr std::int64_t least_part_of_bytes = 10;  // one of so many parts
 
   struct Way {
     std::optional<net::LinkSpeed> probed;

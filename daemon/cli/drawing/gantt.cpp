@@ -199,15 +199,15 @@ class Gantt {
   }
 
   struct SpanLook {
-    const char* attributes;
-    double share;  // of a bar's height
+    const char* name;
+    const char* fill;  // an attribute
+    double share;      // of a bar's height
     const char* text;
   };
   static SpanLook look(GanttSpan::Kind kind) {
-    if (kind == GanttSpan::Kind::averaging) return {"class=\"averaging\" fill=\"#b9a7cf\"", 0.5, "averaging"};
-    if (kind == GanttSpan::Kind::validation)
-      return {"class=\"validation\" fill=\"#adb5bd\"", 1, "validation"};
-    return {"class=\"commit-wait\" fill=\"#d5b981\"", 0.2, "waiting for Commit"};
+    if (kind == GanttSpan::Kind::averaging) return {"averaging", "fill=\"#b9a7cf\"", 0.5, "averaging"};
+    if (kind == GanttSpan::Kind::validation) return {"validation", "fill=\"#adb5bd\"", 1, "validation"};
+    return {"commit-wait", "fill=\"#d5b981\"", 0.2, "waiting for Commit"};
   }
 
   void draw_spans() {
@@ -218,8 +218,8 @@ class Gantt {
                                                        : how.text + (": " + seconds_text(span.begin_us, 3)) +
                                                              " to " + seconds_text(span.end_us, 3);
       svg_.rect(x(span.begin_us), bar_y(lane_of_[span.node]) + (bar_height() - height) / 2,
-                static_cast<double>(span.end_us - span.begin_us) * scale_, height, how.attributes,
-                view_.spans ? tip : "");
+                static_cast<double>(span.end_us - span.begin_us) * scale_, height,
+                std::string("class=\"") + how.name + "\" " + how.fill, view_.spans ? tip : "");
     }
   }
 
@@ -293,7 +293,7 @@ class Gantt {
          {GanttSpan::Kind::averaging, GanttSpan::Kind::validation, GanttSpan::Kind::commit_wait}) {
       const bool averages = kind == GanttSpan::Kind::averaging && !evaluation_.stage_averaged_us.empty();
       if (averages || std::ranges::find(spans_, kind, &GanttSpan::kind) != spans_.end())
-        entry(look(kind).attributes, 12 * look(kind).share, look(kind).text);
+        entry(look(kind).fill, 12 * look(kind).share, look(kind).text);
     }
     svg_.text(left, y0 + 10, font,
               std::string(labelled() ? "colour and number: microbatch" : "colour: microbatch") +

@@ -64,6 +64,12 @@ TEST_CASE("TaskMeasures: each kind and stage for itself, without validation") {
   CHECK(measures.stages() == std::vector<net::StageSpeed>{{0, 20, 0}, {2, 50, 90}});
   CHECK(measures.head_us() == 7);
   CHECK(measures.averaging_bytes_per_s() == Approx(2e6));
+  net::StepTimes waited;
+  waited.averages = {{0, 400, 4'400, 2'000}};  // for another replica's gradients
+  for (int i = 0; i < 15; ++i) measures.add(waited);
+  CHECK(measures.averaging_bytes_per_s() == Approx(2e6));
+  measures.add(waited);
+  CHECK(measures.averaging_bytes_per_s() == Approx(0.5e6));
 }
 
 TEST_CASE("LinkMeasures: small letters tell the latency, large ones the bandwidth, the quickest of each") {
@@ -96,6 +102,7 @@ TEST_CASE("LinkMeasures: probes count until letters say otherwise, and a way tha
   // A large letter that is there and back sooner than two latencies: the latency was less.
   links.round_trip(peer, 200'000, 800);
   CHECK(links.links()[0].latency_us == 400);
+  CHECK(links.links()[0].bytes_per_s == Approx(200'000 / 80e-6));  // a tenth of its round trip at least
 }
 
 TEST_CASE("LinkMeasures: without probes and small letters a transfer takes what its round trip took") {

@@ -31,7 +31,7 @@ struct Measuring : Swarm {
   void commit_after(std::uint64_t step, std::int64_t us, bool with_validation = false) {
     RecordStep record = record_step(step, plan);
     record.duration_us = us;
-    if (with_validation) record.evaluations.push_back({0, 0, 1.5, plan.evaluations.front().hops});
+    if (with_validation) record.evaluations.push_back({0, 0, 1.5, plan.phase(step).routes.front().hops});
     say(plan.lead_origin().bytes[0], net::CommitReport{scope(step), to_json(record)});
   }
   net::StepTimes times(int number, std::uint64_t step) const {
@@ -237,6 +237,9 @@ TEST_CASE_METHOD(Measuring, "Status: routes and the ways they take, where they a
     CHECK(route.at("hops")[1][0] == 1);
   }
   CHECK(microbatches == 4);
+  REQUIRE(status.at("measured").size() == 1);
+  CHECK(status.at("measured")[0].at("stages") ==
+        json::array({{{"stage", 1}, {"forward_us", 5'000}, {"backward_us", 9'000}}}));
   bool found = false;
   for (const json& link : status.at("links")) {
     if (link.at("from") != key(holder(1)).hex()) continue;
@@ -246,4 +249,20 @@ TEST_CASE_METHOD(Measuring, "Status: routes and the ways they take, where they a
     CHECK(link.at("transfer_us").get<std::int64_t>() > 30'000);
   }
   CHECK(found);
+}
+
+TEST_CASE_METHOD(Measuring, "Status: says who is silent, and until when that is waited for") {
+  CHECK(ask("status").body.at("waiting") == "");
+  kill(3);
+  run_for_ms(2'200);
+  const std::string waiting = ask("status").body.at("waiting");
+  CHECK(waiting.find("a word from n3, silent for 2") == 0);
+  CHECK(waiting.find(" ms of 5000") != std::string::npos);
+}
+
+TEST_CASE_METHOD(Measuring,
+                 "Status: says who has not applied the last commit, and until when that is waited for") {
+  for (std::uint64_t step = 1; step <= 100; ++step) commit(step);
+  for (const int number : {1, 2, 4}) applied(number, 100);
+  CHECK(ask("status").body.at("waiting") == "the last commit to be applied by n3, at most 600 s more");
 }
