@@ -36,6 +36,10 @@ nlohmann::json list_in(const nlohmann::json& object, const char* key) {
 
 std::string milliseconds(double us) { return scheduler::milliseconds(std::llround(us)); }
 
+std::string and_more(std::size_t all, std::size_t shown, const std::string& what) {
+  return all <= shown ? "" : "... and " + std::to_string(all - shown) + " more " + what + "\n";
+}
+
 // "predicted step: 412 ms; measured: 520 ms, which is far apart".
 std::string step_line(const nlohmann::json& job) {
   const auto predicted = number_in(job, "predicted_step_s"), measured = number_in(job, "measured_step_s");

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "net/clock.h"
+#include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_job.h"
 
 using namespace sidestep;

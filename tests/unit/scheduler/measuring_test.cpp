@@ -51,8 +51,8 @@ struct Measuring : Swarm {
   }
   std::vector<std::string> log_lines(const std::string& level = "info") {
     std::vector<std::string> texts;
-    for (const json& line : ask("logs", {{"level", level}, {"tail", true}}).body.at("lines"))
-      texts.push_back(line.at("text"));
+    const net::Reply reply = ask("logs", {{"level", level}, {"tail", true}});
+    for (const json& line : reply.body.at("lines")) texts.push_back(line.at("text"));
     return texts;
   }
 
