@@ -40,12 +40,18 @@ TEST_CASE("Local swarm: status, top and the picture of a step show what every no
   INFO(drawn.error << swarm.logs());
   REQUIRE(drawn.status == 0);
   const auto elements = read_svg(read_text(file));
-  for (int node = 1; node <= 4; ++node) {
-    CAPTURE(node);
-    CHECK(count_text(elements, "node-" + std::to_string(node)) == 2);
+  // A plan may leave out a node without which a step is as short.
+  std::size_t used = 0;
+  const nlohmann::json nodes = swarm.ask_json({"nodes"}).at("nodes");
+  for (const auto& node : nodes) {
+    CAPTURE(node.dump());
+    const bool holds = !node.at("stages").empty();
+    used += holds ? 1 : 0;
+    CHECK(count_text(elements, node.at("nickname").get<std::string>()) == (holds ? 2 : 0));
   }
-  CHECK(count_text(elements, "measured") == 4);
-  CHECK(count_text(elements, "predicted") == 4);
+  REQUIRE(used >= 2);
+  CHECK(count_text(elements, "measured") == used);
+  CHECK(count_text(elements, "predicted") == used);
   // 2 stages: each microbatch has two forwards, two backwards and a head, measured and predicted alike.
   CHECK(count_class(elements, "head") >= 2);
   CHECK(count_class(elements, "forward") == 2 * count_class(elements, "head"));
