@@ -182,32 +182,6 @@ Result<nlohmann::json> SchedulerCore::State::cancel(const nlohmann::json& body) 
   return nlohmann::json{{"job", job.id}};
 }
 
-Result<nlohmann::json> SchedulerCore::State::status(const nlohmann::json& body) {
-  nlohmann::json job;
-  if (body.contains("job")) {
-    const Result<JobRow*> found = wanted_job(body);
-    if (!found.ok()) return found.status();
-    job = summary(*found.value());
-  } else if (active) {
-    job = summary(row(active->id));
-  } else if (!jobs.empty()) {
-    job = summary(jobs.rbegin()->second);
-  }
-  const bool shown = active && job.is_object() && job.at("id") == active->id;
-  if (shown) add_measured(job);
-  nlohmann::json answer{{"job", std::move(job)},
-                        {"nodes", nodes_json()},
-                        {"term", term},
-                        {"view", view.number},
-                        {"waiting", waiting_for()}};
-  if (shown && body.contains("plan") && body.at("plan") == true) {
-    answer["routes"] = routes_json();
-    answer["links"] = links_json();
-    answer["measured"] = measured_json();
-  }
-  return answer;
-}
-
 Result<StoreQuery> SchedulerCore::State::query_for(const net::Request& request, PendingQuery& pending) {
   // Options of a request are read like a file's: wrong ones are told, not guessed.
   std::string job, node, level = "debug";

@@ -202,6 +202,7 @@ struct SchedulerCore::State {
   std::vector<PlacementNode> nodes_of_plan() const;
 
   // ---- step_status.cpp
+  Result<nlohmann::json> status(const nlohmann::json& body);
   // `times`: the last whole step (step_report.h).
   Result<nlohmann::json> times(const nlohmann::json& body);
   // Of the active job's summary: what steps take, and what they were predicted to take.
@@ -238,7 +239,6 @@ struct SchedulerCore::State {
                     bool& later);
   Result<nlohmann::json> submit(const nlohmann::json& body);
   Result<nlohmann::json> cancel(const nlohmann::json& body);
-  Result<nlohmann::json> status(const nlohmann::json& body);
   Result<StoreQuery> query_for(const net::Request& request, PendingQuery& pending);
   nlohmann::json summary(const JobRow& row) const;
   nlohmann::json nodes_json() const;

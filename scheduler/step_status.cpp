@@ -1,4 +1,4 @@
-// What operators see of a running job's plan and of what its steps take.
+// `status` and `times`: what operators see of a job, its plan and what its steps take.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -17,6 +17,32 @@ nlohmann::json seconds(std::int64_t us) {
 std::uint64_t step_under_way(const JobRow& job) { return job.commit.value_or(0) + 1; }
 
 }  // namespace
+
+Result<nlohmann::json> SchedulerCore::State::status(const nlohmann::json& body) {
+  nlohmann::json job;
+  if (body.contains("job")) {
+    const Result<JobRow*> found = wanted_job(body);
+    if (!found.ok()) return found.status();
+    job = summary(*found.value());
+  } else if (active) {
+    job = summary(row(active->id));
+  } else if (!jobs.empty()) {
+    job = summary(jobs.rbegin()->second);
+  }
+  const bool shown = active && job.is_object() && job.at("id") == active->id;
+  if (shown) add_measured(job);
+  nlohmann::json answer{{"job", std::move(job)},
+                        {"nodes", nodes_json()},
+                        {"term", term},
+                        {"view", view.number},
+                        {"waiting", waiting_for()}};
+  if (shown && body.contains("plan") && body.at("plan") == true) {
+    answer["routes"] = routes_json();
+    answer["links"] = links_json();
+    answer["measured"] = measured_json();
+  }
+  return answer;
+}
 
 Result<nlohmann::json> SchedulerCore::State::times(const nlohmann::json& body) {
   const JobRow* job = active ? find_row(active->id) : nullptr;

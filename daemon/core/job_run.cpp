@@ -42,12 +42,11 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
     : ports_(std::move(ports)),
       pipeline_(context_),
       ledger_(context_),
-      handover_(context_,
-                [this](std::int64_t now, const nlohmann::json& record, const std::string& end) {
-                  ports_.post_scheduler(
-                      now, net::CommitReport{context_.scope_of(record.value("step", 0u)), record, end});
-                }),
-      times_(context_, ports_.times) {
+      times_(context_, ports_.times),
+      handover_(context_, [this](std::int64_t now, const nlohmann::json& record, const std::string& end) {
+        ports_.post_scheduler(now,
+                              net::CommitReport{context_.scope_of(record.value("step", 0u)), record, end});
+      }) {
   context_.options = &options;
   context_.job = std::move(job);
   context_.spec = std::move(spec);

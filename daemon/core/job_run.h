@@ -109,8 +109,8 @@ class JobRun {
   std::map<std::uint32_t, Averager> averagers_;      // by stage held
   std::map<std::uint32_t, std::uint64_t> elements_;  // of each stage's gradient
   Ledger ledger_;                                    // used by the lead origin alone
-  Handover handover_;
   TimeReporter times_;
+  Handover handover_;
   std::deque<net::Message> local_;                            // from this node to itself
   std::vector<std::pair<net::NodeKey, net::Message>> early_;  // of the step after this one, or a later plan
 
