@@ -109,6 +109,8 @@ struct HeartbeatReply {
   // Of the job that the heartbeat names: its record is stored up to this step.
   std::string job = {};
   std::optional<std::uint64_t> commit = {};
+  // Of the same job: StepTimes of each step that is a multiple of this are wanted; 0: of none.
+  std::uint64_t times_every = 0;
   bool operator==(const HeartbeatReply&) const = default;
 };
 
@@ -256,6 +258,64 @@ struct Reply {
   std::string message;  // the error when code is not ok
   nlohmann::json body;
   bool operator==(const Reply&) const = default;
+};
+
+// ---- how long things take: node -> scheduler, unacked, for what is lost comes again soon -------------
+
+// One microbatch on one of the node's stages, smoothed; 0: not measured.
+struct StageSpeed {
+  std::uint32_t stage = 0;
+  std::int64_t forward_us = 0;
+  std::int64_t backward_us = 0;
+  bool operator==(const StageSpeed&) const = default;
+};
+
+// Every few seconds while a job trains: what tasks and ways take now (daemon/core/measures.h says how it is
+// smoothed).
+struct Measured {
+  Scope scope;  // of the last step that is in it
+  std::vector<StageSpeed> stages;
+  std::int64_t head_us = 0;          // of one microbatch; 0: not measured
+  double averaging_bytes_per_s = 0;  // that a replica sends while it averages; 0: not measured
+  std::vector<LinkSpeed> links;
+  bool operator==(const Measured&) const = default;
+};
+
+enum class StepTaskKind : std::uint8_t { forward = 0, head = 1, backward = 2 };
+
+// A task of a step. Times are microseconds since this node began the step: when its input had arrived, when
+// it was given to the executor, when its end was heard.
+struct StepTask {
+  StepTaskKind kind = StepTaskKind::forward;
+  bool evaluation = false;
+  std::uint32_t microbatch = 0;
+  std::uint32_t stage = 0;
+  std::uint32_t hop = 0;  // place in the route; its length for a head
+  std::int64_t ready_us = 0;
+  std::int64_t begin_us = 0;
+  std::int64_t end_us = 0;
+  bool operator==(const StepTask&) const = default;
+};
+
+// The averaging of a stage as one replica saw it, from its last gradient to its report. Times as above.
+struct StepAverage {
+  std::uint32_t stage = 0;
+  std::int64_t begin_us = 0;
+  std::int64_t end_us = 0;
+  std::uint64_t bytes = 0;  // that this replica sent for it; 0: it has the stage alone
+  bool operator==(const StepAverage&) const = default;
+};
+
+// Tasks in one StepTimes; a node with more tells none, the scheduler takes no more.
+inline constexpr std::size_t step_tasks_max = 20'000;
+
+// After each step that HeartbeatReply::times_every asks for, and that was not begun anew.
+struct StepTimes {
+  Scope scope;
+  std::vector<StepTask> tasks;        // in order of their ends
+  std::vector<StepAverage> averages;  // by stage
+  std::int64_t commit_us = 0;         // when its Commit came
+  bool operator==(const StepTimes&) const = default;
 };
 
 }  // namespace sidestep::net

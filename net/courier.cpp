@@ -27,9 +27,17 @@ std::int64_t Courier::first_wait_us(const Message& message) const {
 void Courier::post(std::int64_t now_us, const NodeKey& peer, Channel channel, Message message,
                    std::vector<Send>& out, std::optional<BootId> only_boot) {
   const std::uint64_t id = next_id_++;
-  Letter letter{peer, channel, Envelope{boot_, id, std::move(message)}, only_boot, 0, 0};
+  Letter letter{peer,
+                channel,
+                Envelope{boot_, id, std::move(message)},
+                only_boot,
+                now_us,
+                0,
+                0,
+                !tensors_to_.contains(peer)};
   letter.wait_us = first_wait_us(letter.envelope.message);
   letter.due_us = now_us + letter.wait_us;
+  if (tensor_bytes(letter.envelope.message) > 0) ++tensors_to_[peer];
   out.push_back({peer, channel, letter.envelope, only_boot});
   letters_.emplace(id, std::move(letter));
 }
@@ -44,11 +52,23 @@ void Courier::acknowledge(const NodeKey& peer, Channel channel, const Envelope& 
   if (envelope.id != 0) send_once(peer, channel, Ack{envelope.boot, {envelope.id}}, out, envelope.boot);
 }
 
-void Courier::on_ack(const NodeKey& peer, const Ack& ack) {
+void Courier::forget(const Letter& letter) {
+  if (tensor_bytes(letter.envelope.message) == 0) return;
+  const auto count = tensors_to_.find(letter.peer);
+  if (--count->second == 0) tensors_to_.erase(count);
+}
+
+void Courier::on_ack(const NodeKey& peer, const Ack& ack,
+                     const std::function<void(const Arrived&)>& arrived) {
   if (ack.boot != boot_) return;  // of an earlier run's letters, whose ids were the same
   for (const std::uint64_t id : ack.ids) {
     const auto it = letters_.find(id);
-    if (it != letters_.end() && it->second.peer == peer) letters_.erase(it);
+    if (it == letters_.end() || it->second.peer != peer) continue;
+    const Letter& letter = it->second;
+    if (arrived && letter.tells_round_trip)
+      arrived({tensor_bytes(letter.envelope.message), letter.posted_us});
+    forget(letter);
+    letters_.erase(it);
   }
 }
 
@@ -58,6 +78,7 @@ void Courier::on_tick(std::int64_t now_us, std::vector<Send>& out) {
     letter.wait_us = std::min(2 * letter.wait_us,
                               std::max(options_.repeat_us_max, 4 * first_wait_us(letter.envelope.message)));
     letter.due_us = now_us + letter.wait_us;
+    letter.tells_round_trip = false;
     out.push_back({letter.peer, letter.channel, letter.envelope, letter.only_boot});
   }
 }
@@ -67,13 +88,17 @@ void Courier::hurry(std::int64_t now_us, const NodeKey& peer, std::vector<Send>&
     if (letter.peer != peer) continue;
     letter.wait_us = first_wait_us(letter.envelope.message);
     letter.due_us = now_us + letter.wait_us;
+    letter.tells_round_trip = false;
     out.push_back({letter.peer, letter.channel, letter.envelope, letter.only_boot});
   }
 }
 
 void Courier::drop_if(const std::function<bool(const NodeKey&, const Message&)>& out_of_date) {
   std::erase_if(letters_, [&](const auto& entry) {
-    return out_of_date(entry.second.peer, entry.second.envelope.message);
+    const Letter& letter = entry.second;
+    if (!out_of_date(letter.peer, letter.envelope.message)) return false;
+    forget(letter);
+    return true;
   });
 }
 

@@ -42,7 +42,15 @@ class Courier {
   void acknowledge(const NodeKey& peer, Channel channel, const Envelope& envelope,
                    std::vector<Send>& out) const;
 
-  void on_ack(const NodeKey& peer, const Ack& ack);
+  // What an Ack says about the way to a peer.
+  struct Arrived {
+    std::size_t tensor_bytes = 0;
+    std::int64_t posted_us = 0;
+  };
+  // Calls `arrived` for each letter whose round trip the Ack tells: it was sent only once, or one could not
+  // know which of its copies is acknowledged (Karn's rule), and went to a peer for which no tensor was on its
+  // way, or it waited behind that.
+  void on_ack(const NodeKey& peer, const Ack& ack, const std::function<void(const Arrived&)>& arrived = {});
   // Repeats what is due.
   void on_tick(std::int64_t now_us, std::vector<Send>& out);
   // Sends everything for `peer` again now: it has come back or has been let in.
@@ -61,14 +69,19 @@ class Courier {
     Channel channel;
     Envelope envelope;
     std::optional<BootId> only_boot;
+    std::int64_t posted_us;
     std::int64_t due_us;
     std::int64_t wait_us;
+    bool tells_round_trip;
   };
+
+  void forget(const Letter& letter);
 
   BootId boot_;
   CourierOptions options_;
   std::uint64_t next_id_ = 1;
-  std::map<std::uint64_t, Letter> letters_;  // by id: repeats go out in order of posting
+  std::map<std::uint64_t, Letter> letters_;    // by id: repeats go out in order of posting
+  std::map<NodeKey, std::size_t> tensors_to_;  // letters with a tensor, by peer; none: no entry
 };
 
 }  // namespace sidestep::net

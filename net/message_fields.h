@@ -25,7 +25,8 @@ inline constexpr std::array<std::string_view, std::variant_size_v<Message>> mess
     "Commit",       "Ack",           "Guests",       "TakeSnapshot", "SnapshotTaken",
     "SliceRequest", "Slice",         "Join",         "Admitted",     "Visit",
     "VisitReply",   "Probe",         "ProbeReply",   "CommitKept",   "Standing",
-    "Resume",       "Leaving",       "Released",     "AdoptPlan",    "StateOffer"};
+    "Resume",       "Leaving",       "Released",     "AdoptPlan",    "StateOffer",
+    "Measured",     "StepTimes"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -80,6 +81,30 @@ void fields(auto& v, Is<LinkSpeed> auto& m) {
   v("node", m.node);
   v("latency_us", m.latency_us);
   v("bytes_per_s", m.bytes_per_s);
+}
+
+void fields(auto& v, Is<StageSpeed> auto& m) {
+  v("stage", m.stage);
+  v("forward_us", m.forward_us);
+  v("backward_us", m.backward_us);
+}
+
+void fields(auto& v, Is<StepTask> auto& m) {
+  v.enumeration("kind", m.kind, StepTaskKind::backward);
+  v("evaluation", m.evaluation);
+  v("microbatch", m.microbatch);
+  v("stage", m.stage);
+  v("hop", m.hop);
+  v("ready_us", m.ready_us);
+  v("begin_us", m.begin_us);
+  v("end_us", m.end_us);
+}
+
+void fields(auto& v, Is<StepAverage> auto& m) {
+  v("stage", m.stage);
+  v("begin_us", m.begin_us);
+  v("end_us", m.end_us);
+  v("bytes", m.bytes);
 }
 
 void fields(auto& v, Is<Resources> auto& m) {
@@ -150,6 +175,7 @@ void fields(auto& v, Is<HeartbeatReply> auto& m) {
   v("view", m.view);
   v("job", m.job);
   v("commit", m.commit);
+  v("times_every", m.times_every);
 }
 
 void fields(auto& v, Is<ViewUpdate> auto& m) {
@@ -359,6 +385,21 @@ void fields(auto& v, Is<Probe> auto& m) {
 void fields(auto& v, Is<ProbeReply> auto& m) {
   v("number", m.number);
   v("tensor", m.tensor);
+}
+
+void fields(auto& v, Is<Measured> auto& m) {
+  v("scope", m.scope);
+  v("stages", m.stages);
+  v("head_us", m.head_us);
+  v("averaging_bytes_per_s", m.averaging_bytes_per_s);
+  v("links", m.links);
+}
+
+void fields(auto& v, Is<StepTimes> auto& m) {
+  v("scope", m.scope);
+  v("tasks", m.tasks);
+  v("averages", m.averages);
+  v("commit_us", m.commit_us);
 }
 
 void fields(auto& v, Is<Ack> auto& m) {

@@ -27,7 +27,7 @@ using Message =
                  Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
                  AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests, TakeSnapshot,
                  SnapshotTaken, SliceRequest, Slice, Join, Admitted, Visit, VisitReply, Probe, ProbeReply,
-                 CommitKept, Standing, Resume, Leaving, Released, AdoptPlan, StateOffer>;
+                 CommitKept, Standing, Resume, Leaving, Released, AdoptPlan, StateOffer, Measured, StepTimes>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

@@ -67,6 +67,7 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
     log(net::LogLevel::info, job.id, "all stages are ready, training starts");
   }
   take_step(job, step);
+  watch_step(step);
   const bool adopts = active->change && active->change->plan.epoch == report.next_epoch;
   if (adopts) adopt_offered();
   save(job);

@@ -4,6 +4,8 @@
 
 #include "scheduler/memory.h"
 #include "scheduler/options.h"
+#include "scheduler/plan_model.h"
+#include "scheduler/planner/evaluator.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
@@ -14,8 +16,11 @@ constexpr int failures_max = 3;
 // A plan whose step is longer by less than this is as good.
 constexpr double noise = 1.02;
 
-// What could not be planned is tried again after this.
+// What could not be planned is tried again after this; other routes where steps are not as predicted, after that.
 constexpr std::int64_t again_us = 10'000'000;
+constexpr std::int64_t drift_again_us = 60'000'000;
+// A change of routes alone has to be worth so much: figures are measured, and the next may differ.
+constexpr double pays = 1.05;
 
 void add_stage(std::vector<std::uint32_t>& stages, std::uint32_t stage) {
   const auto place = std::lower_bound(stages.begin(), stages.end(), stage);
@@ -150,6 +155,10 @@ void SchedulerCore::State::grow() {
     plan.epoch = last_epoch() + 1;
     plan.learners = std::move(growth.learners);
     offer(std::move(plan));
+  } else if (has_drifted() && !active->spec.deterministic) {
+    // Who holds what stays; only the routes are planned anew, by what is measured now.
+    start_planning(request_for(growth.stages_of, options.plan_work));
+    active->growth = std::move(growth);
   }
 }
 
@@ -251,10 +260,29 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
   return hosted;
 }
 
+void SchedulerCore::State::on_plan_for_drift(const Result<Plan>& planned, const Active::Growth& growth) {
+  active->grow_after_us = now_us + drift_again_us;
+  if (!planned.ok())
+    return log(net::LogLevel::info, active->id, "no other routes were found: " + planned.status().message());
+  const std::uint64_t step = *row(active->id).commit + 1;
+  const PlanModel model = model_of(active->spec, active->plan, step, nodes_of_plan());
+  const std::int64_t before_us = evaluate(model.instance, model.plan).step_us;
+  const std::int64_t after_us = planned.value().phase(step).predicted_step_us;
+  const std::string figures = milliseconds(after_us) + ", by what is measured now, not " + milliseconds(before_us);
+  if (pays * static_cast<double>(after_us) > static_cast<double>(before_us))
+    return log(net::LogLevel::info, active->id,
+               "the routes stay: the best others would take " + figures);
+  log(net::LogLevel::info, active->id, "other routes are better: a step would take " + figures);
+  Plan plan = planned.value();
+  plan.learners = growth.learners;
+  offer(std::move(plan));
+}
+
 void SchedulerCore::State::on_plan_of_change(const Result<Plan>& planned) {
   const Active::Growth growth = *std::exchange(active->growth, std::nullopt);
   const JobRow& job = row(active->id);
   if (committed_all()) return;
+  if (growth.stages_of == active->plan.stages_of) return on_plan_for_drift(planned, growth);
   std::vector<net::NodeKey> promoted;
   bool needed = false;  // somebody leaves, or a stage had one replica
   for (const auto& [key, stages] : active->plan.stages_of) needed |= !growth.stages_of.contains(key);

@@ -111,7 +111,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const JobRow* job = heartbeat.progress ? find_row(heartbeat.progress->job) : nullptr;
   send(peer, envelope.boot,
        net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number, job == nullptr ? "" : job->id,
-                           job == nullptr ? std::nullopt : job->commit});
+                           job == nullptr ? std::nullopt : job->commit, times_every(job)});
   const auto node = nodes.find(peer);
   if (node == nodes.end() || node->second.member.boot != envelope.boot) return;
   node->second.progress = heartbeat.progress;

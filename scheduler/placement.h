@@ -24,10 +24,11 @@ struct PlacementNode {
   std::string nickname;
   std::string problem;  // not empty: cannot take part, and why
   bool has_data = false;
-  std::string data_problem;        // why has_data is false
-  std::uint64_t memory_bytes = 0;  // that the daemon may use
-  std::uint64_t daemon_bytes = 0;  // that it takes without a job
-  std::int64_t layer_us = 0;       // forward and backward of one layer, one microbatch
+  std::string data_problem;           // why has_data is false
+  std::uint64_t memory_bytes = 0;     // that the daemon may use
+  std::uint64_t daemon_bytes = 0;     // that it takes without a job
+  std::int64_t layer_us = 0;          // forward and backward of one layer, one microbatch
+  std::int64_t layer_forward_us = 0;  // of layer_us; 0: a third of it
   std::int64_t head_us = 0;
   std::vector<net::LinkSpeed> links = {};  // to others, as far as measured
 };

@@ -22,10 +22,12 @@ std::int64_t task_us(std::int64_t count, std::int64_t each_us) {
 InstanceNode instance_node(const JobSpec& job, const PlacementNode& node) {
   InstanceNode result;
   result.id = node.key.hex();
+  const std::int64_t forward_us =
+      node.layer_forward_us > 0 ? node.layer_forward_us : node.layer_us / forward_part;
   for (std::int64_t stage = 0; stage < job.pipeline.stages; ++stage) {
     const std::int64_t layers = job.layer_count(stage);
-    result.forward_us.push_back(task_us(layers, node.layer_us / forward_part));
-    result.backward_us.push_back(task_us(layers, node.layer_us - node.layer_us / forward_part));
+    result.forward_us.push_back(task_us(layers, forward_us));
+    result.backward_us.push_back(task_us(layers, node.layer_us - forward_us));
   }
   result.head_us = task_us(1, node.head_us);
   result.slots = static_cast<std::uint32_t>(job.pipeline.slots);

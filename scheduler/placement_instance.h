@@ -1,8 +1,8 @@
 // A job and the nodes that would run it, as a problem for the planner (planner/instance.h). Pure.
 //
 // What is measured: a layer and the head on each node, and the ways between them. What is not, is assumed: a
-// third of a layer's time is its forward, the rest its backward; nodes whose way was not measured are 1 ms
-// and 125 MB/s (1 Gbit/s) apart, for activations as for averaging.
+// third of a layer's time is its forward, the rest its backward, until tasks of the job were timed; nodes
+// whose way was not measured are 1 ms and 125 MB/s (1 Gbit/s) apart, for activations as for averaging.
 #pragma once
 
 #include <cstdint>

@@ -195,11 +195,6 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
                      active->spec.init_from_digest + "; copy one folder to every node";
       log(net::LogLevel::warning, active->id, label(nodes.at(key).member) + ": " + node.problem);
     }
-    node.memory_bytes = answer->memory_bytes;
-    node.daemon_bytes = answer->daemon_bytes;
-    node.layer_us = std::max<std::int64_t>(0, answer->layer_us);
-    node.head_us = std::max<std::int64_t>(0, answer->head_us);
-    node.links = answer->links;
     node.has_data = answer->has_data && answer->data_digest == active->spec.data.digest;
     node.data_problem = answer->data_problem;
     if (answer->has_data && active->spec.data.digest.empty()) {
@@ -210,6 +205,7 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
       log(net::LogLevel::warning, active->id, label(nodes.at(key).member) + ": " + node.data_problem);
     }
   }
+  add_figures(request.nodes);
   return request;
 }
 

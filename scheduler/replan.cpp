@@ -2,6 +2,7 @@
 // left, and take the place of the old ones at the step under way.
 #include <algorithm>
 
+#include "scheduler/plan_model.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
@@ -14,12 +15,6 @@ std::string stage_list(const std::vector<std::uint32_t>& stages) {
   std::string text = stages.size() == 1 ? "stage " : "stages ";
   for (std::size_t i = 0; i < stages.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(stages[i]);
   return text;
-}
-
-// "412 ms", "4.1 ms".
-std::string milliseconds(std::int64_t us) {
-  if (us >= 10'000) return std::to_string((us + 500) / 1000) + " ms";
-  return std::to_string(us / 1000) + '.' + std::to_string(us % 1000 / 100) + " ms";
 }
 
 }  // namespace
@@ -132,30 +127,13 @@ void SchedulerCore::State::lose_dead_members(const std::string& why) {
 PlacementRequest SchedulerCore::State::request_for(
     const std::map<net::NodeKey, std::vector<std::uint32_t>>& stages_of, std::uint64_t work) const {
   PlacementRequest request{last_epoch() + 1, active->spec, {}, std::max<std::uint64_t>(1, work), stages_of};
-  // Those that have not said count as the others do in the mean.
-  std::int64_t known = 0, layer_us = 0, head_us = 0;
-  for (const auto& [key, answer] : active->answers)
-    if (answer && answer->problem.empty() && stages_of.contains(key)) {
-      ++known;
-      layer_us += answer->layer_us;
-      head_us += answer->head_us;
-    }
   for (const auto& [key, stages] : stages_of) {
     PlacementNode& node = request.nodes.emplace_back();
     node.key = key;
     node.nickname = nodes.at(key).member.nickname;
     node.has_data = std::ranges::find(stages, 0u) != stages.end();
-    node.memory_bytes = PlacementNode::unknown_bytes;
-    node.layer_us = std::max<std::int64_t>(1, known > 0 ? layer_us / known : 1);
-    node.head_us = std::max<std::int64_t>(1, known > 0 ? head_us / known : 1);
-    const auto answer = active->answers.find(key);
-    if (answer == active->answers.end() || !answer->second) continue;
-    node.memory_bytes = answer->second->memory_bytes;
-    node.daemon_bytes = answer->second->daemon_bytes;
-    node.layer_us = std::max<std::int64_t>(1, answer->second->layer_us);
-    node.head_us = std::max<std::int64_t>(1, answer->second->head_us);
-    node.links = answer->second->links;
   }
+  add_figures(request.nodes);
   return request;
 }
 

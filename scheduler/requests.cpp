@@ -12,8 +12,6 @@
 namespace sidestep::scheduler {
 namespace {
 
-// Silence after which people are told; a node is dead only later.
-constexpr std::int64_t silent_shown_us = 1'000'000;
 // Lines that nodes ship after a job's end still belong to it.
 constexpr std::int64_t log_grace_us = 1'500'000;
 constexpr std::size_t replies_kept = 256;
@@ -91,6 +89,7 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   if (request.verb == "cancel") return reply(cancel(body));
   if (request.verb == "drain") return reply(drain(body));
   if (request.verb == "status") return reply(status(body));
+  if (request.verb == "times") return reply(times(body));
   if (request.verb == "export") return reply(find_snapshot(peer, body));
   if (request.verb == "nodes") return reply(nlohmann::json{{"nodes", nodes_json()}});
   if (request.verb == "admit") return reply(admit(peer, body));
@@ -105,7 +104,7 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   }
   if (request.verb != "logs" && request.verb != "record")
     return refuse(Status::invalid("unknown request \"" + request.verb +
-                                  "\"; known: submit, jobs, status, cancel, drain, nodes, logs, record, "
+                                  "\"; known: submit, jobs, status, times, cancel, drain, nodes, logs, record, "
                                   "export, admit, revoke, admitted, invite, invites"));
 
   PendingQuery pending{peer, envelope.boot, request.number, request.verb, "", 0, 0};
@@ -182,24 +181,6 @@ Result<nlohmann::json> SchedulerCore::State::cancel(const nlohmann::json& body) 
     log(net::LogLevel::info, job.id, "job cancelled while it was queued");
   }
   return nlohmann::json{{"job", job.id}};
-}
-
-Result<nlohmann::json> SchedulerCore::State::status(const nlohmann::json& body) {
-  nlohmann::json job;
-  if (body.contains("job")) {
-    const Result<JobRow*> found = wanted_job(body);
-    if (!found.ok()) return found.status();
-    job = summary(*found.value());
-  } else if (active) {
-    job = summary(row(active->id));
-  } else if (!jobs.empty()) {
-    job = summary(jobs.rbegin()->second);
-  }
-  return nlohmann::json{{"job", std::move(job)},
-                        {"nodes", nodes_json()},
-                        {"term", term},
-                        {"view", view.number},
-                        {"waiting", waiting_for()}};
 }
 
 Result<StoreQuery> SchedulerCore::State::query_for(const net::Request& request, PendingQuery& pending) {
@@ -397,10 +378,11 @@ std::string SchedulerCore::State::waiting_for() const {
              const auto answer = active->answers.find(key);
              return answer != active->answers.end() && !answer->second;
            }) +
-           ", at most " +
-           std::to_string(std::max<std::int64_t>(0, active->deadline_us - now_us) / 1'000'000) + " s more";
-  if (job->second.state == JobState::starting) return "the first commit, once all stages have their weights";
-  return "";
+           at_most(active->deadline_us);
+  if (job->second.state == JobState::starting)
+    return "the first commit, once all stages have their weights" +
+           (active->start_deadline_us ? at_most(*active->start_deadline_us) : "");
+  return waiting_while_running();
 }
 
 }  // namespace sidestep::scheduler

@@ -3,8 +3,12 @@
 //   verb     body                                          reply body
 //   submit   {spec, source}                                {job}                 spec as in the file
 //   jobs     {}                                            {jobs: [Summary]}     newest last
-//   status   {job?}  (else the running or the newest one)  {job: Summary | null, nodes: [Node], term,
-//                                                           view, waiting: "for what, until when"}
+//   status   {job?, plan?}  (else the running or the       {job: Summary | null, nodes: [Node], term,
+//             newest one)                                   view, waiting: "for what, until when"}, and with
+//                                                           "plan": true of the running job {routes: [Route],
+//                                                           links: [Link], measured: [Measured]}
+//   times    {job?}  the running one                       {job, …: step_report.h, predicted_step_s | null,
+//                                                           measured_step_s | null, drifted}
 //   cancel   {job}                                         {job}
 //   drain    {node}  (nickname or start of a key)          {node, nickname, stages: [those that it holds]}
 //   nodes    {}                                            {nodes: [Node]}
@@ -27,7 +31,14 @@
 //
 //   Summary {id, name, state, reason, precision, commit | null, steps, loss, validation_loss | null,
 //            tokens_per_s, eta_s | null, skipped_updates, snapshot: newest saved commit | null, submitted_us,
-//            started_us, ended_us, epoch, stages: [[node key, …], …]}
+//            started_us, ended_us, epoch, stages: [[node key, …], …]}, and of the running job
+//            {predicted_step_s | null: when its plan was made, measured_step_s | null: median of the last
+//            steps, drifted: the two are far apart}
+//   Route   {microbatches: […], hops: [[stage, node key], …]}
+//   Measured {node: its key, stages: [{stage, forward_us, backward_us}], head_us, averaging_bytes_per_s}, of
+//   one
+//            microbatch; 0: not measured
+//   Link    {from, to: node keys, latency_us, bytes_per_s, transfer_us: of one microbatch}
 //   Node    {key, nickname, address, device, threads, memory_bytes, memory_planned_bytes,
 //            memory_used_bytes, state: "alive" | "silent" | "leaving", silent_ms, job | null, stages: […],
 //            activity}

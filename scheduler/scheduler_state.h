@@ -1,7 +1,7 @@
 // The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
 // guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp (a node
 // of it is lost), changes.cpp (a plan that takes effect at a Commit), joining.cpp (nodes that come and go
-// while it runs), commits.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// while it runs), commits.cpp, measuring.cpp, step_status.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
 #pragma once
 
 #include <deque>
@@ -14,9 +14,14 @@
 #include <vector>
 
 #include "net/assert.h"
+#include "scheduler/record.h"
 #include "scheduler/scheduler_core.h"
+#include "scheduler/step_watch.h"
 
 namespace sidestep::scheduler {
+
+// Silence after which people are told; a node is dead only later.
+inline constexpr std::int64_t silent_shown_us = 1'000'000;
 
 struct SchedulerCore::State {
   // A member of the view.
@@ -74,6 +79,9 @@ struct SchedulerCore::State {
     std::set<net::NodeKey> spare;          // more replicas would only cost time
     std::int64_t grow_after_us = 0;        // not before, for the last try was in vain
     std::uint64_t snapshot_asked = 0;      // a snapshot of this commit or a later one was asked for
+    std::map<net::NodeKey, net::Measured> measured;  // what each node told last
+    StepSets step_sets;
+    StepWatch step_watch;
   };
 
   struct Visitor {
@@ -194,7 +202,9 @@ struct SchedulerCore::State {
   net::View members_of(const Plan& plan) const;
   // Holds or learns a stage of the active job, or still has it.
   bool has_part(const net::NodeKey& key) const;
-  void on_plan_of_change(const Result<Plan>& plan);
+  void on_plan_of_change(const Result<Plan>& planned);
+  // The same nodes with the same stages: only the routes are other ones.
+  void on_plan_for_drift(const Result<Plan>& planned, const Active::Growth& growth);
 
   // ---- joining.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Leaving& leaving);
@@ -246,6 +256,43 @@ struct SchedulerCore::State {
   void end_committed();
   void end_if_stuck_at_start();
 
+  // ---- measuring.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Measured& measured);
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::StepTimes& times);
+  // The member that holds a stage of the active job and told this of it, or null: then it means nothing, and
+  // if it is garbage that is logged.
+  const Node* teller(const net::NodeKey& peer, const net::Envelope& envelope, const net::Scope& scope,
+                     const std::string& objection);
+  // A step was committed: whether it took what the plan predicted.
+  void watch_step(const RecordStep& step);
+  // The last steps all took more than 25 % longer, or shorter, than the plan predicted.
+  bool has_drifted() const { return active && active->step_watch.has_drifted(); }
+  // As HeartbeatReply means it.
+  std::uint64_t times_every(const JobRow* job) const;
+  // What is known of the speed, memory and ways of these nodes, for whoever plans: as measured while the job
+  // runs, else as they answered to PrepareJob. A node that has told neither counts as the others do on
+  // average.
+  void add_figures(std::vector<PlacementNode>& list) const;
+  // The nodes of the active plan, with their figures, in key order.
+  std::vector<PlacementNode> nodes_of_plan() const;
+
+  // ---- step_status.cpp
+  Result<nlohmann::json> status(const nlohmann::json& body);
+  // `times`: the last whole step (step_report.h).
+  Result<nlohmann::json> times(const nlohmann::json& body);
+  // Of the active job's summary: what steps take, and what they were predicted to take.
+  void add_measured(nlohmann::json& summary) const;
+  // [{microbatches, hops: [[stage, node key], …]}] of the step under way; microbatches of one route together.
+  nlohmann::json routes_json() const;
+  // [{from, to, latency_us, bytes_per_s, transfer_us}] of the ways that these routes take.
+  nlohmann::json links_json() const;
+  // [{node, stages: [{stage, forward_us, backward_us}], head_us, averaging_bytes_per_s}] as last told; 0: not
+  // measured.
+  nlohmann::json measured_json() const;
+  // Who is silent, who has not saved the last commit, and until when that is waited for; else empty.
+  // Precondition: a job runs.
+  std::string waiting_while_running() const;
+
   // ---- snapshots.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::SnapshotTaken& taken);
   // `export`: where the stages of a job's snapshot are, or what it waits for.
@@ -267,13 +314,14 @@ struct SchedulerCore::State {
                     bool& later);
   Result<nlohmann::json> submit(const nlohmann::json& body);
   Result<nlohmann::json> cancel(const nlohmann::json& body);
-  Result<nlohmann::json> status(const nlohmann::json& body);
   Result<StoreQuery> query_for(const net::Request& request, PendingQuery& pending);
   nlohmann::json summary(const JobRow& row) const;
   nlohmann::json nodes_json() const;
   std::vector<PlacementNode> memory_by_node() const;
   std::uint64_t planned_bytes(const net::NodeKey& key) const;
   std::string waiting_for() const;
+  // ", at most 12 s more".
+  std::string at_most(std::int64_t until_us) const;
   Result<JobRow*> wanted_job(const nlohmann::json& body);
 
   // Everything else a peer may send means nothing to a scheduler.

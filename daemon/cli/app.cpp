@@ -80,6 +80,7 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   add_submit(app, chosen);
   add_jobs(app, chosen);
   add_status(app, chosen);
+  add_top(app, chosen);
   add_cancel(app, chosen);
   add_nodes(app, chosen);
   add_drain(app, chosen);

@@ -1,4 +1,4 @@
-// sidestep jobs, status, cancel, nodes, drain: one question, one answer.
+// sidestep jobs, cancel, nodes, drain: one question, one answer.
 #include <memory>
 
 #include "daemon/cli/ask.h"
@@ -37,22 +37,6 @@ void add_jobs(CLI::App& app, Chosen& chosen) {
     chosen = [flags] {
       return ask_once(*flags, "jobs", nlohmann::json::object(),
                       [](const auto& reply) { return jobs_table(reply.at("jobs")); });
-    };
-  });
-}
-
-void add_status(CLI::App& app, Chosen& chosen) {
-  auto flags = std::make_shared<JobFlags>();
-  CLI::App* command = add_command(app, "status", "Show a job, what it waits for, its stages and all nodes.",
-                                  "sidestep status quickstart-1");
-  command->add_option("job", flags->job, "Job; without it the one that runs, or the newest")
-      ->type_name("JOB");
-  add_operator_flags(*command, *flags);
-  command->callback([flags, &chosen] {
-    chosen = [flags] {
-      nlohmann::json body = nlohmann::json::object();
-      if (!flags->job.empty()) body["job"] = flags->job;
-      return ask_once(*flags, "status", body, status_page);
     };
   });
 }

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
-#include <map>
 
 #include "net/utf8.h"
 
@@ -44,12 +43,6 @@ std::string decimal(std::optional<double> value) { return value ? format("%.4f",
 std::optional<double> loss_of(const nlohmann::json& summary) {
   if (number_in(summary, "commit").value_or(0) < 1) return std::nullopt;
   return number_in(summary, "loss");
-}
-
-std::map<std::string, std::string> nicknames(const nlohmann::json& nodes) {
-  std::map<std::string, std::string> names;
-  for (const auto& node : nodes) names[text_in(node, "key")] = text_in(node, "nickname");
-  return names;
 }
 
 }  // namespace
@@ -182,7 +175,6 @@ std::string jobs_table(const nlohmann::json& jobs) {
   return table({"JOB", "STATE", "STEP", "LOSS", "VALIDATION", "SUBMITTED", "REASON"}, rows);
 }
 
-// "431 MiB of 5.9 GiB (439 MiB planned)"; without a job what the daemon may use.
 std::string memory_of(const nlohmann::json& node) {
   const auto bytes_in = [&](const char* key) {
     return static_cast<std::uint64_t>(number_in(node, key).value_or(0));
@@ -193,17 +185,25 @@ std::string memory_of(const nlohmann::json& node) {
          (planned > 0 ? " (" + bytes(planned) + " planned)" : "");
 }
 
+std::string state_of(const nlohmann::json& node) {
+  const std::string state = text_in(node, "state");
+  if (state != "silent") return state;
+  return state + " " + duration(number_in(node, "silent_ms").value_or(0) / 1000);
+}
+
+std::string stages_of(const nlohmann::json& node) {
+  std::string stages;
+  for (const auto& stage : node.value("stages", nlohmann::json::array()))
+    stages += (stages.empty() ? "" : ",") + stage.dump();
+  return or_dash(stages);
+}
+
 std::string nodes_table(const nlohmann::json& nodes) {
   std::vector<Row> rows;
   for (const auto& node : nodes) {
-    std::string stages;
-    for (const auto& stage : node.value("stages", nlohmann::json::array()))
-      stages += (stages.empty() ? "" : ",") + stage.dump();
-    std::string state = text_in(node, "state");
-    if (state == "silent") state += " " + duration(number_in(node, "silent_ms").value_or(0) / 1000);
     rows.push_back({text_in(node, "nickname"), text_in(node, "key").substr(0, 8), text_in(node, "address"),
                     text_in(node, "device"), format("%.0f", number_in(node, "threads").value_or(0)),
-                    memory_of(node), state, or_dash(text_in(node, "job")), or_dash(stages),
+                    memory_of(node), state_of(node), or_dash(text_in(node, "job")), stages_of(node),
                     text_in(node, "activity")});
   }
   return table(
@@ -237,44 +237,6 @@ std::string invites_table(const nlohmann::json& invites) {
                     time("expires_us"), time("closed_us"), or_dash(user)});
   }
   return table({"INVITE", "ROLE", "FOR", "STATE", "MADE", "EXPIRES", "ENDED", "USED BY"}, rows);
-}
-
-std::string status_page(const nlohmann::json& status) {
-  const nlohmann::json job = status.value("job", nlohmann::json());
-  const nlohmann::json nodes = status.value("nodes", nlohmann::json::array());
-  std::string page;
-  if (job.is_object()) {
-    page += has_ended(job) ? outcome_line(job) + "\n"
-                           : "job " + text_in(job, "id") + ": " + text_in(job, "state") + "  " +
-                                 progress_line(job) + "\n";
-    if (const std::string precision = text_in(job, "precision"); !precision.empty())
-      page += "precision: " + precision + "\n";
-    if (const auto step = number_in(job, "predicted_step_s"); step && !has_ended(job))
-      page += "predicted step: " + format(*step < 0.01 ? "%.1f ms" : "%.0f ms", *step * 1000) + "\n";
-  } else {
-    page += "no job yet\n";
-  }
-  if (const std::string waiting = text_in(status, "waiting"); !waiting.empty())
-    page += "waits: " + waiting + "\n";
-  if (job.is_object() && !job.value("stages", nlohmann::json::array()).empty()) {
-    const auto names = nicknames(nodes);
-    std::vector<Row> rows;
-    std::size_t stage = 0;
-    for (const auto& replicas : job["stages"]) {
-      std::string holders;
-      for (const auto& key : replicas) {
-        const std::string text = key.get<std::string>();
-        const auto known = names.find(text);
-        holders += (holders.empty() ? "" : ", ") + (known == names.end() ? text.substr(0, 8) : known->second);
-      }
-      rows.push_back({std::to_string(stage++), std::to_string(replicas.size()), holders});
-    }
-    page += "\n" + table({"STAGE", "REPLICAS", "NODES"}, rows);
-  }
-  page += "\n" + nodes_table(nodes);
-  page += format("\nview %.0f, scheduler term %.0f\n", number_in(status, "view").value_or(0),
-                 number_in(status, "term").value_or(0));
-  return page;
 }
 
 }  // namespace sidestep::cli

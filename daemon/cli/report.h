@@ -43,7 +43,11 @@ std::string nodes_table(const nlohmann::json& nodes);
 // Who may come, and the invites.
 std::string admitted_table(const nlohmann::json& admitted);
 std::string invites_table(const nlohmann::json& invites);
-// The whole answer to `status`.
-std::string status_page(const nlohmann::json& status);
+// "431 MiB of 5.9 GiB (439 MiB planned)" of a Node; without a job what the daemon may use.
+std::string memory_of(const nlohmann::json& node);
+// "alive", "silent 2s" of a Node.
+std::string state_of(const nlohmann::json& node);
+// "1,4" of a Node; "-" where it holds none.
+std::string stages_of(const nlohmann::json& node);
 
 }  // namespace sidestep::cli

@@ -49,6 +49,7 @@ void JobRun::take_change(std::int64_t now_us) {
   kept_by_.clear();
   adopt_epoch_ = 0;
   pipeline_.abandon();
+  context_.timer.abandon();
   // Whoever learned begins anew: what was on its way to it is lost.
   for (const std::uint32_t stage : of(context_.plan.learners, context_.options->key))
     ports_.queue_task(DropStage{stage}, nobody_waits);

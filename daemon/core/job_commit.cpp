@@ -83,6 +83,7 @@ void JobRun::on_commit(std::int64_t now_us, const net::NodeKey& peer, const net:
                    (peer != context_.lead ? "it is not the lead origin" : "no weights yet"));
     return;
   }
+  if (phase_ == Phase::running) times_.on_commit(now_us);
   apply(now_us, commit);
   if (!commit.record.is_null() && context_.plan.holds(context_.options->key, 0))
     context_.post(now_us, peer, net::CommitKept{commit.scope});

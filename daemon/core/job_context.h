@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "daemon/core/chunk_cut.h"
+#include "daemon/core/step_timer.h"
 #include "daemon/core/task_desk.h"
 #include "scheduler/job.h"
 #include "scheduler/plan.h"
@@ -23,6 +24,7 @@ struct JobContext {
 
   std::vector<std::uint32_t> my_stages;
   net::NodeKey lead;
+  StepTimer timer;  // of the step
 
   // Sends a data message that is repeated until acknowledged; to this node itself: comes back as an event.
   std::function<void(std::int64_t now_us, const net::NodeKey& to, net::Message)> post;

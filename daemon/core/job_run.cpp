@@ -41,6 +41,7 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
     : ports_(std::move(ports)),
       pipeline_(context_),
       ledger_(context_),
+      times_(context_, ports_.times),
       handover_(context_,
                 [this](std::int64_t now, const nlohmann::json& kept) {
                   const nlohmann::json& record = kept.at("record");
@@ -128,6 +129,7 @@ void JobRun::begin_step(std::int64_t now_us) {
       ports_.queue_task(AbandonStep{context_.step}, [](std::int64_t, const Completion&) {});
   }
   if (context_.leads()) ledger_.begin_step(now_us);
+  context_.timer.begin(now_us);
   if (context_.step == 0) {
     report_ready(now_us);
   } else {

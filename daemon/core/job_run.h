@@ -16,6 +16,7 @@
 #include "daemon/core/ledger.h"
 #include "daemon/core/pipeline.h"
 #include "daemon/core/progress_line.h"
+#include "daemon/core/time_reporter.h"
 
 namespace sidestep::daemon {
 
@@ -46,6 +47,7 @@ class JobRun {
     std::function<void(std::int64_t now_us, net::LogLevel, std::optional<std::uint32_t> stage,
                        std::string text)>
         log;
+    TimeReporter::Ports times;
   };
 
   // Precondition: the plan gives this node a stage, or one to learn.
@@ -65,6 +67,7 @@ class JobRun {
   void adopt_at_next_commit(std::uint64_t epoch);
   // The scheduler has the record up to this step.
   void on_stored(std::uint64_t step) { handover_.forget_stored(step); }
+  void want_times_every(std::uint64_t steps) { times_.want_times_every(steps); }
   // Takes a data message of this job; false: not now, do not acknowledge it.
   bool on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
   void on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice);
@@ -154,6 +157,7 @@ class JobRun {
   std::map<std::uint32_t, Learner> learners_;        // by stage learned
   std::map<std::uint32_t, SharedState> shared_;      // by stage held
   Ledger ledger_;                                    // used by the lead origin alone
+  TimeReporter times_;
   Handover handover_;
   ProgressLine progress_line_;
   std::deque<net::Message> local_;                            // from this node to itself

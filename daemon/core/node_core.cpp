@@ -5,6 +5,7 @@
 
 #include "daemon/core/job_run.h"
 #include "daemon/core/log_shipper.h"
+#include "daemon/core/measures.h"
 #include "daemon/core/membership.h"
 #include "daemon/core/preparation.h"
 #include "daemon/core/slice_server.h"
@@ -40,6 +41,7 @@ struct NodeCore::State {
   TaskDesk desk;
   SliceServer slices;
   Preparation preparation;
+  LinkMeasures links;
   std::unique_ptr<JobRun> run;
   std::map<std::string, std::uint64_t> ended_jobs;  // a late StartJob of a plan up to this one means nothing
   // Envelopes of the scheduler's boot that were taken: repeats mean nothing.
@@ -157,7 +159,9 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
 
 void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope) {
   if (const auto* ack = std::get_if<net::Ack>(&envelope.message)) {
-    data.on_ack(peer, *ack);
+    data.on_ack(peer, *ack, [&](const net::Courier::Arrived& arrived) {
+      links.round_trip(peer, arrived.tensor_bytes, now_us - arrived.posted_us);
+    });
     return;
   }
   if (const auto* request = std::get_if<net::SliceRequest>(&envelope.message))
@@ -200,6 +204,7 @@ void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& out
   if (outcome.view_changed) {
     set_peers();
     data.drop_if([&](const NodeKey& peer, const net::Message&) { return !is_member(peer); });
+    links.keep(membership.view().members);
   }
   if (outcome.excluded) drop_job();
   if (outcome.joined) {
@@ -233,6 +238,7 @@ void NodeCore::State::take(std::int64_t now_us, const net::ViewUpdate& m) {
 
 void NodeCore::State::take(std::int64_t now_us, const net::HeartbeatReply& m) {
   if (run && m.commit && m.job == run->job()) run->on_stored(*m.commit);
+  if (run && m.job == run->job()) run->want_times_every(m.times_every);
   follow(now_us, membership.on_heartbeat_reply(now_us, m));
 }
 
@@ -331,6 +337,12 @@ JobRun::Ports NodeCore::State::ports() {
   };
   ports.log = [this](std::int64_t now, net::LogLevel level, std::optional<std::uint32_t> stage,
                      std::string text) { log(now, level, stage, std::move(text)); };
+  ports.times.tell_scheduler = [this](net::Message message) {
+    std::vector<net::Send> sends;
+    control.send_once(options.scheduler, Channel::control, std::move(message), sends);
+    send_all(std::move(sends));
+  };
+  ports.times.links = [this] { return links.links(); };
   return ports;
 }
 
@@ -363,6 +375,7 @@ Preparation::Ports NodeCore::State::preparation_ports() {
   ports.post_scheduler = [this](std::int64_t now, net::Message message) {
     post_scheduler(now, std::move(message));
   };
+  ports.links_probed = [this](const std::vector<net::LinkSpeed>& probed) { links.probed(probed); };
   return ports;
 }
 

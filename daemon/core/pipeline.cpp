@@ -177,6 +177,7 @@ std::optional<Pipeline::Pick> Pipeline::pick(std::int64_t now_us) {
   if (chosen == queue_.end()) return std::nullopt;
   Work work = std::move(*chosen);
   queue_.erase(chosen);
+  work.begun_us = now_us;
   return start(std::move(work));
 }
 
@@ -218,6 +219,7 @@ void Pipeline::on_done(std::int64_t now_us, const Work& work, const Completion& 
                               std::to_string(stage_of(done)) + ": " + completion.fault);
     return;
   }
+  note_time(now_us, work);
   net::MicrobatchHop next = done;
   next.tensor = completion.tensor;
   const auto length = static_cast<std::uint32_t>(done.route.size());
@@ -246,6 +248,14 @@ void Pipeline::on_done(std::int64_t now_us, const Work& work, const Completion& 
       return;
     }
   }
+}
+
+void Pipeline::note_time(std::int64_t now_us, const Work& work) {
+  const net::StepTaskKind kind = work.kind == Kind::forward ? net::StepTaskKind::forward
+                                 : work.kind == Kind::head  ? net::StepTaskKind::head
+                                                            : net::StepTaskKind::backward;
+  context_.timer.task_ended({kind, work.hop.evaluation, work.hop.microbatch, stage_of(work.hop), work.hop.hop,
+                             work.arrived_us, work.begun_us, now_us});
 }
 
 void Pipeline::close(std::int64_t now_us, const net::MicrobatchHop& hop, double loss) {

@@ -49,6 +49,7 @@ class Pipeline {
     Kind kind = Kind::forward;
     bool injected = false;  // by this origin: waits for a slot as long as it takes
     std::int64_t arrived_us = 0;
+    std::int64_t begun_us = 0;
     net::MicrobatchHop hop;
   };
 
@@ -69,6 +70,7 @@ class Pipeline {
   bool may_run(const Work& work, std::int64_t now_us) const;
   Pick start(Work work);
   void on_done(std::int64_t now_us, const Work& work, const Completion& completion);
+  void note_time(std::int64_t now_us, const Work& work);
   void close(std::int64_t now_us, const net::MicrobatchHop& hop, double loss);
   void note_added(const net::MicrobatchHop& hop, bool head);
   // Room on this node: a forward that saves takes a slot until its backward is done.

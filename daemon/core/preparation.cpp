@@ -30,6 +30,7 @@ void Preparation::begin(std::int64_t now_us, const net::PrepareJob& prepare,
                    job_.clear();
                    net::Prepared whole = answer;
                    whole.links = links;
+                   ports_.links_probed(links);
                    ports_.post_scheduler(then, std::move(whole));
                  });
   });

@@ -17,6 +17,7 @@ class Preparation {
     std::function<void(Task, TaskDesk::Done)> queue_task;
     LinkProber::Send send_probe;
     std::function<void(std::int64_t now_us, net::Message)> post_scheduler;
+    std::function<void(const std::vector<net::LinkSpeed>&)> links_probed;
   };
 
   explicit Preparation(Ports ports) : ports_(std::move(ports)), links_(ports_.send_probe) {}

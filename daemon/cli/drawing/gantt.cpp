@@ -36,27 +36,31 @@ std::string style(TaskKind kind) {
 
 class Gantt {
  public:
-  Gantt(Svg& svg, double top, const Instance& instance, const PathPlan& plan, const Evaluation& evaluation)
+  Gantt(Svg& svg, double top, const Instance& instance, const PathPlan& plan, const Evaluation& evaluation,
+        const GanttView& view)
       : svg_(svg),
         instance_(instance),
         plan_(plan),
         evaluation_(evaluation),
+        view_(view),
         nodes_(nodes_by_stage(instance, plan)) {
     const auto count = static_cast<double>(nodes_.size());
     lane_ = count <= 30 ? 21 : count <= 60 ? 17 : count <= 160 ? labelled_lane : std::max(2.0, 2000 / count);
     lane_of_.resize(nodes_.size());
     for (std::size_t i = 0; i < nodes_.size(); ++i) lane_of_[nodes_[i]] = i;
     end_us_ = std::max<std::int64_t>({evaluation.step_us, evaluation.makespan_us, 1});
+    spans_ = view_.spans ? *view_.spans : averaging_of_model();
+    for (const GanttSpan& span : spans_) end_us_ = std::max(end_us_, span.end_us);
     top_ = top + 22;  // below the title and the axis
     place_columns();
   }
 
   void draw() {
-    svg_.text(Svg::margin, top_ - 22, 14, "Tasks of each node", Anchor::start, "font-weight=\"bold\"");
+    svg_.text(Svg::margin, top_ - 22, 14, view_.title, Anchor::start, "font-weight=\"bold\"");
     draw_bands();
     draw_axis();
     draw_busy();
-    draw_averaging();
+    draw_spans();
     draw_gaps();
     draw_tasks();
     draw_legend();
@@ -179,17 +183,44 @@ class Gantt {
                 fixed(100 * evaluation_.nodes[nodes_[lane]].utilisation, 0) + " %");
   }
 
-  void draw_averaging() {
-    if (evaluation_.stage_averaged_us.empty()) return;
+  // After the last backward of its stage each node averages it, all of them at a time.
+  std::vector<GanttSpan> averaging_of_model() const {
+    std::vector<GanttSpan> spans;
+    if (evaluation_.stage_averaged_us.empty()) return spans;
     std::vector<std::int64_t> last(instance_.stages, -1);
     for (const TaskTime& task : evaluation_.tasks)
       if (task.kind == TaskKind::backward) last[task.stage] = std::max(last[task.stage], task.end_us);
-    for (std::size_t lane = 0; lane < nodes_.size(); ++lane)
-      for (const std::uint32_t stage : plan_.stage_of[nodes_[lane]])
+    for (const std::uint32_t node : nodes_)
+      for (const std::uint32_t stage : plan_.stage_of[node])
         if (last[stage] >= 0 && evaluation_.stage_averaged_us[stage] > 0)
-          svg_.rect(x(last[stage]), bar_y(lane) + bar_height() / 4,
-                    static_cast<double>(evaluation_.stage_averaged_us[stage]) * scale_, bar_height() / 2,
-                    "class=\"averaging\" fill=\"#b9a7cf\"");
+          spans.push_back({GanttSpan::Kind::averaging, node, last[stage],
+                           last[stage] + evaluation_.stage_averaged_us[stage]});
+    return spans;
+  }
+
+  struct SpanLook {
+    const char* name;
+    const char* fill;  // an attribute
+    double share;      // of a bar's height
+    const char* text;
+  };
+  static SpanLook look(GanttSpan::Kind kind) {
+    if (kind == GanttSpan::Kind::averaging) return {"averaging", "fill=\"#b9a7cf\"", 0.5, "averaging"};
+    if (kind == GanttSpan::Kind::validation) return {"validation", "fill=\"#adb5bd\"", 1, "validation"};
+    return {"commit-wait", "fill=\"#d5b981\"", 0.2, "waiting for Commit"};
+  }
+
+  void draw_spans() {
+    for (const GanttSpan& span : spans_) {
+      const SpanLook how = look(span.kind);
+      const double height = bar_height() * how.share;
+      const std::string tip = spans_.size() > tips_max ? ""
+                                                       : how.text + (": " + seconds_text(span.begin_us, 3)) +
+                                                             " to " + seconds_text(span.end_us, 3);
+      svg_.rect(x(span.begin_us), bar_y(lane_of_[span.node]) + (bar_height() - height) / 2,
+                static_cast<double>(span.end_us - span.begin_us) * scale_, height,
+                std::string("class=\"") + how.name + "\" " + how.fill, view_.spans ? tip : "");
+    }
   }
 
   void draw_gaps() {
@@ -258,18 +289,25 @@ class Gantt {
     entry("fill=\"#222\" stroke=\"" + series_colour(0, 1).hex() + "\"", 12, "head");
     entry(blue + "fill-opacity=\"0.3\"", 12, "backward");
     if (instance_.task_gap_us > 0 && lane_ >= 4) entry("fill=\"#9aa1a8\"", 2, "gap after a task");
-    if (!evaluation_.stage_averaged_us.empty()) entry("fill=\"#b9a7cf\"", 6, "averaging");
+    for (const auto kind :
+         {GanttSpan::Kind::averaging, GanttSpan::Kind::validation, GanttSpan::Kind::commit_wait}) {
+      const bool averages = kind == GanttSpan::Kind::averaging && !evaluation_.stage_averaged_us.empty();
+      if (averages || std::ranges::find(spans_, kind, &GanttSpan::kind) != spans_.end())
+        entry(look(kind).fill, 12 * look(kind).share, look(kind).text);
+    }
     svg_.text(left, y0 + 10, font,
-              labelled() ? "colour and number: microbatch; dashed line: makespan"
-                         : "colour: microbatch; dashed line: makespan");
+              std::string(labelled() ? "colour and number: microbatch" : "colour: microbatch") +
+                  "; dashed line: " + view_.end_name);
   }
 
   Svg& svg_;
   const Instance& instance_;
   const PathPlan& plan_;
   const Evaluation& evaluation_;
+  const GanttView& view_;
   const std::vector<std::uint32_t> nodes_;  // by lane
-  std::vector<std::size_t> lane_of_;        // by node
+  std::vector<GanttSpan> spans_;
+  std::vector<std::size_t> lane_of_;  // by node
   double lane_ = 0, top_ = 0, plot_x_ = 0, busy_x_ = 0, scale_ = 0;
   double column_x_[3] = {}, column_width_[3] = {};
   std::int64_t end_us_ = 1;
@@ -302,8 +340,8 @@ std::string seconds_text(std::int64_t us, int decimals) {
 }
 
 void draw_gantt(Svg& svg, double top, const Instance& instance, const PathPlan& plan,
-                const Evaluation& evaluation) {
-  Gantt(svg, top, instance, plan, evaluation).draw();
+                const Evaluation& evaluation, const GanttView& view) {
+  Gantt(svg, top, instance, plan, evaluation, view).draw();
 }
 
 }  // namespace sidestep::cli

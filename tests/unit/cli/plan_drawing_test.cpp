@@ -11,7 +11,7 @@
 #include "daemon/cli/drawing/route_map.h"
 #include "daemon/cli/drawing/svg.h"
 #include "scheduler/planner/instance_json.h"
-#include "tests/unit/cli/svg_reader.h"
+#include "tests/support/svg_reader.h"
 #include "tests/unit/planner/published.h"
 #include "tests/unit/planner/random_json.h"
 

@@ -6,7 +6,7 @@
 #include "scheduler/options.h"
 #include "scheduler/planner/instance_json.h"
 #include "tests/support/capture.h"
-#include "tests/unit/cli/svg_reader.h"
+#include "tests/support/svg_reader.h"
 #include "tests/unit/data/temporary_folder.h"
 #include "tests/unit/planner/published.h"
 

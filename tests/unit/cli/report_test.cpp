@@ -74,37 +74,4 @@ TEST_CASE("Log line: time, level, node and stage, text") {
   CHECK(nameless.substr(12) == " INFO    abcd  x");
 }
 
-TEST_CASE("Status page: stages by nickname, what is waited for, all nodes") {
-  const std::string key_a(64, 'a');
-  const std::string key_b(64, 'b');
-  const std::string page =
-      status_page({{"job",
-                    {{"id", "j-1"},
-                     {"state", "running"},
-                     {"precision", "bfloat16"},
-                     {"predicted_step_s", 0.4124},
-                     {"commit", 3},
-                     {"steps", 9},
-                     {"loss", 1.5},
-                     {"stages", {{key_a}, {key_a, key_b}}}}},
-                   {"nodes",
-                    {{{"key", key_a}, {"nickname", "attic"}, {"state", "alive"}},
-                     {{"key", key_b}, {"nickname", "barn"}, {"state", "silent"}, {"silent_ms", 2100}}}},
-                   {"waiting", "stage 1 of microbatch 2"},
-                   {"view", 4},
-                   {"term", 1}});
-  CHECK(page.find("job j-1: running  step 3/9  loss 1.5000") != std::string::npos);
-  CHECK(page.find("\nprecision: bfloat16\npredicted step: 412 ms\n") != std::string::npos);
-  CHECK(page.find("waits: stage 1 of microbatch 2") != std::string::npos);
-  CHECK(page.find("0      1         attic\n") != std::string::npos);
-  CHECK(page.find("1      2         attic, barn\n") != std::string::npos);
-  CHECK(page.find("silent 2s") != std::string::npos);
-  CHECK(page.find("view 4, scheduler term 1") != std::string::npos);
-}
-
-TEST_CASE("Status page: no job yet") {
-  CHECK(status_page({{"job", nullptr}, {"nodes", nlohmann::json::array()}, {"waiting", ""}})
-            .find("no job yet") == 0);
-}
-
 }  // namespace sidestep::cli

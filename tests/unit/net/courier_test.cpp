@@ -123,3 +123,62 @@ TEST_CASE_METHOD(Fixture, "Courier: a letter for one boot is repeated to that bo
   REQUIRE(out.size() == 1);
   CHECK(out[0].only_boot == BootId{5});
 }
+
+namespace {
+
+Tensor bytes(std::size_t count) {
+  return {
+      DType::uint8, {static_cast<std::int64_t>(count)}, Payload::from_bytes(std::vector<std::byte>(count))};
+}
+
+struct RoundTrips : Fixture {
+  std::uint64_t post_tensor(std::int64_t now, const NodeKey& peer, std::size_t count) {
+    courier.post(now, peer, Channel::data, Slice{"job", 0, 0, SnapshotPart::weights, 0, "", bytes(count)},
+                 out);
+    return out.back().envelope.id;
+  }
+  // Bytes and times of posting that the Ack tells.
+  std::vector<std::pair<std::size_t, std::int64_t>> ack(const NodeKey& peer, std::uint64_t id) {
+    std::vector<std::pair<std::size_t, std::int64_t>> told;
+    courier.on_ack(peer, Ack{9, {id}},
+                   [&](const Courier::Arrived& one) { told.emplace_back(one.tensor_bytes, one.posted_us); });
+    return told;
+  }
+};
+
+using Told = std::vector<std::pair<std::size_t, std::int64_t>>;
+
+}  // namespace
+
+TEST_CASE_METHOD(RoundTrips, "Courier: an ack tells the round trip of a letter that was sent once") {
+  CHECK(ack(key(1), post(10, key(1), "a")) == Told{{0, 10}});
+  CHECK(ack(key(1), post_tensor(20, key(1), 64)) == Told{{64, 20}});
+}
+
+TEST_CASE_METHOD(RoundTrips,
+                 "Courier: of a letter that was repeated nobody knows which copy the ack is for") {
+  const auto repeated = post(0, key(1), "a");
+  tick(500 * ms);
+  CHECK(ack(key(1), repeated).empty());
+  const auto hurried = post(0, key(1), "b");
+  courier.hurry(10, key(1), out);
+  CHECK(ack(key(1), hurried).empty());
+  CHECK(ack(key(1), hurried).empty());  // and an ack that comes twice tells nothing
+}
+
+TEST_CASE_METHOD(RoundTrips, "Courier: a letter behind a tensor to the same peer waited for it") {
+  const auto first = post_tensor(0, key(1), 64);
+  const auto behind = post_tensor(1, key(1), 64);
+  const auto small = post(2, key(1), "a");
+  const auto elsewhere = post_tensor(3, key(2), 64);
+  CHECK(ack(key(1), small).empty());
+  CHECK(ack(key(1), first) == Told{{64, 0}});
+  CHECK(ack(key(1), behind).empty());
+  CHECK(ack(key(2), elsewhere) == Told{{64, 3}});
+  // The way is free again, also when a letter is given up.
+  const auto given_up = post_tensor(4, key(1), 64);
+  courier.drop_if(
+      [](const NodeKey&, const Message& message) { return std::holds_alternative<Slice>(message); });
+  CHECK(ack(key(1), given_up).empty());
+  CHECK(ack(key(1), post(5, key(1), "b")) == Told{{0, 5}});
+}

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "scheduler/memory.h"
+#include "scheduler/placement_instance.h"
 #include "tests/unit/scheduler/swarm.h"
 
 using namespace sidestep;
@@ -35,6 +36,7 @@ PlacementNode node(int number, std::int64_t layer_us = 100, bool has_data = true
           gibibyte,
           0,
           layer_us,
+          0,
           layer_us};
 }
 
@@ -109,6 +111,18 @@ TEST_CASE("Placement: a node that would only slow a step is left out") {
 TEST_CASE("Placement: the prediction is that of the cost model") {
   // Alone: six microbatches of two layers and a head each, one after the other; 3 x 100 us each.
   CHECK(place({1, job_of(1, 6), {node(1)}}).value().phases[0].predicted_step_us == 6 * 300);
+}
+
+TEST_CASE("Placement: a third of a layer's time is its forward, unless that was measured") {
+  const JobSpec job = job_of(1, 1);
+  PlacementNode one = node(1, 900);
+  const Instance assumed = placement_instance(job, 0, {&one}, {});
+  CHECK(assumed.nodes[0].forward_us[0] == 2 * 300);
+  CHECK(assumed.nodes[0].backward_us[0] == 2 * 600);
+  one.layer_forward_us = 400;
+  const Instance measured = placement_instance(job, 0, {&one}, {});
+  CHECK(measured.nodes[0].forward_us[0] == 2 * 400);
+  CHECK(measured.nodes[0].backward_us[0] == 2 * 500);
 }
 
 TEST_CASE("Placement: the seed of a search is the job's, its work the request's") {

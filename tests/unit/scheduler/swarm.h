@@ -76,6 +76,19 @@ class Swarm {
     });
     return found;
   }
+  // As sent(), and the daemon acknowledges them.
+  template <class M>
+  std::vector<M> taken(int number) {
+    std::vector<std::uint64_t> ids;
+    for (const net::Send& send : sends_)
+      if (send.peer == key(number) && std::holds_alternative<M>(send.envelope.message))
+        ids.push_back(send.envelope.id);
+    const std::vector<M> messages = sent<M>(number);
+    if (!ids.empty()) deliver(key(number), {boot(number), 0, net::Ack{options.boot, ids}});
+    return messages;
+  }
+  // What the daemon says of itself with each heartbeat from now on.
+  void progress(int number, const net::JobProgress& progress) { progress_[number] = progress; }
   // Envelope ids acknowledged to a daemon since the last call.
   std::vector<std::uint64_t> acked(int number);
   void forget_sent() { sends_.clear(); }

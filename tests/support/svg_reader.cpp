@@ -1,4 +1,4 @@
-#include "tests/unit/cli/svg_reader.h"
+#include "tests/support/svg_reader.h"
 
 #include <cctype>
 #include <cstdlib>

@@ -1,0 +1,18 @@
+#include "daemon/core/time_reporter.h"
+
+namespace sidestep::daemon {
+
+void TimeReporter::on_commit(std::int64_t now_us) {
+  std::optional<net::StepTimes> times = context_.timer.commit(now_us);
+  if (!times || !context_.trains()) return;
+  times->scope = context_.scope();
+  measures_.add(*times);
+  if (now_us >= next_measured_us_) {
+    next_measured_us_ = now_us + measured_every_us;
+    ports_.tell_scheduler(net::Measured{times->scope, measures_.stages(), measures_.head_us(),
+                                        measures_.averaging_bytes_per_s(), ports_.links()});
+  }
+  if (times_every_ > 0 && context_.step % times_every_ == 0) ports_.tell_scheduler(*std::move(times));
+}
+
+}  // namespace sidestep::daemon
