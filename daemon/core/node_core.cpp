@@ -148,6 +148,9 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
 void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope) {
   if (const auto* ack = std::get_if<net::Ack>(&envelope.message)) {
     data.on_ack(peer, *ack);
+    std::vector<net::Send> sends;
+    data.go_on(now_us, peer, sends);
+    send_all(std::move(sends));
     return;
   }
   if (const auto* request = std::get_if<net::SliceRequest>(&envelope.message))
