@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "net/heartbeat.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
@@ -43,7 +44,8 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (known != nodes.end() && known->second.member.boot != envelope.boot) {
     const Node& other = known->second;
     const bool other_lives =
-        other.heard && !other.closed_us && now_us - other.heard_us < options.silent_dead_us;
+        other.heard && !other.closed_us &&
+        now_us - other.heard_us < net::silent_dead_us(options.silent_dead_us, nodes.size());
     if (other_lives) {
       const std::string reason = "another daemon with this key is running (" + other.member.nickname + ", " +
                                  other.member.data_address + "); give this one its own key";
@@ -133,15 +135,15 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope&, co
 }
 
 void SchedulerCore::State::find_deaths() {
+  const std::int64_t silent_limit_us = net::silent_dead_us(options.silent_dead_us, nodes.size());
   std::vector<std::pair<net::NodeKey, std::string>> dead;
   for (const auto& [key, node] : nodes) {
     const std::int64_t silent_us = now_us - node.heard_us;
     if (node.closed_us && now_us - *node.closed_us >= options.closed_dead_us)
       dead.emplace_back(key, "its connection was closed " + ms_text(now_us - *node.closed_us) +
                                  " ago, limit " + ms_text(options.closed_dead_us));
-    else if (silent_us >= options.silent_dead_us)
-      dead.emplace_back(key,
-                        "silent for " + ms_text(silent_us) + ", limit " + ms_text(options.silent_dead_us));
+    else if (silent_us >= silent_limit_us)
+      dead.emplace_back(key, "silent for " + ms_text(silent_us) + ", limit " + ms_text(silent_limit_us));
   }
   for (const auto& [key, why] : dead) declare_dead(key, why);
 }
