@@ -12,6 +12,9 @@ namespace {
 // Clocks this far apart are worth a word; less may be the message's way.
 constexpr std::int64_t clock_apart_us = 2'000'000;
 
+constexpr std::size_t told_at_once_max = 64;
+constexpr std::int64_t told_every_us_a_node = 5'000;
+
 // Beyond the year 100000, either way.
 constexpr std::int64_t wall_us_max = std::numeric_limits<std::int64_t>::max() / 2;
 
@@ -83,7 +86,8 @@ void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& en
   node.progress = hello.progress;
   node.greeted = node.heard = true;
   node.heard_us = now_us;
-  publish_view();
+  change_view();
+  if (may_tell_view()) tell_view();
   welcome(node);
   log(net::LogLevel::info, "",
       label(node.member) + " joined, " + hello.resources.device + ", " +
@@ -112,7 +116,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   // Answered for strangers too: term, boot and view tell them that they must say Hello.
   const JobRow* job = heartbeat.progress ? find_row(heartbeat.progress->job) : nullptr;
   send(peer, envelope.boot,
-       net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number, job == nullptr ? "" : job->id,
+       net::HeartbeatReply{heartbeat.sequence, term, options.boot, told_view, job == nullptr ? "" : job->id,
                            job == nullptr ? std::nullopt : job->commit});
   const auto node = nodes.find(peer);
   if (node == nodes.end() || node->second.member.boot != envelope.boot) return;
@@ -155,18 +159,31 @@ void SchedulerCore::State::declare_dead(const net::NodeKey& key, const std::stri
   nodes.erase(it);
   courier.drop_if([&](const net::NodeKey& peer, const net::Message&) { return peer == key; });
   std::erase_if(ending, [&](const auto& entry) { return entry.second == key; });
-  publish_view();
+  change_view();
+  tell_view();
   log(net::LogLevel::warning, "",
       label(member) + ": " + why + "; view " + std::to_string(view.number) + " of " +
           std::to_string(nodes.size()) + (nodes.size() == 1 ? " node" : " nodes"));
   job_loses_node(member, why);
 }
 
-void SchedulerCore::State::publish_view() {
+void SchedulerCore::State::change_view() {
   ++view.number;
   view.members.clear();
   for (const auto& [key, node] : nodes) view.members.push_back(node.member);
   persist(PutView{view});
+}
+
+// A view for everybody costs the square of their number: when hundreds join, they are told of several at a
+// time. Whoever is new has the view from its Welcome; deaths are told at once.
+bool SchedulerCore::State::may_tell_view() const {
+  return nodes.size() <= told_at_once_max ||
+         now_us - view_told_us >= told_every_us_a_node * static_cast<std::int64_t>(nodes.size());
+}
+
+void SchedulerCore::State::tell_view() {
+  told_view = view.number;
+  view_told_us = now_us;
   courier.drop_if([](const net::NodeKey&, const net::Message& message) {
     return std::holds_alternative<net::ViewUpdate>(message);
   });
