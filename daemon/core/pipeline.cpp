@@ -160,7 +160,13 @@ bool Pipeline::in_order(const Work& work) const {
 bool Pipeline::may_run(const Work& work, std::int64_t now_us) const {
   if (work.kind != Kind::forward) return in_order(work);
   if (work.hop.evaluation || slots_taken_.size() < slots()) return true;
-  return !work.injected && now_us - work.arrived_us >= context_.options->slot_deadline_us;
+  return !work.injected && now_us - work.arrived_us >= slot_deadline_us();
+}
+
+// In a plan that was made for it a forward may wait for a slot for most of a step; one that ran earlier than
+// planned would only be in the way of others.
+std::int64_t Pipeline::slot_deadline_us() const {
+  return std::max(context_.options->slot_deadline_us, context_.plan.phase(context_.step).predicted_step_us);
 }
 
 std::optional<Pipeline::Pick> Pipeline::pick(std::int64_t now_us) {
