@@ -166,8 +166,8 @@ def part_swarm12(bench):
 
 def add_flags(parser):
     parser.add_argument("--quick", action="store_true", help="fewer steps and methods, in about four minutes")
-    parser.add_argument("--scale", type=float, default=0.1, help="factor on all emulated times (default: 0.1)")
-    parser.add_argument("--steps", type=int, help="of each job, of which the first 2 are not timed (default: 7)")
+    parser.add_argument("--scale", type=float, default=0.2, help="factor on all emulated times (default: 0.2)")
+    parser.add_argument("--steps", type=int, help="of each job, of which the first 2 are not timed (default: 6)")
     parser.add_argument("--budget", type=float, default=2, help="seconds of planning for each method (default: 2)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)}")
@@ -176,7 +176,7 @@ def add_flags(parser):
 
 def run_parts(options):
     parts = {"published20": part_published20, "averaging": part_averaging, "swarm12": part_swarm12}
-    options.steps = options.steps or (4 if options.quick else 7)
+    options.steps = options.steps or (4 if options.quick else 6)
     with tempfile.TemporaryDirectory(prefix="sidestep-bench.") as name:
         bench = Bench(options, pathlib.Path(name))
         return {part: parts[part](bench) for part in options.only or PARTS}
