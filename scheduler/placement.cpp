@@ -271,6 +271,15 @@ class Placement {
     return deal_out(speeds, visits);
   }
 
+  // For the node or for a slot of it.
+  static std::int64_t longest_wait_us(const Found& found) {
+    std::int64_t longest_us = 0;
+    for (const TaskTime& task : evaluate(found.instance, found.plan).tasks)
+      if (task.kind == TaskKind::forward && task.stage != 0)
+        longest_us = std::max(longest_us, task.begin_us - task.ready_us);
+    return longest_us;
+  }
+
   // `found` has one plan a phase, on one placement.
   Plan translate(const std::vector<Found>& found, std::uint64_t epoch) const {
     Plan plan;
@@ -286,6 +295,7 @@ class Placement {
       PlanPhase& phase = plan.phases.emplace_back();
       phase.from_step = static_cast<std::uint64_t>(phases_[i].from_step);
       phase.predicted_step_us = found[i].step_us;
+      phase.planned_wait_us = longest_wait_us(found[i]);
       for (const Path& path : found[i].plan.paths) {
         PlannedRoute& route = phase.routes.emplace_back();
         route.microbatch = path.microbatch;

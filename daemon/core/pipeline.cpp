@@ -163,10 +163,10 @@ bool Pipeline::may_run(const Work& work, std::int64_t now_us) const {
   return !work.injected && now_us - work.arrived_us >= slot_deadline_us();
 }
 
-// In a plan that was made for it a forward may wait for a slot for most of a step; one that ran earlier than
-// planned would only be in the way of others.
+// Far apart a forward waits for seconds as planned, and one that ran earlier would only be in the way of
+// others. Twice that: nobody is just as fast as planned.
 std::int64_t Pipeline::slot_deadline_us() const {
-  return std::max(context_.options->slot_deadline_us, context_.plan.phase(context_.step).predicted_step_us);
+  return std::max(context_.options->slot_deadline_us, 2 * context_.plan.phase(context_.step).planned_wait_us);
 }
 
 std::optional<Pipeline::Pick> Pipeline::pick(std::int64_t now_us) {

@@ -100,9 +100,9 @@ TEST_CASE("Pipeline: a forward without a slot waits, then runs without saving") 
   CHECK(pipeline.complete(1));
 }
 
-TEST_CASE("Pipeline: a forward waits for a slot as long as a step of the plan takes, where that is longer") {
+TEST_CASE("Pipeline: a forward waits for a slot twice as long as planned, where that is longer") {
   JobFixture job(2, {{1}, {2}}, 2, 1);
-  job.context.plan.phases.front().predicted_step_us = 9'000 * ms;
+  job.context.plan.phases.front().planned_wait_us = 4'500 * ms;
   Pipeline pipeline(job.context);
   pipeline.begin_step(0);
   pipeline.on_hop(0, JobFixture::node(1), job.arrival(0, 1, Direction::forward));
