@@ -145,7 +145,9 @@ void SchedulerCore::State::grow() {
   Active::Growth growth{active->plan.stages_of, {}};
   const bool promoted = promote_learners(growth);
   const bool without = let_go(growth);
-  const bool taught = teach_newcomers(growth);
+  // Who gives a plan wants that one.
+  const bool is_given = !active->spec.pipeline.plan.is_null();
+  const bool taught = !is_given && teach_newcomers(growth);
   const bool hosted = find_hosts(growth);
   if (promoted || without) {
     start_planning(request_for(growth.stages_of, options.plan_work));
@@ -155,7 +157,7 @@ void SchedulerCore::State::grow() {
     plan.epoch = last_epoch() + 1;
     plan.learners = std::move(growth.learners);
     offer(std::move(plan));
-  } else if (has_drifted() && !active->spec.deterministic) {
+  } else if (has_drifted() && !active->spec.deterministic && !is_given) {
     // Who holds what stays; only the routes are planned anew, by what is measured now.
     start_planning(request_for(growth.stages_of, options.plan_work));
     active->growth = std::move(growth);

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "net/heartbeat.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
@@ -10,6 +11,9 @@ namespace {
 
 // Clocks this far apart are worth a word; less may be the message's way.
 constexpr std::int64_t clock_apart_us = 2'000'000;
+
+constexpr std::size_t told_at_once_max = 64;
+constexpr std::int64_t told_every_us_a_node = 5'000;
 
 // Beyond the year 100000, either way.
 constexpr std::int64_t wall_us_max = std::numeric_limits<std::int64_t>::max() / 2;
@@ -43,7 +47,8 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (known != nodes.end() && known->second.member.boot != envelope.boot) {
     const Node& other = known->second;
     const bool other_lives =
-        other.heard && !other.closed_us && now_us - other.heard_us < options.silent_dead_us;
+        other.heard && !other.closed_us &&
+        now_us - other.heard_us < net::silent_dead_us(options.silent_dead_us, nodes.size());
     if (other_lives) {
       const std::string reason = "another daemon with this key is running (" + other.member.nickname + ", " +
                                  other.member.data_address + "); give this one its own key";
@@ -81,7 +86,8 @@ void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& en
   node.progress = hello.progress;
   node.greeted = node.heard = true;
   node.heard_us = now_us;
-  publish_view();
+  change_view();
+  if (may_tell_view()) tell_view();
   welcome(node);
   log(net::LogLevel::info, "",
       label(node.member) + " joined, " + hello.resources.device + ", " +
@@ -110,7 +116,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   // Answered for strangers too: term, boot and view tell them that they must say Hello.
   const JobRow* job = heartbeat.progress ? find_row(heartbeat.progress->job) : nullptr;
   send(peer, envelope.boot,
-       net::HeartbeatReply{heartbeat.sequence, term, options.boot, view.number, job == nullptr ? "" : job->id,
+       net::HeartbeatReply{heartbeat.sequence, term, options.boot, told_view, job == nullptr ? "" : job->id,
                            job == nullptr ? std::nullopt : job->commit, times_every(job)});
   const auto node = nodes.find(peer);
   if (node == nodes.end() || node->second.member.boot != envelope.boot) return;
@@ -135,15 +141,15 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope&, co
 }
 
 void SchedulerCore::State::find_deaths() {
+  const std::int64_t silent_limit_us = net::silent_dead_us(options.silent_dead_us, nodes.size());
   std::vector<std::pair<net::NodeKey, std::string>> dead;
   for (const auto& [key, node] : nodes) {
     const std::int64_t silent_us = now_us - node.heard_us;
     if (node.closed_us && now_us - *node.closed_us >= options.closed_dead_us)
       dead.emplace_back(key, "its connection was closed " + ms_text(now_us - *node.closed_us) +
                                  " ago, limit " + ms_text(options.closed_dead_us));
-    else if (silent_us >= options.silent_dead_us)
-      dead.emplace_back(key,
-                        "silent for " + ms_text(silent_us) + ", limit " + ms_text(options.silent_dead_us));
+    else if (silent_us >= silent_limit_us)
+      dead.emplace_back(key, "silent for " + ms_text(silent_us) + ", limit " + ms_text(silent_limit_us));
   }
   for (const auto& [key, why] : dead) declare_dead(key, why);
 }
@@ -155,18 +161,31 @@ void SchedulerCore::State::declare_dead(const net::NodeKey& key, const std::stri
   nodes.erase(it);
   courier.drop_if([&](const net::NodeKey& peer, const net::Message&) { return peer == key; });
   std::erase_if(ending, [&](const auto& entry) { return entry.second == key; });
-  publish_view();
+  change_view();
+  tell_view();
   log(net::LogLevel::warning, "",
       label(member) + ": " + why + "; view " + std::to_string(view.number) + " of " +
           std::to_string(nodes.size()) + (nodes.size() == 1 ? " node" : " nodes"));
   job_loses_node(member, why);
 }
 
-void SchedulerCore::State::publish_view() {
+void SchedulerCore::State::change_view() {
   ++view.number;
   view.members.clear();
   for (const auto& [key, node] : nodes) view.members.push_back(node.member);
   persist(PutView{view});
+}
+
+// A view for everybody costs the square of their number: when hundreds join, they are told of several at a
+// time. Whoever is new has the view from its Welcome; deaths are told at once.
+bool SchedulerCore::State::may_tell_view() const {
+  return nodes.size() <= told_at_once_max ||
+         now_us - view_told_us >= told_every_us_a_node * static_cast<std::int64_t>(nodes.size());
+}
+
+void SchedulerCore::State::tell_view() {
+  told_view = view.number;
+  view_told_us = now_us;
   courier.drop_if([](const net::NodeKey&, const net::Message& message) {
     return std::holds_alternative<net::ViewUpdate>(message);
   });

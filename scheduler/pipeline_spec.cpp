@@ -137,12 +137,26 @@ void add_pipeline_keys(OptionTable& table, PipelineSpec& pipeline) {
       .add("pipeline.visit_slack", pipeline.visit_slack,
            "visits a step that a stage may have more or less than its share")
       .range(0, 65'536);
+  table.add_own("pipeline.plan",
+                {"null, or a plan as `sidestep plan --out` writes it, nodes by nickname",
+                 [&pipeline] { return pipeline.plan; },
+                 [&pipeline](const nlohmann::json& value) -> std::string {
+                   if (!value.is_null() && !value.is_object())
+                     return "must be a plan or null, found " + describe(value);
+                   pipeline.plan = value;
+                   return {};
+                 }},
+                "who holds which stage and which way each microbatch goes; null: the scheduler plans");
 }
 
 void check_pipeline(const PipelineSpec& pipeline, std::int64_t steps, Problems& problems) {
   if (problems.sound({"steps", "pipeline.warmup_steps"}) && pipeline.warmup_steps > steps)
     problems.add_key("pipeline.warmup_steps", "value " + std::to_string(pipeline.warmup_steps) +
                                                   " is more than steps, " + std::to_string(steps));
+  if (problems.sound({"pipeline.plan", "pipeline.skip_ratio", "pipeline.warmup_steps"}) &&
+      !pipeline.plan.is_null() && pipeline.phases().size() > 1)
+    problems.add_key("pipeline.plan", "is for one skip ratio, and this job has " +
+                                          std::to_string(pipeline.phases().size()) + " one after the other");
   if (!problems.sound({"pipeline.stages", "pipeline.visit_share"}) || pipeline.visit_share != "list") return;
   if (pipeline.visit_weights.size() != static_cast<std::size_t>(pipeline.stages))
     problems.add_key("pipeline.visit_share", "has " + std::to_string(pipeline.visit_weights.size()) +

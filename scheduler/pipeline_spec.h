@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,6 +35,9 @@ struct PipelineSpec {
   std::string visit_share = "even";      // "even", "depth", "list"
   std::vector<double> visit_weights;     // by stage, of a list
   std::int64_t visit_slack = 1;          // visits around each stage's share
+  // Who holds what and which way each microbatch goes, as in a plan file (planner/path_plan.h), nodes by
+  // nickname; null: the scheduler plans. Judged when the nodes are known.
+  nlohmann::json plan;
 
   // The skip ratios in force, warm-up included: ascending steps, the first is 1, neighbours differ.
   std::vector<SkipPhase> phases() const;

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "scheduler/dealing.h"
+#include "scheduler/given_plan.h"
 #include "scheduler/memory.h"
 #include "scheduler/placement_instance.h"
 #include "scheduler/placement_room.h"
@@ -96,6 +97,17 @@ class Placement {
     if (!own.ok() && !filled.ok()) return filled.status();
     const bool better = !own.ok() || (filled.ok() && filled.value().step_us < own.value().step_us);
     return with_phases(better ? filled.value() : own.value(), request, machine);
+  }
+
+  // As the job says it. Precondition: check().
+  Result<Plan> plan_given(const PlacementRequest& request) const {
+    Instance instance = placement_instance(job_, ratio(), nodes_, {});
+    std::vector<std::string> nicknames;
+    for (const PlacementNode* node : nodes_) nicknames.push_back(node->nickname);
+    Result<PathPlan> given = given_plan(job_, instance, nicknames);
+    if (!given.ok()) return given.status();
+    const std::int64_t step_us = evaluate(instance, given.value()).step_us;
+    return translate({{std::move(instance), std::move(given).value(), step_us}}, request.epoch);
   }
 
   // Who holds what stays as the request says.
@@ -268,6 +280,15 @@ class Placement {
     return deal_out(speeds, visits);
   }
 
+  // For the node or for a slot of it.
+  static std::int64_t longest_wait_us(const Found& found) {
+    std::int64_t longest_us = 0;
+    for (const TaskTime& task : evaluate(found.instance, found.plan).tasks)
+      if (task.kind == TaskKind::forward && task.stage != 0)
+        longest_us = std::max(longest_us, task.begin_us - task.ready_us);
+    return longest_us;
+  }
+
   // `found` has one plan a phase, on one placement.
   Plan translate(const std::vector<Found>& found, std::uint64_t epoch) const {
     Plan plan;
@@ -283,6 +304,7 @@ class Placement {
       PlanPhase& phase = plan.phases.emplace_back();
       phase.from_step = static_cast<std::uint64_t>(phases_[i].from_step);
       phase.predicted_step_us = found[i].step_us;
+      phase.planned_wait_us = longest_wait_us(found[i]);
       for (const Path& path : found[i].plan.paths) {
         PlannedRoute& route = phase.routes.emplace_back();
         route.microbatch = path.microbatch;
@@ -328,6 +350,7 @@ Result<Plan> place(const PlacementRequest& request, const PlanMachine& machine) 
   const Placement placement(request.job, request.nodes);
   if (!request.stages_of.empty()) return placement.plan_kept(request, machine);
   if (Status status = placement.check(); !status.ok()) return status;
+  if (!request.job.pipeline.plan.is_null()) return placement.plan_given(request);
   return placement.plan(request, machine);
 }
 

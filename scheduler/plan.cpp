@@ -135,6 +135,7 @@ nlohmann::json to_json(const Plan& plan) {
   for (const PlanPhase& phase : plan.phases)
     phases.push_back({{"from_step", phase.from_step},
                       {"predicted_step_us", phase.predicted_step_us},
+                      {"planned_wait_us", phase.planned_wait_us},
                       {"paths", routes_to_json(phase.routes)}});
   return {{"epoch", plan.epoch},
           {"stage_of", stages_to_json(plan.stages_of)},
@@ -167,6 +168,10 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
     phase.from_step = reader.natural(reader.member(entry, "from_step"));
     phase.predicted_step_us = static_cast<std::int64_t>(
         reader.natural(reader.member(entry, "predicted_step_us"), std::numeric_limits<std::int64_t>::max()));
+    // Plans stored by an earlier version do not say.
+    if (entry.contains("planned_wait_us"))
+      phase.planned_wait_us = static_cast<std::int64_t>(reader.natural(
+          reader.member(entry, "planned_wait_us"), std::numeric_limits<std::int64_t>::max() / 4));
     phase.routes = read_routes(reader.member(entry, "paths"), reader);
   }
   plan.evaluations = read_routes(reader.member(json, "evaluations"), reader);

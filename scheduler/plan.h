@@ -23,6 +23,7 @@ struct PlanPhase {
   std::uint64_t from_step = 1;
   std::vector<PlannedRoute> routes;    // training microbatches, in order of injection
   std::int64_t predicted_step_us = 0;  // by the cost model; 0: not known
+  std::int64_t planned_wait_us = 0;    // the longest that a forward past its origin waits, by the same
   bool operator==(const PlanPhase&) const = default;
 };
 

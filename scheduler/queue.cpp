@@ -57,10 +57,10 @@ void SchedulerCore::State::set_state(JobRow& job, JobState to) {
 void SchedulerCore::State::start_next_job() {
   // Nodes that were members before a restart are back or dead within the silence limit; a job that has just
   // ended is waited for, so that no node holds two.
-  if (active || !all_greeted() || !ending.empty()) return;
+  if (active || !ending.empty()) return;
   const auto next = std::find_if(jobs.begin(), jobs.end(),
                                  [](const auto& entry) { return entry.second.state == JobState::queued; });
-  if (next == jobs.end()) return;
+  if (next == jobs.end() || !all_greeted()) return;
   JobRow& job = next->second;
   Result<JobSpec> spec = parse_job(job.spec, job.id);
   if (!spec.ok()) {

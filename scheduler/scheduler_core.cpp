@@ -18,7 +18,8 @@ SchedulerCore::State::State(SchedulerOptions o, SavedState saved)
       term(saved.term),
       courier(options.boot, options.courier),
       admissions(options.nodes, options.operators, saved.admissions, saved.invites),
-      view(std::move(saved.view)) {
+      view(std::move(saved.view)),
+      told_view(view.number) {
   for (JobRow& saved_row : saved.jobs) jobs.emplace(saved_row.submission, std::move(saved_row));
 }
 
@@ -134,6 +135,7 @@ void SchedulerCore::on_tick(std::int64_t now_us, SchedulerOutbox& out) {
   }
   state.last_tick_us = now_us;
   state.find_deaths();
+  if (state.told_view != state.view.number && state.may_tell_view()) state.tell_view();
   state.expire_guests();
   state.plan_when_prepared();
   state.end_if_stuck_at_start();

@@ -123,7 +123,11 @@ struct SchedulerCore::State {
   void join(const net::NodeKey& key, const net::Envelope& envelope, const net::Hello& hello);
   void declare_dead(const net::NodeKey& key, const std::string& why);
   void find_deaths();
-  void publish_view();
+  // Another view number, for the members as they are now; stored, not yet told.
+  void change_view();
+  bool may_tell_view() const;
+  // To all that have greeted.
+  void tell_view();
   // The member that sent this envelope and has greeted, or null: it must say Hello first, or it is another
   // boot.
   Node* sender(const net::NodeKey& peer, const net::Envelope& envelope);
@@ -339,6 +343,8 @@ struct SchedulerCore::State {
   net::Courier courier;
   Admissions admissions;
   net::View view;
+  std::uint64_t told_view;  // number of the one that all were told
+  std::int64_t view_told_us = 0;
   std::map<net::NodeKey, Node> nodes;  // the view's members
   std::map<net::NodeKey, Visitor> guests;
   std::uint64_t guests_number = 0;       // of the list, within this run

@@ -6,7 +6,9 @@
 namespace sidestep::daemon {
 
 void Ledger::begin_step(std::int64_t now_us) {
-  began_us_ = now_us;
+  // What came of the commit before, the update and its way to the other origins, is part of this step.
+  const bool follows = last_commit_ && last_commit_->first + 1 == context_.step;
+  began_us_ = follows ? last_commit_->second : now_us;
   committed_ = false;
   closed_.clear();
   evaluated_.clear();
@@ -69,6 +71,7 @@ scheduler::RecordRoute Ledger::to_record(const net::MicrobatchClosed& closed) {
 Ledger::Page Ledger::commit(std::int64_t now_us) {
   SIDESTEP_ASSERT(ready());
   committed_ = true;
+  last_commit_ = {context_.step, now_us};
   Page page;
   scheduler::RecordStep& record = page.record;
   record.step = context_.step;

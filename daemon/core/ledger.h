@@ -3,7 +3,9 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "daemon/core/job_context.h"
@@ -42,6 +44,7 @@ class Ledger {
   JobContext& context_;
   std::int64_t began_us_ = 0;
   bool committed_ = false;
+  std::optional<std::pair<std::uint64_t, std::int64_t>> last_commit_;  // its step, and when
   std::map<std::uint32_t, net::MicrobatchClosed> closed_;
   std::map<std::uint32_t, net::MicrobatchClosed> evaluated_;
   std::map<Replica, net::StageReport> reports_;

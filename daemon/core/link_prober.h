@@ -1,6 +1,6 @@
-// How far the other nodes are, and how fast the way to each is: small probes for the latency, some as large
-// as an activation for the bandwidth, a few nodes at a time. Design: "Cost model" (measured, not configured).
-// Pure; owned by NodeCore.
+// How far the other nodes are, and how fast the way to each is: small probes to all for the latency, then
+// some as large as an activation for the bandwidth, a few nodes at a time. Design: "Cost model" (measured,
+// not configured). Pure; owned by NodeCore.
 #pragma once
 
 #include <cstdint>
@@ -20,35 +20,34 @@ class LinkProber {
 
   explicit LinkProber(Send send) : send_(std::move(send)) {}
 
-  // Measures the way to each of these nodes with probes of up to `bytes`. done() has those that answered; it
-  // comes within some seconds whoever answers, at once where there are no peers. A measurement under way is
-  // given up.
+  // Measures the way to each of these nodes with probes of up to `bytes`. done() has all that were tried; one
+  // that did not answer is as far as the wait was long. It comes within some seconds whoever answers, at once
+  // where there are no peers. A measurement under way is given up.
   void begin(std::int64_t now_us, const std::vector<net::NodeKey>& peers, std::uint64_t bytes, Done done);
   void on_reply(std::int64_t now_us, const net::NodeKey& peer, const net::ProbeReply& reply);
   void on_tick(std::int64_t now_us);
   void stop();
 
  private:
-  // Of one peer: the round trips of its small probes, then of its large ones.
+  // Of one peer, with probes of one size.
   struct Way {
-    std::uint64_t number = 0;  // of the probe under way
-    std::int64_t sent_us = 0;
-    int lost = 0;
-    std::vector<std::int64_t> small_us, large_us;
+    std::map<std::uint64_t, std::int64_t> sent_us;  // by number, since the last answer
+    std::vector<std::int64_t> round_trips_us;
   };
 
   void next(std::int64_t now_us);
   void probe(std::int64_t now_us, const net::NodeKey& peer, Way& way);
   void close(std::int64_t now_us, const net::NodeKey& peer);
-  static net::LinkSpeed link_of(const net::NodeKey& peer, const Way& way, std::uint64_t bytes);
 
   Send send_;
   Done done_;
   std::uint64_t bytes_ = 0;
   std::uint64_t next_number_ = 1;
   std::int64_t deadline_us_ = 0;
-  std::vector<net::NodeKey> waiting_;     // peers not begun
-  std::map<net::NodeKey, Way> measured_;  // under way
+  bool large_ = false;                            // the size of the probes now
+  std::vector<net::NodeKey> waiting_;             // peers not begun with this size
+  std::map<net::NodeKey, Way> measured_;          // under way
+  std::map<net::NodeKey, std::int64_t> near_us_;  // round trip of a small probe
   std::vector<net::LinkSpeed> links_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "net/clock.h"
+#include "net/heartbeat.h"
 
 namespace sidestep::daemon {
 namespace {
@@ -99,7 +100,8 @@ Membership::Outcome Membership::on_heartbeat_reply(std::int64_t now_us, const ne
 
 std::optional<net::Message> Membership::on_tick(std::int64_t now_us, std::optional<net::JobProgress> progress,
                                                 Outcome& outcome) {
-  if (heard_us_ != 0 && !silence_logged_ && now_us - heard_us_ >= silence_us) {
+  if (heard_us_ != 0 && !silence_logged_ &&
+      now_us - heard_us_ >= net::silent_dead_us(silence_us, view_.members.size())) {
     silence_logged_ = true;
     outcome.lines.emplace_back(net::LogLevel::warning,
                                "the scheduler is silent for " +
@@ -112,7 +114,7 @@ std::optional<net::Message> Membership::on_tick(std::int64_t now_us, std::option
     return net::Hello{options_.nickname, options_.data_address, options_.resources, std::move(progress),
                       now_us + options_.wall_offset_us};
   }
-  next_due_us_ = now_us + heartbeat_us_;
+  next_due_us_ = now_us + net::heartbeat_us(heartbeat_us_, view_.members.size());
   return net::Heartbeat{++sequence_, std::move(progress)};
 }
 

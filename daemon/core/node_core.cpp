@@ -160,8 +160,11 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
 void NodeCore::State::on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope) {
   if (const auto* ack = std::get_if<net::Ack>(&envelope.message)) {
     data.on_ack(peer, *ack, [&](const net::Courier::Arrived& arrived) {
-      links.round_trip(peer, arrived.tensor_bytes, now_us - arrived.posted_us);
+      links.round_trip(peer, arrived.tensor_bytes, now_us - arrived.sent_us);
     });
+    std::vector<net::Send> sends;
+    data.go_on(now_us, peer, sends);
+    send_all(std::move(sends));
     return;
   }
   if (const auto* request = std::get_if<net::SliceRequest>(&envelope.message))

@@ -27,8 +27,9 @@ struct NodeOptions {
   // A refusal counts after this long: another run of this key that the scheduler still takes to be alive may
   // have ended, and the scheduler needs its silence limit to see that.
   std::int64_t refusal_patience_us = 7'000'000;
-  std::int64_t slot_deadline_us = 500'000;  // a forward waits this long for a slot, then recomputes
-  std::int64_t chunk_bytes = 1 << 20;       // of in-stage averaging
+  std::int64_t slot_deadline_us =
+      500'000;                         // a forward waits so long for a slot, or as planned, then recomputes
+  std::int64_t chunk_bytes = 1 << 20;  // of in-stage averaging
   net::CourierOptions control_courier{500'000, 4'000'000};
   net::CourierOptions data_courier{500'000, 4'000'000};
   std::uint64_t log_lines_max = 10'000;  // kept while the scheduler is away; older ones go first

@@ -161,7 +161,13 @@ bool Pipeline::in_order(const Work& work) const {
 bool Pipeline::may_run(const Work& work, std::int64_t now_us) const {
   if (work.kind != Kind::forward) return in_order(work);
   if (work.hop.evaluation || slots_taken_.size() < slots()) return true;
-  return !work.injected && now_us - work.arrived_us >= context_.options->slot_deadline_us;
+  return !work.injected && now_us - work.arrived_us >= slot_deadline_us();
+}
+
+// Far apart a forward waits for seconds as planned, and one that ran earlier would only be in the way of
+// others. Twice that: nobody is just as fast as planned.
+std::int64_t Pipeline::slot_deadline_us() const {
+  return std::max(context_.options->slot_deadline_us, 2 * context_.plan.phase(context_.step).planned_wait_us);
 }
 
 std::optional<Pipeline::Pick> Pipeline::pick(std::int64_t now_us) {

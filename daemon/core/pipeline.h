@@ -75,6 +75,7 @@ class Pipeline {
   void note_added(const net::MicrobatchHop& hop, bool head);
   // Room on this node: a forward that saves takes a slot until its backward is done.
   std::uint32_t slots() const;
+  std::int64_t slot_deadline_us() const;
 
   JobContext& context_;
   std::vector<Work> queue_;  // in order of arrival

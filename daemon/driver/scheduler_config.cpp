@@ -33,7 +33,11 @@ scheduler::OptionTable scheduler_config_table(SchedulerConfig& config) {
   table.add("data_dir", config.data_dir, "folder for its database and logs").required();
   table.add("nodes", config.nodes, "public keys of daemons that may join, besides those let in at run time");
   table.add("operators", config.operators, "public keys that may submit, cancel and ask").required();
-  table.add("heartbeat_ms", config.heartbeat_ms, "how often nodes give a sign of life").range(20, 10'000);
+  table
+      .add("heartbeat_ms", config.heartbeat_ms,
+           "how often nodes give a sign of life; with many nodes every half millisecond a node, where that "
+           "is longer")
+      .range(20, 10'000);
   table.add("closed_dead_ms", config.closed_dead_ms, "a node whose connection was closed is lost after this")
       .range(0, 60'000);
   table.add("silent_dead_ms", config.silent_dead_ms, "a node that is silent is lost after this")

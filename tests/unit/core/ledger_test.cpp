@@ -56,6 +56,23 @@ TEST_CASE("Ledger: commits when every microbatch is closed and every replica has
   CHECK_FALSE(ledger.ready());
 }
 
+TEST_CASE("Ledger: a step takes from the commit before to its own, what the commit took included") {
+  JobFixture job(1, {{1}}, 1);
+  Ledger ledger(job.context);
+  const auto whole_step = [&](std::int64_t began_us, std::int64_t committed_us) {
+    ledger.begin_step(began_us);
+    ledger.on_closed(began_us, JobFixture::node(1), closed(job, 0, 1));
+    ledger.on_report(began_us, JobFixture::node(1), report(job, 0, {0}));
+    return ledger.commit(committed_us).record.duration_us;
+  };
+  CHECK(whole_step(1000, 4000) == 3000);
+  job.context.step = 2;
+  CHECK(whole_step(4500, 6000) == 2000);
+  // Another node led the step between.
+  job.context.step = 4;
+  CHECK(whole_step(9000, 9900) == 900);
+}
+
 TEST_CASE("Ledger: a report of another set than the routes say does not count") {
   JobFixture job(1, {{1}, {2, 3}}, 2);
   Ledger ledger(job.context);

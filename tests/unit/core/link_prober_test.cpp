@@ -19,10 +19,11 @@ struct Net {
   LinkProber prober{[this](const net::NodeKey& peer, const net::Probe& probe) {
     ++sent[peer];
     open = std::max(open, ++under_way);
+    if (probe.tensor.payload.size() > 1) open_large = std::max(open_large, under_way);
     if (lose > 0 && lose-- > 0) return;
-    const std::int64_t latency_us = 1'000 * peer.bytes[0];
+    const std::int64_t way_us = latency_us.value_or(1'000 * peer.bytes[0]);
     if (peer != JobFixture::node(9))
-      coming.push_back({now_us + 2 * latency_us + static_cast<std::int64_t>(probe.tensor.payload.size() / 10),
+      coming.push_back({now_us + 2 * way_us + static_cast<std::int64_t>(probe.tensor.payload.size() / 10),
                         peer, probe.number});
   }};
   struct Reply {
@@ -59,7 +60,8 @@ struct Net {
   std::map<net::NodeKey, int> sent;
   std::deque<Reply> coming;
   int lose = 0;
-  int under_way = 0, open = 0;
+  int under_way = 0, open = 0, open_large = 0;
+  std::optional<std::int64_t> latency_us;  // of every way
   std::optional<std::vector<net::LinkSpeed>> links;
 };
 
@@ -77,17 +79,41 @@ TEST_CASE(
     CHECK(link.bytes_per_s == Approx(1e7).epsilon(0.05));
     CHECK(net.sent[link.node] == 5);
   }
-  CHECK(net.open <= 4);
 }
 
-TEST_CASE("Link prober: who does not answer is left out, in bounded time") {
+TEST_CASE("Link prober: large probes go to a few nodes at a time, small ones to many") {
+  Net net;
+  std::vector<int> numbers;
+  for (int number = 10; number < 70; ++number) numbers.push_back(number);
+  net.begin(numbers);
+  net.run();
+  REQUIRE(net.links);
+  CHECK(net.links->size() == 60);
+  CHECK(net.open == 32);
+  CHECK(net.open_large <= 4);
+}
+
+TEST_CASE("Link prober: who does not answer counts as far as the wait was long, in bounded time") {
   Net net;
   net.begin({1, 9, 2});
   net.run();
   REQUIRE(net.links);
-  CHECK(net.links->size() == 2);
+  REQUIRE(net.links->size() == 3);
+  CHECK(net.links->front().node == JobFixture::node(9));
+  CHECK(net.links->front().latency_us >= 1'500 * ms);
   CHECK(net.sent[JobFixture::node(9)] == 3);
   CHECK(net.now_us < 5 * second + 4 * second);
+}
+
+TEST_CASE("Link prober: a way that takes longer than the wait for an answer is measured all the same") {
+  Net net;
+  net.latency_us = 700 * ms;
+  net.begin({1});
+  net.run();
+  REQUIRE(net.links);
+  REQUIRE(net.links->size() == 1);
+  CHECK(net.links->front().latency_us == Approx(700'000).margin(200));
+  CHECK(net.links->front().bytes_per_s == Approx(1e7).epsilon(0.1));
 }
 
 TEST_CASE("Link prober: a lost probe is sent again") {

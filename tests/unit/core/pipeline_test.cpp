@@ -100,6 +100,18 @@ TEST_CASE("Pipeline: a forward without a slot waits, then runs without saving") 
   CHECK(pipeline.complete(1));
 }
 
+TEST_CASE("Pipeline: a forward waits for a slot twice as long as planned, where that is longer") {
+  JobFixture job(2, {{1}, {2}}, 2, 1);
+  job.context.plan.phases.front().planned_wait_us = 4'500 * ms;
+  Pipeline pipeline(job.context);
+  pipeline.begin_step(0);
+  pipeline.on_hop(0, JobFixture::node(1), job.arrival(0, 1, Direction::forward));
+  pipeline.on_hop(0, JobFixture::node(1), job.arrival(1, 1, Direction::forward));
+  CHECK(run_next<Forward>(job, pipeline, 0).save);
+  CHECK_FALSE(pipeline.pick(8'999 * ms));
+  CHECK_FALSE(run_next<Forward>(job, pipeline, 9'000 * ms).save);
+}
+
 TEST_CASE("Pipeline: an origin's own microbatches wait for a slot as long as it takes") {
   JobFixture job(1, {{1}, {2}}, 2, 1);
   Pipeline pipeline(job.context);

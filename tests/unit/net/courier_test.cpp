@@ -141,7 +141,7 @@ struct RoundTrips : Fixture {
   std::vector<std::pair<std::size_t, std::int64_t>> ack(const NodeKey& peer, std::uint64_t id) {
     std::vector<std::pair<std::size_t, std::int64_t>> told;
     courier.on_ack(peer, Ack{9, {id}},
-                   [&](const Courier::Arrived& one) { told.emplace_back(one.tensor_bytes, one.posted_us); });
+                   [&](const Courier::Arrived& one) { told.emplace_back(one.tensor_bytes, one.sent_us); });
     return told;
   }
 };
@@ -181,4 +181,51 @@ TEST_CASE_METHOD(RoundTrips, "Courier: a letter behind a tensor to the same peer
       [](const NodeKey&, const Message& message) { return std::holds_alternative<Slice>(message); });
   CHECK(ack(key(1), given_up).empty());
   CHECK(ack(key(1), post(5, key(1), "b")) == Told{{0, 5}});
+}
+
+TEST_CASE_METHOD(Fixture,
+                 "Courier: averages beyond a window wait for acknowledgements, in order, others do not") {
+  const CourierOptions options{.bulk_bytes_max = 2'500};
+  Courier few{9, options};
+  const auto chunk = [](std::uint32_t number) {
+    AverageChunk message;
+    message.chunk = number;
+    message.tensor.payload = Payload::from_bytes(std::vector<std::byte>(1'000));
+    return message;
+  };
+  for (std::uint32_t number = 0; number < 5; ++number) few.post(0, key(1), Channel::data, chunk(number), out);
+  few.post(0, key(2), Channel::data, chunk(9), out);
+  few.post(0, key(1), Channel::data, Goodbye{"small"}, out);
+  const auto sent = [&] {
+    std::vector<std::uint32_t> numbers;
+    for (const Send& send : std::exchange(out, {}))
+      if (const auto* message = std::get_if<AverageChunk>(&send.envelope.message))
+        numbers.push_back(message->chunk);
+    return numbers;
+  };
+  CHECK(sent() == std::vector<std::uint32_t>{0, 1, 9});
+  few.on_ack(key(1), Ack{9, {2}});
+  few.go_on(1, key(1), out);
+  CHECK(sent() == std::vector<std::uint32_t>{2});
+  // What is dropped makes room as well; what waited and was dropped does not come.
+  few.drop_if([](const NodeKey&, const Message& message) {
+    const auto* dropped = std::get_if<AverageChunk>(&message);
+    return dropped != nullptr && (dropped->chunk == 0 || dropped->chunk == 3);
+  });
+  few.on_tick(2, out);
+  CHECK(sent() == std::vector<std::uint32_t>{4});
+  few.on_ack(key(1), Ack{9, {3, 5}});
+  CHECK(few.waiting() == 2);
+}
+
+TEST_CASE_METHOD(Fixture, "Courier: a tensor behind others is given the time that they take too") {
+  MicrobatchHop hop;
+  hop.tensor.payload = Payload::from_bytes(std::vector<std::byte>(250'000));
+  courier.post(0, key(1), Channel::data, hop, out);
+  courier.post(0, key(1), Channel::data, hop, out);
+  out.clear();
+  courier.on_tick(1'500 * ms, out);
+  CHECK(out.size() == 1);
+  courier.on_tick(2'500 * ms, out);
+  CHECK(out.size() == 2);
 }

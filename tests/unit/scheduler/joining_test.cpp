@@ -1,5 +1,5 @@
 // Nodes that come and go while a job runs, message by message.
-#include <algorithm>
+#include <catch2/catch.hpp>
 
 #include "tests/unit/scheduler/swarm.h"
 

@@ -179,3 +179,24 @@ TEST_CASE("Join: an operator's key is not a node's") {
   CHECK_THAT(refused[0].reason, Catch::Contains("this key is an operator's"));
   CHECK(s.ask("nodes").body.at("nodes").size() == 1);
 }
+
+TEST_CASE("Membership: when many join at a time the others are told of several at once, of a death at once") {
+  Swarm s;
+  constexpr int many = 99;
+  for (int number = 1; number <= many; ++number) s.join(number);
+  std::size_t told = 0;
+  for (int number = 1; number <= many; ++number) {
+    told += s.sent<net::ViewUpdate>(number).size();
+    // Whoever is new knows those before it.
+    CHECK(s.sent<net::Welcome>(number).back().view.members.size() == static_cast<std::size_t>(number));
+  }
+  CHECK(told == 64 * 65 / 2);  // only the first 64 were told of one at a time
+  s.forget_sent();
+  s.say(1, net::Heartbeat{7, {}});
+  CHECK(s.sent<net::HeartbeatReply>(1).back().view < many);  // nobody is made to ask for what comes soon
+  s.run_for_ms(600);
+  CHECK(s.sent<net::ViewUpdate>(1).back().view.members.size() == many);
+  s.forget_sent();
+  s.say(5, net::Goodbye{"SIGTERM"});
+  CHECK(s.sent<net::ViewUpdate>(1).back().view.members.size() == many - 1);
+}

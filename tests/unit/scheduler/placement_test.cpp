@@ -302,3 +302,36 @@ TEST_CASE(
   nodes[0].memory_bytes = bytes_of(job, 1);
   CHECK(check_memory(job, nodes).ok());
 }
+
+TEST_CASE("Placement: a plan that comes with the job is taken as it is") {
+  PlacementRequest request{3, job_of(2, 2), {node(1), node(2), node(3)}};
+  request.job.pipeline.plan = nlohmann::json::parse(R"({
+    "stage_of": {"n3": 0, "n1": 1, "n2": 1}, "slots_of": {"n3": 2, "n1": 1, "n2": 1},
+    "paths": [{"microbatch": 1, "hops": ["n3", "n1"]}, {"microbatch": 0, "hops": ["n3", "n2"]}]})");
+  const Plan plan = place(request).value();
+  CHECK(plan.epoch == 3);
+  CHECK(plan.stages_of ==
+        std::map<net::NodeKey, std::vector<std::uint32_t>>{{key(1), {1}}, {key(2), {1}}, {key(3), {0}}});
+  CHECK(plan.slots_of.at(key(3)) == 2);
+  REQUIRE(plan.phases.size() == 1);
+  REQUIRE(plan.phases[0].routes.size() == 2);
+  CHECK(plan.phases[0].routes[0] == PlannedRoute{1, {{0, key(3)}, {1, key(1)}}});
+  CHECK(plan.phases[0].routes[1] == PlannedRoute{0, {{0, key(3)}, {1, key(2)}}});
+  CHECK(plan.phases[0].predicted_step_us > 0);
+}
+
+TEST_CASE("Placement: a plan that breaks the job's rules, or names nobody, is refused with the rule") {
+  PlacementRequest request{1, job_of(2, 2), {node(1), node(2)}};
+  nlohmann::json& plan = request.job.pipeline.plan;
+  plan = nlohmann::json::parse(R"({
+    "stage_of": {"n1": 0, "n2": 1},
+    "paths": [{"microbatch": 0, "hops": ["n1", "n2"]}, {"microbatch": 1, "hops": ["n1"]}]})");
+  CHECK_THAT(refusal(request), Catch::Contains("pipeline.plan breaks the job's rules: stages_per_path: "
+                                               "microbatch 1 visits 1 stages, 2 needed"));
+  plan["paths"][1]["hops"] = {"n1", "n7"};
+  CHECK_THAT(refusal(request), Catch::Contains("pipeline.plan: paths[1].hops[1]: no node \"n7\""));
+  plan["paths"][1]["hops"] = {"n1", "n2"};
+  CHECK(refusal(request) == "accepted");
+  request.nodes[1].nickname = "n1";
+  CHECK(refusal(request) == "pipeline.plan: two nodes are called n1");
+}
