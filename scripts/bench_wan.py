@@ -165,7 +165,7 @@ def part_swarm12(bench):
 
 
 def add_flags(parser):
-    parser.add_argument("--quick", action="store_true", help="fewer steps and methods, in about four minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer steps and methods, in about six minutes")
     parser.add_argument("--scale", type=float, default=0.2, help="factor on all emulated times (default: 0.2)")
     parser.add_argument("--steps", type=int, help="of each job, of which the first 2 are not timed (default: 6)")
     parser.add_argument("--budget", type=float, default=2, help="seconds of planning for each method (default: 2)")
