@@ -81,7 +81,8 @@ struct ExposeGradient {
 
 // Sums the contributions in the order given, times `scale`, into elements [begin, begin + length) of the
 // stage's second buffer. An empty contribution is that part of the accumulator held here, which is complete
-// by now; the others are flat float32 tensors of that length. Gives the result if it is to be passed on.
+// by now; the others are flat float32 tensors of that length. Gives the result if it is to be passed on, as a
+// copy that later tasks leave as it is.
 struct Reduce {
   std::uint32_t stage = 0;
   std::uint64_t begin = 0;

@@ -319,7 +319,8 @@ Status TorchRunner::perform(const Reduce& task, Completion& done) {
     for (std::size_t i = 2; i < parts.size(); ++i) sum.add_(parts[i]);
     if (task.scale != 1) sum.mul_(task.scale);
   }
-  if (task.give) done.tensor = send(sum);
+  // A copy: a newcomer may be given it after the update here, which clips the average in place.
+  if (task.give) done.tensor = send(link_->device().is_cpu() ? sum.clone() : sum);
   return {};
 }
 

@@ -186,6 +186,18 @@ TEST_CASE("TorchRunner: Reduce sums in the order given, scales, and stores at it
   CHECK_FALSE(must(runner, MeasureAverage{1}).finite);
 }
 
+TEST_CASE("TorchRunner: what Reduce gave stays as it is through the update and the next step") {
+  const TextJob job(2);
+  TorchRunner runner({});
+  must(runner, InitJob{job.spec, {1}, false});
+  REQUIRE(job.spec.optimizer.clip_norm < 100);
+  const net::Tensor given = must(runner, Reduce{1, 10, 2, {floats({300, 400})}, 1}).tensor;
+  must(runner, Update{1, {1}});
+  CHECK((values_of(given) == std::vector<float>{300, 400}));
+  must(runner, Reduce{1, 10, 2, {floats({1, 2})}, 1});
+  CHECK((values_of(given) == std::vector<float>{300, 400}));
+}
+
 TEST_CASE("TorchRunner: Update clears accumulators, also of stages that it does not update") {
   const TextJob job(2);
   TorchRunner runner({});
