@@ -102,8 +102,7 @@ void Courier::on_ack(const NodeKey& peer, const Ack& ack,
     const auto it = letters_.find(id);
     if (it == letters_.end() || it->second.peer != peer) continue;
     const Letter& letter = it->second;
-    if (arrived && letter.tells_round_trip)
-      arrived({tensor_bytes(letter.envelope.message), letter.sent_us});
+    if (arrived && letter.tells_round_trip) arrived({tensor_bytes(letter.envelope.message), letter.sent_us});
     forget(letter);
     letters_.erase(it);
   }

@@ -16,7 +16,8 @@ constexpr int failures_max = 3;
 // A plan whose step is longer by less than this is as good.
 constexpr double noise = 1.02;
 
-// What could not be planned is tried again after this; other routes where steps are not as predicted, after that.
+// What could not be planned is tried again after this; other routes where steps are not as predicted, after
+// that.
 constexpr std::int64_t again_us = 10'000'000;
 constexpr std::int64_t drift_again_us = 60'000'000;
 // A change of routes alone has to be worth so much: figures are measured, and the next may differ.
@@ -270,10 +271,10 @@ void SchedulerCore::State::on_plan_for_drift(const Result<Plan>& planned, const 
   const PlanModel model = model_of(active->spec, active->plan, step, nodes_of_plan());
   const std::int64_t before_us = evaluate(model.instance, model.plan).step_us;
   const std::int64_t after_us = planned.value().phase(step).predicted_step_us;
-  const std::string figures = milliseconds(after_us) + ", by what is measured now, not " + milliseconds(before_us);
+  const std::string figures =
+      milliseconds(after_us) + ", by what is measured now, not " + milliseconds(before_us);
   if (pays * static_cast<double>(after_us) > static_cast<double>(before_us))
-    return log(net::LogLevel::info, active->id,
-               "the routes stay: the best others would take " + figures);
+    return log(net::LogLevel::info, active->id, "the routes stay: the best others would take " + figures);
   log(net::LogLevel::info, active->id, "other routes are better: a step would take " + figures);
   Plan plan = planned.value();
   plan.learners = growth.learners;

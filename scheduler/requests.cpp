@@ -103,9 +103,10 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
     return reply(nlohmann::json{{"jobs", std::move(list)}});
   }
   if (request.verb != "logs" && request.verb != "record")
-    return refuse(Status::invalid("unknown request \"" + request.verb +
-                                  "\"; known: submit, jobs, status, times, cancel, drain, nodes, logs, record, "
-                                  "export, admit, revoke, admitted, invite, invites"));
+    return refuse(
+        Status::invalid("unknown request \"" + request.verb +
+                        "\"; known: submit, jobs, status, times, cancel, drain, nodes, logs, record, "
+                        "export, admit, revoke, admitted, invite, invites"));
 
   PendingQuery pending{peer, envelope.boot, request.number, request.verb, "", 0, 0};
   Result<StoreQuery> query = query_for(request, pending);

@@ -1,7 +1,8 @@
 // The inside of SchedulerCore, for the files that handle its messages: membership.cpp, letting_in.cpp,
 // guests.cpp (who may look at the nodes), queue.cpp (a job's way from queued to its end), replan.cpp (a node
 // of it is lost), changes.cpp (a plan that takes effect at a Commit), joining.cpp (nodes that come and go
-// while it runs), commits.cpp, measuring.cpp, step_status.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody else includes this.
+// while it runs), commits.cpp, measuring.cpp, step_status.cpp, snapshots.cpp, requests.cpp, logs.cpp. Nobody
+// else includes this.
 #pragma once
 
 #include <deque>
@@ -75,10 +76,10 @@ struct SchedulerCore::State {
     std::optional<Growth> growth;
     std::set<net::NodeKey> unproven;  // were given a stage by the plan, have not said that they work under it
     std::set<net::NodeKey> gone;      // held a stage under a plan before, and still have the job
-    std::map<net::NodeKey, int> failures;  // to learn a stage
-    std::set<net::NodeKey> spare;          // more replicas would only cost time
-    std::int64_t grow_after_us = 0;        // not before, for the last try was in vain
-    std::uint64_t snapshot_asked = 0;      // a snapshot of this commit or a later one was asked for
+    std::map<net::NodeKey, int> failures;            // to learn a stage
+    std::set<net::NodeKey> spare;                    // more replicas would only cost time
+    std::int64_t grow_after_us = 0;                  // not before, for the last try was in vain
+    std::uint64_t snapshot_asked = 0;                // a snapshot of this commit or a later one was asked for
     std::map<net::NodeKey, net::Measured> measured;  // what each node told last
     StepSets step_sets;
     StepWatch step_watch;

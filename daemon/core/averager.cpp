@@ -43,7 +43,8 @@ void Averager::on_gradient_complete(std::int64_t now_us, const std::vector<net::
   added_ = added;
   if (cut_.elements() == 0 || unvisited()) return report(now_us, Completion{});
   const std::uint64_t replicas = cut_.replicas().size();
-  context_.timer.average_begun(now_us, stage_, 2 * (replicas - 1) * cut_.elements() * sizeof(float) / replicas);
+  context_.timer.average_begun(now_us, stage_,
+                               2 * (replicas - 1) * cut_.elements() * sizeof(float) / replicas);
   if (alone()) return contribute_own();
   context_.queue_task(ExposeGradient{stage_}, [this](std::int64_t now, const Completion& done) {
     if (!failed(now, done)) on_exposed(now, done.tensor);

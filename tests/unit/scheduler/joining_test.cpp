@@ -28,7 +28,8 @@ struct Grown : Swarm {
 
 }  // namespace
 
-TEST_CASE("Joining: a newcomer is offered a stage to learn, and the Commit that all are ready for names the plan") {
+TEST_CASE(
+    "Joining: a newcomer is offered a stage to learn, and the Commit that all are ready for names the plan") {
   Grown s;
   std::vector<net::StartJob> orders;
   for (const int number : {1, 2, 3}) {

@@ -41,7 +41,8 @@ TEST_CASE("Request: an unknown verb names the known ones") {
   const net::Reply reply = s.ask("frobnicate");
   CHECK(reply.code == Code::invalid);
   CHECK(reply.message ==
-        "unknown request \"frobnicate\"; known: submit, jobs, status, times, cancel, drain, nodes, logs, record, "
+        "unknown request \"frobnicate\"; known: submit, jobs, status, times, cancel, drain, nodes, logs, "
+        "record, "
         "export, admit, revoke, admitted, invite, invites");
 }
 
