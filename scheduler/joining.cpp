@@ -48,7 +48,11 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
 void SchedulerCore::State::let_leave(Node& node, const std::string& why) {
   node.leaving = why;
   log(net::LogLevel::info, active ? active->id : "", label(node.member) + " leaves: " + why);
-  if (!active || row(active->id).state != JobState::preparing) return;
+  if (!active) return;
+  // Whoever stood by may be needed now.
+  active->spare.clear();
+  active->grow_after_us = 0;
+  if (row(active->id).state != JobState::preparing) return;
   active->planning.reset();  // a plan that names it would be void
   plan_when_prepared();
 }
@@ -103,15 +107,18 @@ bool SchedulerCore::State::is_free(const net::NodeKey& key) const {
 }
 
 bool SchedulerCore::State::may_hold(const net::NodeKey& key, std::uint32_t stage) const {
-  const auto answer = active->answers.find(key);
-  if (answer == active->answers.end() || !answer->second) return false;
-  if (stage == 0 && (!answer->second->has_data || answer->second->data_digest != active->spec.data.digest))
-    return false;
+  const auto found = active->answers.find(key);
+  const std::optional<net::Prepared> answer = found == active->answers.end() ? std::nullopt : found->second;
+  const bool is_holder = active->plan.stages_of.contains(key);
+  // Holders are not asked again after a restart of the scheduler.
+  if (!answer && !is_holder) return false;
+  const bool has_data = answer ? answer->has_data && answer->data_digest == active->spec.data.digest
+                               : active->plan.holds(key, 0);
+  if (stage == 0 && !has_data) return false;
   MemoryNeed need = memory_need(active->spec, stage, active->plan.replicas(stage).size() + 1);
   need.slots = 1;
-  const std::uint64_t used =
-      active->plan.stages_of.contains(key) ? planned_bytes(key) : answer->second->daemon_bytes;
-  return used + need.total() <= answer->second->memory_bytes;
+  const std::uint64_t used = is_holder ? planned_bytes(key) : answer->daemon_bytes;
+  return used + need.total() <= (answer ? answer->memory_bytes : nodes.at(key).resources.memory_bytes);
 }
 
 std::size_t SchedulerCore::State::hosts_of(std::uint32_t stage, const Active::Growth& growth) const {
@@ -129,6 +136,7 @@ void SchedulerCore::State::release_gone() {
     const bool has_it = node.progress && node.progress->job == active->id;
     if (has_it && (node.progress->epoch < active->plan.epoch || !node.progress->level)) return false;
     if (has_it) post_end(node, active->id, "others have taken over", active->plan.epoch);
+    if (node.greeted) ask_to_prepare(node);  // one that came back anew was not asked yet
     return true;
   });
 }
@@ -150,26 +158,34 @@ void SchedulerCore::State::grow() {
   const bool is_given = !active->spec.pipeline.plan.is_null();
   const bool taught = !is_given && teach_newcomers(growth);
   const bool hosted = find_hosts(growth);
+  const bool forgets = std::ranges::any_of(active->plan.learners,
+                                           [&](const auto& entry) { return learns_in_vain(entry.first); });
   if (promoted || without) {
     start_planning(request_for(growth.stages_of, options.plan_work));
     active->growth = std::move(growth);
-  } else if (taught || hosted) {
+  } else if (taught || hosted || forgets) {
     Plan plan = active->plan;
     plan.epoch = last_epoch() + 1;
     plan.learners = std::move(growth.learners);
     offer(std::move(plan));
-  } else if (has_drifted() && !active->spec.deterministic && !is_given) {
+  } else if (has_drifted() && now_us >= active->drift_after_us && !active->spec.deterministic && !is_given) {
     // Who holds what stays; only the routes are planned anew, by what is measured now.
     start_planning(request_for(growth.stages_of, options.plan_work));
     active->growth = std::move(growth);
   }
 }
 
+bool SchedulerCore::State::learns_in_vain(const net::NodeKey& key) const {
+  const auto node = nodes.find(key);
+  return node == nodes.end() || node->second.leaving ||
+         std::ranges::any_of(active->lost, [&](const auto& one) { return one.first == key; });
+}
+
 bool SchedulerCore::State::promote_learners(Active::Growth& growth) const {
   bool promoted = false;
   for (const auto& [key, stages] : active->plan.learners) {
+    if (learns_in_vain(key)) continue;
     const auto node = nodes.find(key);
-    if (node == nodes.end() || !takes_part(node->second.member) || node->second.leaving) continue;
     const std::optional<net::JobProgress>& progress = node->second.progress;
     const bool level =
         progress && progress->job == active->id && progress->epoch == active->plan.epoch && progress->level;
@@ -179,8 +195,9 @@ bool SchedulerCore::State::promote_learners(Active::Growth& growth) const {
     }
     promoted = true;
     std::vector<std::uint32_t>& held = growth.stages_of[key];
-    // What others hold too it need not do beside the new ones.
-    std::erase_if(held, [&](std::uint32_t stage) { return hosts_of(stage, growth) > 1; });
+    // What others hold too, not only learn, it need not do beside the new ones.
+    const Active::Growth holders{growth.stages_of, {}};
+    std::erase_if(held, [&](std::uint32_t stage) { return hosts_of(stage, holders) > 1; });
     for (const std::uint32_t stage : stages) add_stage(held, stage);
   }
   return promoted;
@@ -220,7 +237,8 @@ bool SchedulerCore::State::teach_newcomers(Active::Growth& growth) {
       continue;
     }
     growth.learners[key] = {*chosen};
-    active->lost.erase({key, node.member.boot});
+    const net::NodeKey& name = key;
+    std::erase_if(active->lost, [&](const auto& one) { return one.first == name; });
     taught = true;
   }
   return taught;
@@ -243,8 +261,8 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
       };
       for (const auto& [key, held] : growth.stages_of) {
         const auto failed = active->failures.find(key);
-        if (nodes.at(key).leaving || growth.learners.contains(key) || !may_hold(key, stage) ||
-            (failed != active->failures.end() && failed->second >= failures_max))
+        if (nodes.at(key).leaving || growth.learners.contains(key) || active->plan.learners.contains(key) ||
+            !may_hold(key, stage) || (failed != active->failures.end() && failed->second >= failures_max))
           continue;
         if (best == nullptr || rank(key) < rank(*best)) best = &key;
       }
@@ -264,7 +282,7 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
 }
 
 void SchedulerCore::State::on_plan_for_drift(const Result<Plan>& planned, const Active::Growth& growth) {
-  active->grow_after_us = now_us + drift_again_us;
+  active->drift_after_us = now_us + drift_again_us;
   if (!planned.ok())
     return log(net::LogLevel::info, active->id, "no other routes were found: " + planned.status().message());
   const std::uint64_t step = *row(active->id).commit + 1;
@@ -308,8 +326,10 @@ void SchedulerCore::State::on_plan_of_change(const Result<Plan>& planned) {
                            " ms, not " + std::to_string(before_us / 1000) + "); they stand by"
                      : "no plan with the newcomers: " + planned.status().message());
     active->grow_after_us = now_us + again_us;
+    const bool somebody_leaves =
+        std::ranges::any_of(nodes, [](const auto& entry) { return entry.second.leaving.has_value(); });
     for (const net::NodeKey& key : promoted)
-      if (!active->plan.stages_of.contains(key)) active->spare.insert(key);
+      if (!somebody_leaves && !active->plan.stages_of.contains(key)) active->spare.insert(key);
     if (promoted.empty()) return;
     plan = active->plan;
     plan.epoch = last_epoch() + 1;

@@ -247,6 +247,10 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     log(net::LogLevel::warning, active->id,
         label(node->member) + ", which holds no stage of the job: " + fault.reason);
     ++active->failures[peer];
+    active->lost.insert({peer, node->member.boot});
+    // A plan that is being made or offered may give it a stage.
+    if (active->growth) active->planning.reset();
+    active->growth.reset();
     post_end(*node, active->id, "it goes on without this node", last_epoch());
     if (active->change && !active->change->told) withdraw_offer();
     return;

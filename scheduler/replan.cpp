@@ -121,7 +121,8 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
 void SchedulerCore::State::lose_dead_members(const std::string& why) {
   const net::View members = row(active->id).view;
   for (const net::Member& member : members.members)
-    if (active && !lives(member) && active->plan.stages_of.contains(member.key)) job_loses_node(member, why);
+    if (active && !takes_part(member) && active->plan.stages_of.contains(member.key))
+      job_loses_node(member, why);
 }
 
 PlacementRequest SchedulerCore::State::request_for(
@@ -154,6 +155,9 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   log(net::LogLevel::info, job.id,
       "plan " + std::to_string(active->plan.epoch) + ", without " + gone + predicted_text(active->plan));
   for (const net::Member& member : job.view.members) send_start(nodes.at(member.key));
+  // Whoever came back anew while the plan without it was made.
+  for (const auto& [key, node] : nodes)
+    if (node.greeted && !has_part(key)) ask_to_prepare(node);
 }
 
 }  // namespace sidestep::scheduler

@@ -79,6 +79,7 @@ struct SchedulerCore::State {
     std::map<net::NodeKey, int> failures;            // to learn a stage
     std::set<net::NodeKey> spare;                    // more replicas would only cost time
     std::int64_t grow_after_us = 0;                  // not before, for the last try was in vain
+    std::int64_t drift_after_us = 0;                 // nor are routes alone looked for again
     std::uint64_t snapshot_asked = 0;                // a snapshot of this commit or a later one was asked for
     std::map<net::NodeKey, net::Measured> measured;  // what each node told last
     StepSets step_sets;
@@ -224,6 +225,8 @@ struct SchedulerCore::State {
   void release_gone();
   // Each returns whether it has changed anything of who holds, or learns, what.
   bool promote_learners(Active::Growth& growth) const;
+  // A learner of the plan that died, failed since or leaves.
+  bool learns_in_vain(const net::NodeKey& key) const;
   bool let_go(Active::Growth& growth) const;
   bool teach_newcomers(Active::Growth& growth);
   bool find_hosts(Active::Growth& growth);

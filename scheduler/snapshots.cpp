@@ -67,6 +67,10 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
   JobRow* job = find_row(taken.scope.job);
+  // It has overtaken the report of the Commit that names this plan: not acknowledged, it comes again.
+  if (job != nullptr && active && active->id == job->id && active->change &&
+      taken.scope.epoch == active->change->plan.epoch)
+    return;
   const Result<Plan> plan = parse_plan(job == nullptr ? nlohmann::json() : job->plan);
   if (!plan.ok() || plan.value().epoch < taken.scope.epoch || !plan.value().holds(peer, taken.stage)) {
     log(net::LogLevel::warning, job == nullptr ? "" : job->id,

@@ -120,7 +120,11 @@ void JobRun::drop_stages(const StagesByNode& learned_before) {
     ports_.queue_task(DropStage{stage}, nobody_waits);
   }
   std::erase_if(shared_, [&](const auto& entry) {
-    return !context_.plan.holds(self, entry.first) || context_.plan.learners_of(entry.first).empty();
+    const std::uint32_t stage = entry.first.first;
+    return !context_.plan.holds(self, stage) ||
+           std::ranges::none_of(entry.second.learners, [&](const net::NodeKey& node) {
+             return has(of(context_.plan.learners, node), stage);
+           });
   });
 }
 
@@ -135,7 +139,7 @@ void JobRun::share_states(const StagesByNode& learned_before) {
                                             std::int64_t now, const Completion& done) {
       net::StateOffer offer{scope, stage, elements_.at(stage), done.updates, done.digests, done.problem};
       if (offer.problem.empty()) offer.problem = done.fault;
-      shared_[stage] = {scope.step, done.state};
+      shared_[{stage, scope.step}] = {learners, done.state};
       for (const net::NodeKey& learner : learners) context_.post(now, learner, offer);
     });
   }

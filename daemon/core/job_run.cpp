@@ -187,7 +187,8 @@ std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey&
   const auto* chunk = std::get_if<net::AverageChunk>(&message);
   const auto* offer = std::get_if<net::StateOffer>(&message);
   const auto* commit = std::get_if<net::Commit>(&message);
-  if (commit != nullptr && phase_ == Phase::learning && !learners_.begin()->second.base())
+  if (commit != nullptr && phase_ == Phase::learning && !learners_.empty() &&
+      !learners_.begin()->second.base())
     return hold(peer, message);
   if (chunk == nullptr && offer == nullptr) return std::nullopt;
   const std::uint32_t stage = chunk != nullptr ? chunk->stage : offer->stage;
@@ -246,10 +247,9 @@ void JobRun::on_tick(std::int64_t now_us) {
 }
 
 std::optional<net::Tensor> JobRun::read_state(const net::SliceRequest& request) const {
-  const auto shared = shared_.find(request.stage);
+  const auto shared = shared_.find({request.stage, request.commit});
   const auto part = static_cast<std::size_t>(request.part);
-  if (request.job != context_.job || shared == shared_.end() || shared->second.commit != request.commit ||
-      part >= shared->second.parts.size())
+  if (request.job != context_.job || shared == shared_.end() || part >= shared->second.parts.size())
     return std::nullopt;
   const net::Tensor& whole = shared->second.parts[part];
   const std::uint64_t elements = whole.payload.size() / sizeof(float);

@@ -96,9 +96,9 @@ class JobRun {
     failed
   };
 
-  // A stage as it was after a commit, for learners to pull.
+  // A stage as it was after a commit, for these to pull.
   struct SharedState {
-    std::uint64_t commit = 0;
+    std::vector<net::NodeKey> learners;
     std::vector<net::Tensor> parts;
   };
 
@@ -155,8 +155,8 @@ class JobRun {
   std::map<std::uint32_t, Averager> averagers_;      // by stage held
   std::map<std::uint32_t, std::uint64_t> elements_;  // of the gradient, of each stage held or learned
   std::map<std::uint32_t, Learner> learners_;        // by stage learned
-  std::map<std::uint32_t, SharedState> shared_;      // by stage held
-  Ledger ledger_;                                    // used by the lead origin alone
+  std::map<std::pair<std::uint32_t, std::uint64_t>, SharedState> shared_;  // by stage held and commit
+  Ledger ledger_;                                                          // used by the lead origin alone
   TimeReporter times_;
   Handover handover_;
   ProgressLine progress_line_;

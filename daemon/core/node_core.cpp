@@ -297,7 +297,8 @@ void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
     // One that does without this node takes effect here too, at its Commit.
     const bool has_part =
         plan.value().stages_of.contains(options.key) || plan.value().learners.contains(options.key);
-    if (!has_part && !(mine && m.at_commit)) problem = "the plan gives this node no stage";
+    if (!has_part && m.at_commit && !mine) return;  // it does without an earlier run of this node
+    if (!has_part && !m.at_commit) problem = "the plan gives this node no stage";
   }
   if (!problem.empty()) return post_scheduler(now_us, net::JobFault{{m.job, m.view.number, 0, 0}, problem});
   PlanOrder order{std::move(plan).value(), m.view, m.commit, m.at_commit};

@@ -294,11 +294,12 @@ Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
   const scheduler::JobRow& row = *cluster.job(job_id);
   const JobSpec job = std::move(scheduler::parse_job(row.spec, job_id)).value();
   const std::map<std::uint64_t, Plan>& plans = cluster.plans(job_id);
-  const Plan& last = plans.rbegin()->second;
   WeightsByPlace weights;
   for (const NodeKey& key : everybody(plans)) {
     const std::vector<const FakeJob*> parts = parts_of(cluster.fake(cluster.node_of(key)), job.name);
-    const bool is_left = last.stages_of.contains(key) && cluster.alive(cluster.node_of(key));
+    const bool is_left = std::ranges::any_of(row.view.members, [&](const net::Member& member) {
+      return member.key == key && cluster.runs(cluster.node_of(key), member.boot);
+    });
     const std::string who = "node " + key.short_name();
     if (parts.empty()) {
       if (is_left) problems.push_back(who + " never began");

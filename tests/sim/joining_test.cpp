@@ -174,3 +174,29 @@ TEST_CASE("Joining: a newcomer that dies on the way holds nobody up") {
   INFO("killed after " << after_ms << " ms");
   expect_done(cluster, job, options);
 }
+
+TEST_CASE("Joining: a newcomer that dies on the way and comes back takes part after all") {
+  const SimOptions options = swarm_of(4, 1);
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, long_job(3), 3);
+  cluster.start_node(3);
+  const std::int64_t after_ms = GENERATE(150, 350, 450, 600, 800, 1'000);
+  cluster.run_for(after_ms * ms);
+  cluster.kill(3);
+  cluster.start_node(3);
+  INFO("killed after " << after_ms << " ms");
+  expect(cluster, 60 * second, [&] { return takes_part(cluster, job, 3); });
+  expect_done(cluster, job, options);
+}
+
+TEST_CASE("Leaving: a node that still learns goes at once") {
+  const SimOptions options = swarm_of(4, 1);
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, long_job(3), 3);
+  cluster.start_node(3);
+  expect(cluster, 60 * second, [&] { return plan_of(cluster, job).learners.contains(cluster.key(3)); });
+  cluster.stop(3, "SIGTERM", 30 * second);
+  expect(cluster, 20 * second, [&] { return cluster.stopped(3).has_value(); });
+  CHECK(cluster.stopped(3)->reason == "SIGTERM");
+  expect_done(cluster, job, options);
+}

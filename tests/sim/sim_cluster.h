@@ -115,6 +115,8 @@ class SimCluster {
   // Precondition: some node has the key.
   std::size_t node_of(const net::NodeKey& key) const;
   bool alive(std::size_t node) const { return nodes_[node].core != nullptr; }
+  // That run of the node has not ended.
+  bool runs(std::size_t node, net::BootId boot) const;
   const FakeTrace& fake(std::size_t node) const { return *nodes_[node].fake; }
   // From now on the node saves no snapshot.
   void fill_disk(std::size_t node) { nodes_[node].fake->disk_full = true; }
@@ -169,7 +171,6 @@ class SimCluster {
   void perform(const scheduler::SetAdmitted& set);
   void note(const std::string& who, const net::LogLine& line);
   void write_trace(const std::string& line);
-  bool runs(std::size_t node, net::BootId boot) const;
   // Now, or when the node is no longer paused; never for another run of it.
   void when_awake(std::size_t node, net::BootId boot, std::function<void()> what);
   std::string name_of(const net::NodeKey& key) const;
