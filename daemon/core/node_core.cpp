@@ -296,9 +296,11 @@ void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
     if (ended != ended_jobs.end() && plan.value().epoch <= ended->second) return;
     // One that does without this node takes effect here too, at its Commit.
     const bool has_part =
-        plan.value().stages_of.contains(options.key) || plan.value().learners.contains(options.key);
+        !plan.value().stages(options.key).empty() || !plan.value().lessons(options.key).empty();
     if (!has_part && m.at_commit && !mine) return;  // it does without an earlier run of this node
     if (!has_part && !m.at_commit) problem = "the plan gives this node no stage";
+    if (!mine && m.at_commit && plan.value().stages_of.contains(options.key))
+      problem = "the plan gives this node a stage that it has not learned";
   }
   if (!problem.empty()) return post_scheduler(now_us, net::JobFault{{m.job, m.view.number, 0, 0}, problem});
   PlanOrder order{std::move(plan).value(), m.view, m.commit, m.at_commit};
@@ -399,6 +401,7 @@ void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
   if (!run || run->job() != m.job) return;
   log(now_us, net::LogLevel::info, std::nullopt, m.reason.empty() ? "job done" : "job ended: " + m.reason);
   drop_job();
+  if (leave) stop(now_us, leave->reason);
 }
 
 void NodeCore::State::drop_job() {
@@ -476,7 +479,8 @@ void NodeCore::on_note(std::int64_t now_us, net::LogLevel level, const std::stri
 void NodeCore::on_stop(std::int64_t now_us, const std::string& reason, std::int64_t grace_us,
                        NodeOutbox& out) {
   state_->out = &out;
-  if (grace_us <= 0 || state_->leave || !state_->membership.is_member()) return state_->stop(now_us, reason);
+  const bool needed = state_->run && state_->membership.is_member();
+  if (grace_us <= 0 || state_->leave || !needed) return state_->stop(now_us, reason);
   state_->leave = State::Leave{reason, now_us + grace_us};
   state_->log(now_us, net::LogLevel::info, std::nullopt,
               "leaves: " + reason + "; waits for others to take over, at most " +

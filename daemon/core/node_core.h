@@ -79,7 +79,7 @@ class NodeCore {
   // A line from the driver (garbage dropped, a signal received) for the log.
   void on_note(std::int64_t now_us, net::LogLevel level, const std::string& text, NodeOutbox& out);
   // SIGTERM, or a cloud that takes the machine back: asks the scheduler for others to take this node's stages
-  // over, then Stop; after `grace_us`, or asked again, says goodbye and stops at once.
+  // over, then Stop; after `grace_us`, asked again, or without a job, says goodbye and stops at once.
   void on_stop(std::int64_t now_us, const std::string& reason, std::int64_t grace_us, NodeOutbox& out);
 
   // Aborts when an invariant does not hold; the simulator calls it after every event.

@@ -325,6 +325,17 @@ TEST_CASE("NodeCore: SIGTERM says goodbye and stops with status 0") {
   CHECK(stop->status == 0);
 }
 
+TEST_CASE("NodeCore: without a job SIGTERM is not waited out, whatever the grace period") {
+  NodeCore core(options());
+  NodeOutbox out;
+  core.on_start(0, out);
+  deliver(core, 0, welcome(1, 7, 1), out);
+  out.clear();
+  core.on_stop(1, "SIGTERM", 30 * second, out);
+  CHECK(messages<net::Goodbye>(out).size() == 1);
+  CHECK(std::holds_alternative<daemon::Stop>(out.back()));
+}
+
 TEST_CASE("NodeCore: log lines reach the scheduler in numbered batches") {
   NodeCore core(options());
   NodeOutbox out;
