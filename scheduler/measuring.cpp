@@ -14,16 +14,13 @@ bool is_time(std::int64_t us) { return us >= 0 && us <= Instance::time_us_max; }
 
 bool is_speed(double bytes_per_s) { return std::isfinite(bytes_per_s) && bytes_per_s >= 0; }
 
-bool holds(const std::vector<std::uint32_t>& stages, std::uint32_t stage) {
-  return std::ranges::find(stages, stage) != stages.end();
-}
-
 // Why a peer that holds these stages cannot mean this; empty: it can.
 std::string objection_to(const net::Measured& measured, const std::vector<std::uint32_t>& held,
                          std::size_t nodes) {
   if (measured.stages.size() > held.size()) return "more stages than it holds";
   for (const net::StageSpeed& stage : measured.stages) {
-    if (!holds(held, stage.stage)) return "stage " + std::to_string(stage.stage) + ", which it does not hold";
+    if (!has_stage(held, stage.stage))
+      return "stage " + std::to_string(stage.stage) + ", which it does not hold";
     if (!is_time(stage.forward_us) || !is_time(stage.backward_us)) return "a time that cannot be";
   }
   if (!is_time(measured.head_us)) return "a time that cannot be";
@@ -38,14 +35,15 @@ std::string objection_to(const net::StepTimes& times, const std::vector<std::uin
   if (times.tasks.size() > net::step_tasks_max)
     return "more than " + std::to_string(net::step_tasks_max) + " tasks";
   for (const net::StepTask& task : times.tasks) {
-    if (!holds(held, task.stage)) return "stage " + std::to_string(task.stage) + ", which it does not hold";
+    if (!has_stage(held, task.stage))
+      return "stage " + std::to_string(task.stage) + ", which it does not hold";
     const bool in_order =
         0 <= task.ready_us && task.ready_us <= task.begin_us && task.begin_us <= task.end_us;
     if (!in_order || task.end_us > Instance::step_us_max) return "a task's times, which cannot be";
   }
   if (times.averages.size() > held.size()) return "more averages than it holds stages";
   for (const net::StepAverage& average : times.averages) {
-    if (!holds(held, average.stage))
+    if (!has_stage(held, average.stage))
       return "stage " + std::to_string(average.stage) + ", which it does not hold";
     if (average.begin_us < 0 || average.begin_us > average.end_us || average.end_us > Instance::step_us_max)
       return "an average's times, which cannot be";

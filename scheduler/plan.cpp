@@ -33,13 +33,17 @@ std::vector<PlannedRoute> read_routes(const nlohmann::json& json, JsonReader& re
   return routes;
 }
 
-using StagesByNode = std::map<net::NodeKey, std::vector<std::uint32_t>>;
-
 std::vector<net::NodeKey> nodes_with(const StagesByNode& stages_of, std::uint32_t stage) {
   std::vector<net::NodeKey> nodes;
   for (const auto& [node, stages] : stages_of)
-    if (std::binary_search(stages.begin(), stages.end(), stage)) nodes.push_back(node);
+    if (has_stage(stages, stage)) nodes.push_back(node);
   return nodes;
+}
+
+const std::vector<std::uint32_t>& stages_at(const StagesByNode& stages_of, const net::NodeKey& node) {
+  static const std::vector<std::uint32_t> none;
+  const auto found = stages_of.find(node);
+  return found == stages_of.end() ? none : found->second;
 }
 
 nlohmann::json stages_to_json(const StagesByNode& stages_of) {
@@ -89,6 +93,10 @@ void check_routes(const Plan& plan, const std::vector<PlannedRoute>& routes, con
 
 }  // namespace
 
+bool has_stage(const std::vector<std::uint32_t>& stages, std::uint32_t stage) {
+  return std::binary_search(stages.begin(), stages.end(), stage);
+}
+
 std::uint32_t Plan::stage_count() const {
   std::uint32_t count = 0;
   for (const auto& [node, stages] : stages_of)
@@ -106,9 +114,12 @@ net::NodeKey Plan::lead_origin() const {
   return origins.front();
 }
 
-bool Plan::holds(const net::NodeKey& node, std::uint32_t stage) const {
-  const auto it = stages_of.find(node);
-  return it != stages_of.end() && std::binary_search(it->second.begin(), it->second.end(), stage);
+const std::vector<std::uint32_t>& Plan::stages(const net::NodeKey& node) const {
+  return stages_at(stages_of, node);
+}
+
+const std::vector<std::uint32_t>& Plan::lessons(const net::NodeKey& node) const {
+  return stages_at(learners, node);
 }
 
 const PlanPhase& Plan::phase(std::uint64_t step) const {

@@ -27,12 +27,18 @@ struct PlanPhase {
   bool operator==(const PlanPhase&) const = default;
 };
 
+// Ascending stages, none empty.
+using StagesByNode = std::map<net::NodeKey, std::vector<std::uint32_t>>;
+
+// Whether the ascending list has the stage.
+bool has_stage(const std::vector<std::uint32_t>& stages, std::uint32_t stage);
+
 struct Plan {
   std::uint64_t epoch = 0;
-  std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of;  // ascending stages
+  StagesByNode stages_of;
   std::map<net::NodeKey, std::uint32_t> slots_of;
   // Nodes that are given the averages of stages which they do not hold yet, ascending; nobody waits for them.
-  std::map<net::NodeKey, std::vector<std::uint32_t>> learners;
+  StagesByNode learners;
   std::vector<PlanPhase> phases;          // ascending; the first is from step 1
   std::vector<PlannedRoute> evaluations;  // validation microbatches, in order
   bool operator==(const Plan&) const = default;
@@ -44,7 +50,11 @@ struct Plan {
   std::vector<net::NodeKey> learners_of(std::uint32_t stage) const;
   // Stage-0 node with the lowest key. Precondition: some node holds stage 0.
   net::NodeKey lead_origin() const;
-  bool holds(const net::NodeKey& node, std::uint32_t stage) const;
+  // What the node holds, or learns, ascending; empty for a node that the plan does without.
+  const std::vector<std::uint32_t>& stages(const net::NodeKey& node) const;
+  const std::vector<std::uint32_t>& lessons(const net::NodeKey& node) const;
+  bool holds(const net::NodeKey& node, std::uint32_t stage) const { return has_stage(stages(node), stage); }
+  bool learns(const net::NodeKey& node, std::uint32_t stage) const { return has_stage(lessons(node), stage); }
   // The phase that the step belongs to; that of step 1 for step 0.
   const PlanPhase& phase(std::uint64_t step) const;
   // Training microbatches of the step whose route visits `stage` at `node`, ascending.
