@@ -221,10 +221,12 @@ struct SnapshotTaken {
   bool operator==(const SnapshotTaken&) const = default;
 };
 
-// node -> scheduler, acked: the job cannot go on because of this node.
+// node -> scheduler, acked: the job cannot go on because of this node; or, where `learning` names a stage,
+// this node gives up learning that one and goes on with those that it holds.
 struct JobFault {
   Scope scope;
   std::string reason;
+  std::optional<std::uint32_t> learning = {};
   bool operator==(const JobFault&) const = default;
 };
 

@@ -234,6 +234,7 @@ void fields(auto& v, Is<EndJob> auto& m) {
 void fields(auto& v, Is<JobFault> auto& m) {
   v("scope", m.scope);
   v("reason", m.reason);
+  v("learning", m.learning);
 }
 
 void fields(auto& v, Is<CommitReport> auto& m) {

@@ -4,8 +4,6 @@
 
 #include "scheduler/memory.h"
 #include "scheduler/options.h"
-#include "scheduler/plan_model.h"
-#include "scheduler/planner/evaluator.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
@@ -13,23 +11,9 @@ namespace {
 
 // A node that failed to learn a stage so often is left alone.
 constexpr int failures_max = 3;
-// A plan whose step is longer by less than this is as good.
-constexpr double noise = 1.02;
-
-// What could not be planned is tried again after this; other routes where steps are not as predicted, after
-// that.
-constexpr std::int64_t again_us = 10'000'000;
-constexpr std::int64_t drift_again_us = 60'000'000;
-// A change of routes alone has to be worth so much: figures are measured, and the next may differ.
-constexpr double pays = 1.05;
-
 void add_stage(std::vector<std::uint32_t>& stages, std::uint32_t stage) {
   const auto place = std::lower_bound(stages.begin(), stages.end(), stage);
   if (place == stages.end() || *place != stage) stages.insert(place, stage);
-}
-
-bool has(const std::vector<std::uint32_t>& stages, std::uint32_t stage) {
-  return std::binary_search(stages.begin(), stages.end(), stage);
 }
 
 }  // namespace
@@ -73,9 +57,11 @@ Result<nlohmann::json> SchedulerCore::State::drain(const nlohmann::json& body) {
   Node& node = *found.front();
   if (!node.leaving) let_leave(node, "drained by an operator");
   nlohmann::json stages = nlohmann::json::array();
-  if (active)
-    if (const auto held = active->plan.stages_of.find(node.member.key); held != active->plan.stages_of.end())
-      stages = held->second;
+  if (active) {
+    stages = active->plan.stages(node.member.key);
+    note_handing_over(row(active->id));
+    save(row(active->id));
+  }
   return nlohmann::json{
       {"node", node.member.key.hex()}, {"nickname", node.member.nickname}, {"stages", std::move(stages)}};
 }
@@ -90,9 +76,30 @@ void SchedulerCore::State::release_leaving() {
   }
 }
 
+bool SchedulerCore::State::works_under(const Node& node, std::uint64_t epoch) const {
+  return node.progress && node.progress->job == active->id && node.progress->epoch >= epoch;
+}
+
 void SchedulerCore::State::follow_progress(const Node& node) {
-  if (!active || !node.progress || node.progress->job != active->id) return;
-  if (node.progress->epoch >= active->plan.epoch) active->unproven.erase(node.member.key);
+  if (!active || !works_under(node, active->plan.epoch) || active->unproven.erase(node.member.key) == 0)
+    return;
+  JobRow& job = row(active->id);
+  note_handing_over(job);
+  save(job);
+}
+
+void SchedulerCore::State::lose_successor(const Node& node, const std::string& why) {
+  ++active->failures[node.member.key];
+  post_end(node, active->id, "it goes on without this node", last_epoch());
+  job_loses_node(net::Member(node.member), why);
+}
+
+void SchedulerCore::State::lose_stuck_successors() {
+  if (!active || !active->prove_by_us) return;
+  if (active->unproven.empty()) active->prove_by_us.reset();
+  if (!active->prove_by_us || now_us < *active->prove_by_us) return;
+  active->prove_by_us.reset();
+  lose_successor(nodes.at(*active->unproven.begin()), "does not get what it needs from a node that has gone");
 }
 
 bool SchedulerCore::State::is_free(const net::NodeKey& key) const {
@@ -125,20 +132,24 @@ std::size_t SchedulerCore::State::hosts_of(std::uint32_t stage, const Active::Gr
   std::size_t count = 0;
   for (const auto* held : {&growth.stages_of, &growth.learners})
     for (const auto& [key, stages] : *held)
-      if (!nodes.at(key).leaving && has(stages, stage)) ++count;
+      if (!nodes.at(key).leaving && has_stage(stages, stage)) ++count;
   return count;
 }
 
 void SchedulerCore::State::release_gone() {
   if (!active->unproven.empty()) return;  // one of them may still need what it sent
-  std::erase_if(active->gone, [&](const net::NodeKey& key) {
-    const Node& node = nodes.at(key);
+  const std::size_t released = std::erase_if(active->gone, [&](const auto& entry) {
+    const Node& node = nodes.at(entry.first);
     const bool has_it = node.progress && node.progress->job == active->id;
-    if (has_it && (node.progress->epoch < active->plan.epoch || !node.progress->level)) return false;
+    if (has_it && (node.progress->epoch < entry.second || !node.progress->level)) return false;
     if (has_it) post_end(node, active->id, "others have taken over", active->plan.epoch);
     if (node.greeted) ask_to_prepare(node);  // one that came back anew was not asked yet
     return true;
   });
+  if (released == 0) return;
+  JobRow& job = row(active->id);
+  note_handing_over(job);
+  save(job);
 }
 
 void SchedulerCore::State::grow() {
@@ -177,7 +188,7 @@ void SchedulerCore::State::grow() {
 
 bool SchedulerCore::State::learns_in_vain(const net::NodeKey& key) const {
   const auto node = nodes.find(key);
-  return node == nodes.end() || node->second.leaving ||
+  return node == nodes.end() || node->second.leaving || active->failed_lessons.contains(key) ||
          std::ranges::any_of(active->lost, [&](const auto& one) { return one.first == key; });
 }
 
@@ -208,7 +219,7 @@ bool SchedulerCore::State::let_go(Active::Growth& growth) const {
            // Learners do not count: they hold nothing yet.
            const auto covered = [&](std::uint32_t stage) {
              return std::ranges::any_of(growth.stages_of, [&](const auto& other) {
-               return !nodes.at(other.first).leaving && has(other.second, stage);
+               return !nodes.at(other.first).leaving && has_stage(other.second, stage);
              });
            };
            return nodes.at(entry.first).leaving && std::ranges::all_of(entry.second, covered);
@@ -279,63 +290,6 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
     }
   }
   return hosted;
-}
-
-void SchedulerCore::State::on_plan_for_drift(const Result<Plan>& planned, const Active::Growth& growth) {
-  active->drift_after_us = now_us + drift_again_us;
-  if (!planned.ok())
-    return log(net::LogLevel::info, active->id, "no other routes were found: " + planned.status().message());
-  const std::uint64_t step = *row(active->id).commit + 1;
-  const PlanModel model = model_of(active->spec, active->plan, step, nodes_of_plan());
-  const std::int64_t before_us = evaluate(model.instance, model.plan).step_us;
-  const std::int64_t after_us = planned.value().phase(step).predicted_step_us;
-  const std::string figures =
-      milliseconds(after_us) + ", by what is measured now, not " + milliseconds(before_us);
-  if (pays * static_cast<double>(after_us) > static_cast<double>(before_us))
-    return log(net::LogLevel::info, active->id, "the routes stay: the best others would take " + figures);
-  log(net::LogLevel::info, active->id, "other routes are better: a step would take " + figures);
-  Plan plan = planned.value();
-  plan.learners = growth.learners;
-  offer(std::move(plan));
-}
-
-void SchedulerCore::State::on_plan_of_change(const Result<Plan>& planned) {
-  const Active::Growth growth = *std::exchange(active->growth, std::nullopt);
-  const JobRow& job = row(active->id);
-  if (committed_all()) return;
-  if (growth.stages_of == active->plan.stages_of) return on_plan_for_drift(planned, growth);
-  std::vector<net::NodeKey> promoted;
-  bool needed = false;  // somebody leaves, or a stage had one replica
-  for (const auto& [key, stages] : active->plan.stages_of) needed |= !growth.stages_of.contains(key);
-  for (const auto& [key, stages] : growth.stages_of)
-    for (const std::uint32_t stage : stages) {
-      if (active->plan.holds(key, stage)) continue;
-      promoted.push_back(key);
-      needed |= active->plan.replicas(stage).size() == 1;
-    }
-  const std::int64_t before_us = active->plan.phase(*job.commit + 1).predicted_step_us;
-  const std::int64_t after_us = planned.ok() ? planned.value().phase(*job.commit + 1).predicted_step_us : 0;
-  const bool longer = before_us > 0 && static_cast<double>(after_us) > noise * static_cast<double>(before_us);
-  Plan plan;
-  if (planned.ok() && (needed || !longer)) {
-    plan = planned.value();
-  } else {
-    // What has learned in vain stands by.
-    log(net::LogLevel::info, active->id,
-        planned.ok() ? "a step with the newcomers would take longer (" + std::to_string(after_us / 1000) +
-                           " ms, not " + std::to_string(before_us / 1000) + "); they stand by"
-                     : "no plan with the newcomers: " + planned.status().message());
-    active->grow_after_us = now_us + again_us;
-    const bool somebody_leaves =
-        std::ranges::any_of(nodes, [](const auto& entry) { return entry.second.leaving.has_value(); });
-    for (const net::NodeKey& key : promoted)
-      if (!somebody_leaves && !active->plan.stages_of.contains(key)) active->spare.insert(key);
-    if (promoted.empty()) return;
-    plan = active->plan;
-    plan.epoch = last_epoch() + 1;
-  }
-  plan.learners = growth.learners;
-  offer(std::move(plan));
 }
 
 }  // namespace sidestep::scheduler

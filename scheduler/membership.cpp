@@ -73,6 +73,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   node.greeted = true;
   node.resources = hello.resources;
   node.progress = hello.progress;
+  follow_progress(node);
   welcome(node);
   if (first) log(net::LogLevel::info, "", label(node.member) + " is back after the scheduler's restart");
   job_meets_node(node);

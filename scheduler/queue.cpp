@@ -248,18 +248,18 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
         label(node->member) + ", which holds no stage of the job: " + fault.reason);
     ++active->failures[peer];
     active->lost.insert({peer, node->member.boot});
-    // A plan that is being made or offered may give it a stage.
-    if (active->growth) active->planning.reset();
-    active->growth.reset();
     post_end(*node, active->id, "it goes on without this node", last_epoch());
-    if (active->change && !active->change->told) withdraw_offer();
-    return;
+    return void_changes();  // one may give it a stage
   }
-  if (planned && active->unproven.contains(peer)) {
+  if (planned && fault.learning) {
+    if (!active->plan.learns(peer, *fault.learning)) return;  // out of date
+    log(net::LogLevel::warning, active->id,
+        label(node->member) + " goes on with what it holds: " + fault.reason);
     ++active->failures[peer];
-    post_end(*node, active->id, "it goes on without this node", last_epoch());
-    return job_loses_node(net::Member(node->member), fault.reason);
+    active->failed_lessons.insert(peer);
+    return void_changes();
   }
+  if (planned && active->unproven.contains(peer)) return lose_successor(*node, fault.reason);
   end_active(JobState::failed,
              label(node->member) + ": " + fault.reason + " (step " + std::to_string(fault.scope.step) + ")");
 }
@@ -332,13 +332,10 @@ void SchedulerCore::State::resume_active() {
     }
     active->spec = std::move(spec).value();
     active->plan = std::move(plan).value();
-    if (!job.offered.is_null()) restore_offer(job);
+    restore_change(job);
     // Their end was decided, but what follows from it not yet stored when the scheduler stopped.
     lose_dead_members("was lost when the scheduler stopped");
     if (!active) continue;
-    // Who they are is told again when they greet.
-    if (job.plan_at_commit)
-      for (const auto& [key, stages] : active->plan.stages_of) active->unproven.insert(key);
     log(net::LogLevel::info, job.id, "job goes on after the scheduler's restart");
   }
 }

@@ -49,41 +49,53 @@ bool SchedulerCore::State::all_have_applied() const {
   });
 }
 
+bool SchedulerCore::State::covers_all(const StagesByNode& held) const {
+  std::set<std::uint32_t> covered;
+  for (const auto& [key, stages] : held) covered.insert(stages.begin(), stages.end());
+  return covered.size() == active->plan.stage_count();
+}
+
 // Of those that are left, who holds what for sure.
-std::map<net::NodeKey, std::vector<std::uint32_t>> SchedulerCore::State::held_by_rest() const {
-  std::map<net::NodeKey, std::vector<std::uint32_t>> held;
+StagesByNode SchedulerCore::State::held_by_rest() const {
+  StagesByNode held;
   for (const net::Member& member : find_row(active->id)->view.members)
     if (takes_part(member) && !active->unproven.contains(member.key))
       held.insert(*active->plan.stages_of.find(member.key));
-  // Whoever the plan that is on its way does without may have ended its part already.
+  // A plan that is on its way may have been named by a Commit that was not reported: what it takes from a
+  // node may be gone there already.
   if (!active->change || !active->change->told) return held;
-  auto staying = held;
-  std::erase_if(staying,
-                [&](const auto& entry) { return !active->change->plan.stages_of.contains(entry.first); });
-  std::set<std::uint32_t> covered;
-  for (const auto& [key, stages] : staying) covered.insert(stages.begin(), stages.end());
-  return covered.size() == active->plan.stage_count() ? staying : held;
+  StagesByNode kept = held;
+  for (auto& [key, stages] : kept)
+    std::erase_if(stages, [&](std::uint32_t stage) { return !active->change->plan.holds(key, stage); });
+  std::erase_if(kept, [](const auto& entry) { return entry.second.empty(); });
+  return covers_all(kept) ? kept : held;
 }
 
 void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
   if (!active) return;
   JobRow& job = row(active->id);
   active->answers.erase(member.key);
-  active->gone.erase(member.key);
+  if (active->gone.erase(member.key) > 0 && !active->unproven.empty() && !active->prove_by_us)
+    active->prove_by_us = now_us + options.silent_dead_us;
+  if (active->change &&
+      std::erase_if(active->change->unacked, [&](const auto& one) { return one.second == member.key; }) > 0 &&
+      active->change->told)
+    tell_lead_if_all_have_it();
   if (job.state == JobState::preparing) {
     active->planning.reset();  // a plan that names it would be void
     plan_when_prepared();
     return;
   }
   active->lost.insert({member.key, member.boot});
-  const auto held = active->plan.stages_of.find(member.key);
-  if (held == active->plan.stages_of.end()) {
-    // It was to learn a stage, or to hold one: what is offered or planned is void.
-    if (active->growth) active->planning.reset();
-    active->growth.reset();
-    if (active->change && !active->change->told) withdraw_offer();
-    return;
-  }
+  // The Commit that named the plan on its way may have been the lost node's last, and not reported: another
+  // lead has to tell of it, which a plan that takes effect at once makes it do.
+  const bool unreported = active->change && std::ranges::any_of(nodes, [&](const auto& entry) {
+                            return active->plan.stages_of.contains(entry.first) &&
+                                   works_under(entry.second, active->change->plan.epoch);
+                          });
+  if (unreported) adopt_offered();
+  const std::vector<std::uint32_t> held = active->plan.stages(member.key);
+  if (held.empty() && !unreported) return void_changes();  // one may have it learn a stage, or hold one
   std::erase_if(active->early_reports, [&](const auto& entry) { return entry.second.peer == member.key; });
   const auto rest = held_by_rest();
   std::set<std::uint32_t> left;
@@ -101,8 +113,10 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
                       label(member) + ": " + why + "; " + stage_list(lost) +
                           (lost.size() == 1 ? " has no replica left; " : " have no replica left; ") + last);
   log(net::LogLevel::warning, job.id,
-      label(member) + " is lost, " + stage_list(held->second) +
-          (held->second.size() == 1 ? " has another replica" : " have other replicas") +
+      label(member) + " is lost" +
+          (held.empty() ? ""
+                        : ", " + stage_list(held) +
+                              (held.size() == 1 ? " has another replica" : " have other replicas")) +
           "; plans without it, " + last);
   withdraw_offer();
   // Everybody else begins anew: who learned a stage has missed something, who was given one may have.
@@ -113,6 +127,8 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
     }
   active->gone.clear();
   active->unproven.clear();
+  active->failed_lessons.clear();
+  active->prove_by_us.reset();
   active->growth.reset();
   active->spare.clear();
   start_planning(request_for(rest, options.plan_work / work_divisor));
@@ -125,8 +141,7 @@ void SchedulerCore::State::lose_dead_members(const std::string& why) {
       job_loses_node(member, why);
 }
 
-PlacementRequest SchedulerCore::State::request_for(
-    const std::map<net::NodeKey, std::vector<std::uint32_t>>& stages_of, std::uint64_t work) const {
+PlacementRequest SchedulerCore::State::request_for(const StagesByNode& stages_of, std::uint64_t work) const {
   PlacementRequest request{last_epoch() + 1, active->spec, {}, std::max<std::uint64_t>(1, work), stages_of};
   for (const auto& [key, stages] : stages_of) {
     PlacementNode& node = request.nodes.emplace_back();
@@ -148,6 +163,7 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   job.view = members_of(active->plan);
   job.plan = to_json(active->plan);
   job.plan_at_commit = false;
+  note_handing_over(job);
   // Whoever leads now was not asked for one.
   active->snapshot_asked = 0;
   active->start_deadline_us.reset();

@@ -72,6 +72,10 @@ void SchedulerCore::State::check_invariants() const {
     SIDESTEP_ASSERT((one.state == JobState::running) == one.commit.has_value());
   }
   for (const auto& [id, node] : ending) SIDESTEP_ASSERT(nodes.contains(node));
+  if (!active) return;
+  for (const net::NodeKey& key : active->unproven) SIDESTEP_ASSERT(active->plan.stages_of.contains(key));
+  for (const auto& [key, epoch] : active->gone)
+    SIDESTEP_ASSERT(nodes.contains(key) && epoch <= active->plan.epoch);
 }
 
 SchedulerCore::SchedulerCore(SchedulerOptions options, SavedState saved)
@@ -140,6 +144,7 @@ void SchedulerCore::on_tick(std::int64_t now_us, SchedulerOutbox& out) {
   state.plan_when_prepared();
   state.end_if_stuck_at_start();
   state.end_if_finished();
+  state.lose_stuck_successors();
   state.grow();
   state.release_leaving();
   state.start_next_job();

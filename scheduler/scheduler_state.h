@@ -63,20 +63,24 @@ struct SchedulerCore::State {
       Plan plan;
       net::View view;                                 // of those that hold stages under it
       std::map<std::uint64_t, net::NodeKey> unacked;  // its envelopes, not acknowledged
-      bool posted = false;
+      bool posted = false;                            // by this run of the scheduler
       bool told = false;  // the lead origin may name it; from then on it cannot be taken back
     };
     std::optional<Change> change;
     // Who is to hold and to learn what under the plan that is being made for a change; nothing while a first
     // plan, or one for a loss, is made.
     struct Growth {
-      std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of;
-      std::map<net::NodeKey, std::vector<std::uint32_t>> learners;
+      StagesByNode stages_of;
+      StagesByNode learners;
     };
     std::optional<Growth> growth;
     std::set<net::NodeKey> unproven;  // were given a stage by the plan, have not said that they work under it
-    std::set<net::NodeKey> gone;      // held a stage under a plan before, and still have the job
+    // Not proven by then, they are taken to have lost something with a node that has gone.
+    std::optional<std::int64_t> prove_by_us;
+    // Held a stage under a plan before, and still have the job; the plan that does without each.
+    std::map<net::NodeKey, std::uint64_t> gone;
     std::map<net::NodeKey, int> failures;            // to learn a stage
+    std::set<net::NodeKey> failed_lessons;           // holders that gave up what the plan has them learn
     std::set<net::NodeKey> spare;                    // more replicas would only cost time
     std::int64_t grow_after_us = 0;                  // not before, for the last try was in vain
     std::int64_t drift_after_us = 0;                 // nor are routes alone looked for again
@@ -200,14 +204,20 @@ struct SchedulerCore::State {
   void offer(Plan plan);
   void post_offer();
   void withdraw_offer();
+  // What is offered, and what is planned to be, if that can still be taken back.
+  void void_changes();
   // After a restart of the scheduler.
-  void restore_offer(const JobRow& job);
+  void restore_change(const JobRow& job);
+  // To the row: who has not taken over, who has gone, who was drained; not yet stored.
+  void note_handing_over(JobRow& job) const;
   void take_ack_of_offer(const net::NodeKey& peer, const net::Ack& ack);
+  void tell_lead_if_all_have_it();
   // A Commit has named it.
   void adopt_offered();
   net::View members_of(const Plan& plan) const;
   // Holds or learns a stage of the active job, or still has it.
   bool has_part(const net::NodeKey& key) const;
+  // The plan for who is to hold and learn what was made, or cannot be.
   void on_plan_of_change(const Result<Plan>& planned);
   // The same nodes with the same stages: only the routes are other ones.
   void on_plan_for_drift(const Result<Plan>& planned, const Active::Growth& growth);
@@ -220,6 +230,12 @@ struct SchedulerCore::State {
   void grow();
   // A node of the job has told how far it is.
   void follow_progress(const Node& node);
+  // Has said that it works under that plan of the active job, or a later one.
+  bool works_under(const Node& node, std::uint64_t epoch) const;
+  // One that was given a stage by the plan, and cannot hold it.
+  void lose_successor(const Node& node, const std::string& why);
+  // Successors that do not get what they need from a node that has gone.
+  void lose_stuck_successors();
   // Those that leave and have no part in a job any more may go.
   void release_leaving();
   void release_gone();
@@ -249,9 +265,10 @@ struct SchedulerCore::State {
   bool all_have_applied() const;
   // Who holds what is settled. After a restart of the scheduler nobody's speed is known; all count alike
   // then.
-  PlacementRequest request_for(const std::map<net::NodeKey, std::vector<std::uint32_t>>& stages_of,
-                               std::uint64_t work) const;
-  std::map<net::NodeKey, std::vector<std::uint32_t>> held_by_rest() const;
+  PlacementRequest request_for(const StagesByNode& stages_of, std::uint64_t work) const;
+  StagesByNode held_by_rest() const;
+  // Every stage of the active plan is held by somebody.
+  bool covers_all(const StagesByNode& held) const;
   void adopt_for_rest(Plan plan);
   static std::string predicted_text(const Plan& plan);
 

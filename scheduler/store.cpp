@@ -113,6 +113,7 @@ nlohmann::json job_row_to_json(const JobRow& row) {
           {"view", view_to_json(row.view)},
           {"last_epoch", row.last_epoch},
           {"offered", row.offered},
+          {"handing_over", row.handing_over},
           {"commit", row.commit ? nlohmann::json(*row.commit) : nlohmann::json()},
           {"loss", number_json(row.loss)},
           {"validation_loss", row.validation_loss ? number_json(*row.validation_loss) : nlohmann::json()},
@@ -149,6 +150,7 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
   row.view = read_view(reader.member(json, "view"), reader);
   row.last_epoch = reader.natural(reader.member(json, "last_epoch"));
   row.offered = reader.member(json, "offered");
+  row.handing_over = reader.member(json, "handing_over");
   if (const nlohmann::json& commit = reader.member(json, "commit"); !commit.is_null())
     row.commit = reader.natural(commit);
   row.loss = reader.number(reader.member(json, "loss"));

@@ -52,7 +52,8 @@ struct JobRow {
   bool plan_at_commit = false;   // it took the place of another at a Commit
   net::View view;                // who holds stages under it
   std::uint64_t last_epoch = 0;  // no plan has had a higher number, those that were withdrawn counted
-  nlohmann::json offered;        // the plan that takes its place at a Commit, {"plan", "view"}; or null
+  nlohmann::json offered;        // the plan that takes its place at a Commit (changes.cpp); or null
+  nlohmann::json handing_over;   // who has not taken over yet, and who waits for that (changes.cpp); or null
   std::optional<std::uint64_t> commit;  // last step committed
   double loss = 0;
   std::optional<double> validation_loss;

@@ -6,18 +6,6 @@
 namespace sidestep::daemon {
 namespace {
 
-using StagesByNode = std::map<net::NodeKey, std::vector<std::uint32_t>>;
-
-const std::vector<std::uint32_t>& of(const StagesByNode& stages_of, const net::NodeKey& node) {
-  static const std::vector<std::uint32_t> none;
-  const auto found = stages_of.find(node);
-  return found == stages_of.end() ? none : found->second;
-}
-
-bool has(const std::vector<std::uint32_t>& stages, std::uint32_t stage) {
-  return std::binary_search(stages.begin(), stages.end(), stage);
-}
-
 const auto nobody_waits = [](std::int64_t, const Completion&) {};
 
 }  // namespace
@@ -35,13 +23,20 @@ void JobRun::on_order(std::int64_t now_us, PlanOrder order) {
 }
 
 void JobRun::take_change(std::int64_t now_us) {
-  const bool may = phase_ == Phase::running || phase_ == Phase::waiting || phase_ == Phase::finished;
-  if (!change_ || !may) return;
+  const bool between = phase_ == Phase::finished || phase_ == Phase::catching_up;
+  if (!change_ || !(between || phase_ == Phase::running || phase_ == Phase::waiting)) return;
   PlanOrder change = *std::exchange(change_, std::nullopt);
-  if (of(change.plan.stages_of, context_.options->key) != context_.my_stages)
+  const net::NodeKey& self = context_.options->key;
+  std::vector<std::uint32_t> held = context_.my_stages;
+  // What a plan named by a Commit does without has been dropped.
+  if (phase_ == Phase::catching_up)
+    std::erase_if(held, [&](std::uint32_t stage) { return !context_.plan.holds(self, stage); });
+  // Fewer than it has: whoever planned did not know which of two plans the last Commit had named.
+  const std::vector<std::uint32_t>& wanted = change.plan.stages(self);
+  if (wanted.empty() || !std::ranges::includes(held, wanted))
     return fail(now_us,
                 "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
-  const std::uint64_t next = phase_ == Phase::finished ? context_.step + 1 : context_.step;
+  const std::uint64_t next = between ? context_.step + 1 : context_.step;
   ports_.drop_posted([](const net::NodeKey&, const net::Message&) { return true; });
   ports_.abandon_tasks();
   local_.clear();
@@ -51,10 +46,16 @@ void JobRun::take_change(std::int64_t now_us) {
   pipeline_.abandon();
   context_.timer.abandon();
   // Whoever learned begins anew: what was on its way to it is lost.
-  for (const std::uint32_t stage : of(context_.plan.learners, context_.options->key))
-    ports_.queue_task(DropStage{stage}, nobody_waits);
+  std::set<std::uint32_t> dropped(context_.plan.lessons(self).begin(), context_.plan.lessons(self).end());
+  for (const auto& [stage, learner] : learners_) dropped.insert(stage);
+  for (const std::uint32_t stage : held)
+    if (!scheduler::has_stage(wanted, stage)) dropped.insert(stage);
+  for (const std::uint32_t stage : dropped) ports_.queue_task(DropStage{stage}, nobody_waits);
   learners_.clear();
+  given_up_.clear();
+  adding_ = 0;
   shared_.clear();
+  context_.my_stages = wanted;
   context_.plan = std::move(change.plan);
   context_.view = std::move(change.view);
   context_.lead = context_.plan.lead_origin();
@@ -93,10 +94,15 @@ void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
                             std::to_string(epoch) + ", which this node has not got");
   PlanOrder order = std::move(offered->second);
   offered_.erase(offered_.begin(), std::next(offered));
-  const StagesByNode learned_before = std::exchange(context_.plan, std::move(order.plan)).learners;
+  const scheduler::StagesByNode learned_before = std::exchange(context_.plan, std::move(order.plan)).learners;
   context_.view = std::move(order.view);
   context_.lead = context_.plan.lead_origin();
   adopt_epoch_ = 0;
+  // What was on its way to those that learn no more.
+  ports_.drop_posted([&](const net::NodeKey& to, const net::Message& message) {
+    const std::optional<std::uint32_t> stage = stage_of_lesson(message);
+    return stage && !context_.plan.holds(to, *stage) && !context_.plan.learns(to, *stage);
+  });
   drop_stages(learned_before);
   share_states(learned_before);
   phase_ = Phase::catching_up;
@@ -104,36 +110,39 @@ void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
 }
 
 // Of those that this node held or learned, what the plan does not give it.
-void JobRun::drop_stages(const StagesByNode& learned_before) {
+void JobRun::drop_stages(const scheduler::StagesByNode& learned_before) {
   const net::NodeKey& self = context_.options->key;
   const auto wanted = [&](std::uint32_t stage) {
-    return context_.plan.holds(self, stage) || has(of(context_.plan.learners, self), stage);
+    return context_.plan.holds(self, stage) || context_.plan.learns(self, stage);
   };
   std::vector<std::uint32_t> had = context_.my_stages;
-  const auto& learned = of(learned_before, self);
-  had.insert(had.end(), learned.begin(), learned.end());
+  if (const auto learned = learned_before.find(self); learned != learned_before.end())
+    had.insert(had.end(), learned->second.begin(), learned->second.end());
   for (const std::uint32_t stage : had) {
     if (wanted(stage)) continue;
     learners_.erase(stage);
     averagers_.erase(stage);
     elements_.erase(stage);
+    given_up_.erase(stage);
     ports_.queue_task(DropStage{stage}, nobody_waits);
   }
   std::erase_if(shared_, [&](const auto& entry) {
     const std::uint32_t stage = entry.first.first;
     return !context_.plan.holds(self, stage) ||
-           std::ranges::none_of(entry.second.learners, [&](const net::NodeKey& node) {
-             return has(of(context_.plan.learners, node), stage);
-           });
+           std::ranges::none_of(entry.second.learners,
+                                [&](const net::NodeKey& node) { return context_.plan.learns(node, stage); });
   });
 }
 
 // To those that begin to learn a stage of this node's. The state is that of the step just committed: nothing
 // else goes before these tasks.
-void JobRun::share_states(const StagesByNode& learned_before) {
+void JobRun::share_states(const scheduler::StagesByNode& learned_before) {
   for (const std::uint32_t stage : context_.my_stages) {
     std::vector<net::NodeKey> learners = context_.plan.learners_of(stage);
-    std::erase_if(learners, [&](const net::NodeKey& node) { return has(of(learned_before, node), stage); });
+    std::erase_if(learners, [&](const net::NodeKey& node) {
+      const auto learned = learned_before.find(node);
+      return learned != learned_before.end() && scheduler::has_stage(learned->second, stage);
+    });
     if (learners.empty() || !context_.plan.holds(context_.options->key, stage)) continue;
     ports_.queue_task(CopyState{stage}, [this, stage, learners, scope = context_.scope()](
                                             std::int64_t now, const Completion& done) {
@@ -147,19 +156,22 @@ void JobRun::share_states(const StagesByNode& learned_before) {
 
 void JobRun::go_on_if_level(std::int64_t now_us) {
   const net::NodeKey& self = context_.options->key;
-  const std::vector<std::uint32_t>& mine = of(context_.plan.stages_of, self);
+  const std::vector<std::uint32_t>& mine = context_.plan.stages(self);
   for (const std::uint32_t stage : mine) {
+    if (given_up_.contains(stage))
+      return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " gives this node stage " +
+                              std::to_string(stage) + ", which it failed to learn");
     const auto learner = learners_.find(stage);
     if (learner != learners_.end() && !learner->second.level()) return;
   }
   for (const std::uint32_t stage : mine) learners_.erase(stage);
   std::vector<std::uint32_t> added = mine;
-  std::erase_if(added, [&](std::uint32_t stage) { return has(context_.my_stages, stage); });
+  std::erase_if(added, [&](std::uint32_t stage) { return scheduler::has_stage(context_.my_stages, stage); });
   context_.my_stages = mine;
   make_averagers();
   for (const std::uint32_t stage : added) log_stage(now_us, stage);
   learn_stages();
-  if (mine.empty() && of(context_.plan.learners, self).empty()) {
+  if (mine.empty() && context_.plan.lessons(self).empty()) {
     phase_ = Phase::finished;
     ports_.log(now_us, net::LogLevel::info, std::nullopt,
                "plan " + std::to_string(context_.plan.epoch) + " does without this node");
@@ -173,23 +185,44 @@ void JobRun::go_on_if_level(std::int64_t now_us) {
 
 // Those that the plan under way has this node learn, beside what it has.
 void JobRun::learn_stages() {
-  for (const std::uint32_t stage : of(context_.plan.learners, context_.options->key)) {
-    if (learners_.contains(stage)) continue;
-    ports_.queue_task(AddStage{stage},
-                      [this, stage, base = context_.step](std::int64_t now, const Completion& done) {
-                        if (!done.fault.empty())
-                          return fail(now, "stage " + std::to_string(stage) + ": " + done.fault);
-                        elements_[stage] = done.gradient_elements.at(0);
-                        learn(stage, elements_[stage], base);
-                        take_held(now);
-                      });
+  for (const std::uint32_t stage : context_.plan.lessons(context_.options->key)) {
+    if (learners_.contains(stage) || given_up_.contains(stage)) continue;
+    ++adding_;
+    ports_.queue_task(AddStage{stage}, [this, stage, begin = LessonBegin{context_.plan.epoch, context_.step}](
+                                           std::int64_t now, const Completion& done) {
+      --adding_;
+      if (!done.fault.empty()) {
+        fail_lesson(now, stage, done.fault);
+      } else {
+        elements_[stage] = done.gradient_elements.at(0);
+        learn(stage, elements_[stage], begin);
+      }
+      take_held(now);
+    });
   }
 }
 
-void JobRun::learn(std::uint32_t stage, std::uint64_t elements, std::optional<std::uint64_t> base) {
-  learners_.try_emplace(
-      stage, context_, stage, elements, base,
-      [this](const net::NodeKey& to, const net::SliceRequest& request) { ports_.send_data(to, request); });
+void JobRun::learn(std::uint32_t stage, std::uint64_t elements, LessonBegin begin) {
+  Learner::Ports ports;
+  ports.ask = [this](const net::NodeKey& to, const net::SliceRequest& request) {
+    ports_.send_data(to, request);
+  };
+  ports.fail = [this, stage](std::int64_t now, const std::string& why) { fail_lesson(now, stage, why); };
+  learners_.try_emplace(stage, context_, stage, elements, begin, std::move(ports));
+}
+
+// A node that holds a stage goes on with that one; the learner ends when nobody calls it (end_lessons).
+void JobRun::fail_lesson(std::int64_t now_us, std::uint32_t stage, const std::string& why) {
+  const std::string reason = "learning stage " + std::to_string(stage) + ": " + why;
+  if (phase_ == Phase::catching_up || context_.my_stages.empty()) return fail(now_us, reason);
+  if (phase_ == Phase::failed || !given_up_.insert(stage).second) return;
+  ports_.log(now_us, net::LogLevel::error, stage, "step " + std::to_string(context_.step) + ": " + reason);
+  ports_.post_scheduler(now_us, net::JobFault{context_.scope(), reason, stage});
+}
+
+void JobRun::end_lessons() {
+  for (const std::uint32_t stage : given_up_)
+    if (learners_.erase(stage) > 0) ports_.queue_task(DropStage{stage}, nobody_waits);
 }
 
 }  // namespace sidestep::daemon

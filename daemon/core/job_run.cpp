@@ -11,12 +11,6 @@ constexpr std::size_t held_max = 4096;
 constexpr std::uint64_t steps_ahead_max = 16;
 constexpr std::uint64_t plans_ahead_max = 16;
 
-bool learns(const scheduler::Plan& plan, const net::NodeKey& node, std::uint32_t stage) {
-  const auto learned = plan.learners.find(node);
-  return learned != plan.learners.end() &&
-         std::binary_search(learned->second.begin(), learned->second.end(), stage);
-}
-
 }  // namespace
 
 const net::Scope* scope_of(const net::Message& message) {
@@ -28,6 +22,12 @@ const net::Scope* scope_of(const net::Message& message) {
           return nullptr;
       },
       message);
+}
+
+std::optional<std::uint32_t> stage_of_lesson(const net::Message& message) {
+  if (const auto* chunk = std::get_if<net::AverageChunk>(&message)) return chunk->stage;
+  if (const auto* offer = std::get_if<net::StateOffer>(&message)) return offer->stage;
+  return std::nullopt;
 }
 
 std::string JobContext::name_of(const net::NodeKey& node) const {
@@ -55,8 +55,7 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
   context_.spec = std::move(spec);
   context_.plan = order.plan;
   context_.view = order.view;
-  const auto mine = context_.plan.stages_of.find(options.key);
-  if (mine != context_.plan.stages_of.end()) context_.my_stages = mine->second;
+  context_.my_stages = context_.plan.stages(options.key);
   context_.lead = context_.plan.lead_origin();
   context_.post = [this](std::int64_t now, const net::NodeKey& to, net::Message message) {
     if (to == context_.options->key)
@@ -71,8 +70,8 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
   // Others may have worked under an earlier plan of the job.
   if (context_.plan.epoch > 1 && !order.at_commit) change_ = std::move(order);
   std::vector<std::uint32_t> stages = context_.my_stages;
-  if (const auto learned = context_.plan.learners.find(options.key); learned != context_.plan.learners.end())
-    stages.insert(stages.end(), learned->second.begin(), learned->second.end());
+  const std::vector<std::uint32_t>& lessons = context_.plan.lessons(options.key);
+  stages.insert(stages.end(), lessons.begin(), lessons.end());
   const bool origin = std::find(stages.begin(), stages.end(), 0u) != stages.end();
   ports_.queue_task(InitJob{context_.spec, stages, origin},
                     [this, stages](std::int64_t now, const Completion& done) {
@@ -90,7 +89,8 @@ void JobRun::on_initialised(std::int64_t now_us, const Completion& completion) {
   for (const std::uint32_t stage : context_.my_stages) log_stage(now_us, stage);
   if (phase_ == Phase::running && !change_) return report_ready(now_us);
   for (const auto& [stage, elements] : elements_)
-    if (learns(context_.plan, context_.options->key, stage)) learn(stage, elements, std::nullopt);
+    if (context_.plan.learns(context_.options->key, stage))
+      learn(stage, elements, {context_.plan.epoch, std::nullopt});
   take_held(now_us);
 }
 
@@ -184,17 +184,16 @@ bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::M
 
 std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey& peer,
                                         const net::Message& message) {
-  const auto* chunk = std::get_if<net::AverageChunk>(&message);
+  // Learners are to hear of every Commit from their base on.
+  const bool base_open = phase_ == Phase::learning && !learners_.empty() && !learners_.begin()->second.base();
+  if (std::holds_alternative<net::Commit>(message) && (base_open || adding_ > 0)) return hold(peer, message);
+  const std::optional<std::uint32_t> stage = stage_of_lesson(message);
+  if (!stage) return std::nullopt;
   const auto* offer = std::get_if<net::StateOffer>(&message);
-  const auto* commit = std::get_if<net::Commit>(&message);
-  if (commit != nullptr && phase_ == Phase::learning && !learners_.empty() &&
-      !learners_.begin()->second.base())
-    return hold(peer, message);
-  if (chunk == nullptr && offer == nullptr) return std::nullopt;
-  const std::uint32_t stage = chunk != nullptr ? chunk->stage : offer->stage;
-  const auto found = learners_.find(stage);
+  const auto found = learners_.find(*stage);
+  if (given_up_.contains(*stage)) return true;
   if (found == learners_.end()) {
-    if (learns(context_.plan, context_.options->key, stage) && phase_ != Phase::finished)
+    if (context_.plan.learns(context_.options->key, *stage) && phase_ != Phase::finished)
       return hold(peer, message);
     return offer != nullptr ? std::optional(true) : std::nullopt;
   }
@@ -209,10 +208,11 @@ std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey&
     }
     return true;
   }
+  const auto& chunk = std::get<net::AverageChunk>(message);
   if (!learner.base()) return hold(peer, message);
-  if (chunk->scope.step > context_.step + steps_ahead_max) return false;
-  if (chunk->scope.step > context_.step) return hold(peer, message);
-  learner.on_chunk(now_us, peer, *chunk);
+  if (chunk.scope.step > context_.step + steps_ahead_max) return false;
+  if (chunk.scope.step > context_.step) return hold(peer, message);
+  learner.on_chunk(now_us, peer, chunk);
   return true;
 }
 
@@ -260,6 +260,7 @@ std::optional<net::Tensor> JobRun::read_state(const net::SliceRequest& request) 
 }
 
 void JobRun::pump(std::int64_t now_us) {
+  end_lessons();
   take_change(now_us);
   while (!local_.empty()) {
     const net::Message message = std::move(local_.front());
@@ -291,7 +292,7 @@ void JobRun::fail(std::int64_t now_us, const std::string& reason) {
 }
 
 net::JobProgress JobRun::progress() const {
-  const bool learned = !learners_.empty() &&
+  const bool learned = !learners_.empty() && given_up_.empty() &&
                        std::ranges::all_of(learners_, [](const auto& entry) { return entry.second.level(); });
   const bool is_over = phase_ == Phase::finished && context_.my_stages.empty() && !ports_.has_posted();
   // A plan is worked under once its stages are all here.

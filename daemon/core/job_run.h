@@ -138,10 +138,14 @@ class JobRun {
   void take_offered(std::int64_t now_us, std::uint64_t epoch);
   // Goes on under it as soon as every stage is here that it gives this node.
   void go_on_if_level(std::int64_t now_us);
-  void drop_stages(const std::map<net::NodeKey, std::vector<std::uint32_t>>& learned_before);
-  void share_states(const std::map<net::NodeKey, std::vector<std::uint32_t>>& learned_before);
+  void drop_stages(const scheduler::StagesByNode& learned_before);
+  void share_states(const scheduler::StagesByNode& learned_before);
   void learn_stages();
-  void learn(std::uint32_t stage, std::uint64_t elements, std::optional<std::uint64_t> base);
+  void learn(std::uint32_t stage, std::uint64_t elements, LessonBegin begin);
+  // The stage cannot be learned; whoever holds others goes on with those.
+  void fail_lesson(std::int64_t now_us, std::uint32_t stage, const std::string& why);
+  // Forgets the learners of stages that were given up; not to be called by one.
+  void end_lessons();
 
   JobContext context_;
   Ports ports_;
@@ -155,6 +159,8 @@ class JobRun {
   std::map<std::uint32_t, Averager> averagers_;      // by stage held
   std::map<std::uint32_t, std::uint64_t> elements_;  // of the gradient, of each stage held or learned
   std::map<std::uint32_t, Learner> learners_;        // by stage learned
+  std::set<std::uint32_t> given_up_;                 // of the plan's lessons, by a node that holds a stage
+  std::size_t adding_ = 0;                           // AddStage tasks under way: their learners come
   std::map<std::pair<std::uint32_t, std::uint64_t>, SharedState> shared_;  // by stage held and commit
   Ledger ledger_;                                                          // used by the lead origin alone
   TimeReporter times_;
@@ -175,5 +181,7 @@ class JobRun {
 
 // The scope that a data message names; none for messages that are not about a step.
 const net::Scope* scope_of(const net::Message& message);
+// The stage whose average or state the message is about; none for others.
+std::optional<std::uint32_t> stage_of_lesson(const net::Message& message);
 
 }  // namespace sidestep::daemon

@@ -8,16 +8,22 @@ namespace sidestep::daemon {
 namespace {
 
 constexpr std::size_t parts = 3;
-// Steps whose averages may wait for the state: they are as large as the stage.
-constexpr std::size_t steps_max = 24;
+// Averages that may wait for the state: each is as large as the stage.
+constexpr std::uint64_t waiting_bytes_max = 2ull << 30;
+constexpr std::uint64_t waiting_steps_min = 4;
 // So long an offer waits for those of the other replicas, so that each gives a part.
 constexpr std::int64_t offers_wait_us = net::second;
 
 }  // namespace
 
-Learner::Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements,
-                 std::optional<std::uint64_t> base, Ask ask)
-    : context_(context), stage_(stage), elements_(elements), ask_(std::move(ask)), base_(base) {
+Learner::Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements, LessonBegin begin,
+                 Ports ports)
+    : context_(context),
+      stage_(stage),
+      elements_(elements),
+      epoch_(begin.epoch),
+      ports_(std::move(ports)),
+      base_(begin.base) {
   if (base_) next_ = *base_ + 1;
 }
 
@@ -30,22 +36,26 @@ void Learner::queue(Task task, Then then) {
 }
 
 bool Learner::went_well(std::int64_t now_us, const Completion& done) const {
-  if (!done.fault.empty())
-    context_.fail(now_us, "learning stage " + std::to_string(stage_) + ": " + done.fault);
+  if (!done.fault.empty()) ports_.fail(now_us, done.fault);
   return done.fault.empty();
 }
 
 void Learner::on_offer(std::int64_t now_us, const net::NodeKey& peer, const net::StateOffer& offer) {
   if (!pulls_.empty() || loaded_ || offers_.contains(peer)) return;
   const std::string where = "stage " + std::to_string(stage_) + " at " + context_.name_of(peer);
-  if (!context_.plan.holds(peer, stage_) || (base_ && *base_ != offer.scope.step) ||
-      (offer.problem.empty() && (offer.elements != elements_ || offer.digests.size() != parts)))
+  const bool due = offer.scope.epoch == epoch_ && (!base_ || *base_ == offer.scope.step) &&
+                   offer.scope.step <= static_cast<std::uint64_t>(context_.spec.final_step());
+  const bool fits =
+      offer.elements == elements_ && offer.digests.size() == parts && offer.updates <= offer.scope.step;
+  if (!context_.plan.holds(peer, stage_) || !due || !(fits || !offer.problem.empty()))
     return context_.log(now_us, net::LogLevel::warning, stage_,
                         "dropped the offer of " + where + ": it is not what the plan says");
-  base_ = offer.scope.step;
-  next_ = *base_ + 1;
-  if (!offer.problem.empty())
+  if (offer.problem.empty()) {
+    base_ = offer.scope.step;
+    next_ = *base_ + 1;
+  } else {
     context_.log(now_us, net::LogLevel::warning, stage_, where + " cannot be had: " + offer.problem);
+  }
   offers_.emplace(peer, offer);
   if (!first_offer_us_) first_offer_us_ = now_us;
   begin_pull(now_us);
@@ -59,8 +69,7 @@ void Learner::begin_pull(std::int64_t now_us) {
   // One count of updates: those that have another are not replicas of the first.
   std::erase_if(offers_,
                 [&](const auto& offer) { return offer.second.updates != offers_.begin()->second.updates; });
-  if (offers_.empty())
-    return context_.fail(now_us, "no replica of stage " + std::to_string(stage_) + " can give its state");
+  if (offers_.empty()) return ports_.fail(now_us, "no replica can give its state");
   for (std::size_t part = 0; part < parts; ++part) pulls_.push_back(puller(part));
   on_tick(now_us);
 }
@@ -85,7 +94,7 @@ SlicePuller Learner::puller(std::size_t part) {
 }
 
 void Learner::send(const std::vector<SlicePuller::Outgoing>& requests) const {
-  for (const SlicePuller::Outgoing& one : requests) ask_(one.to, one.request);
+  for (const SlicePuller::Outgoing& one : requests) ports_.ask(one.to, one.request);
 }
 
 void Learner::on_tick(std::int64_t now_us) {
@@ -93,7 +102,7 @@ void Learner::on_tick(std::int64_t now_us) {
   std::vector<SlicePuller::Outgoing> out;
   for (SlicePuller& pull : pulls_) {
     pull.on_tick(now_us, out);
-    if (pull.failed()) return context_.fail(now_us, pull.failure().message());
+    if (pull.failed()) return ports_.fail(now_us, pull.failure().message());
   }
   send(out);
   if (!pulls_.empty()) finish_if_stored();
@@ -177,10 +186,10 @@ void Learner::on_commit(std::int64_t now_us, bool skip_update) {
   SIDESTEP_ASSERT(step != nullptr && !step->committed);
   step->committed = true;
   step->skip_update = skip_update;
-  if (steps_.size() > steps_max)
-    return context_.fail(now_us, "learning stage " + std::to_string(stage_) + ": " +
-                                     std::to_string(steps_.size()) +
-                                     " steps were committed before its state was here");
+  const std::uint64_t average_bytes = std::max<std::uint64_t>(1, elements_ * sizeof(float));
+  if (steps_.size() > std::max(waiting_steps_min, waiting_bytes_max / average_bytes))
+    return ports_.fail(now_us,
+                       std::to_string(steps_.size()) + " steps were committed before its state was here");
   advance();
 }
 

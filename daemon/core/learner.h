@@ -15,15 +15,24 @@
 
 namespace sidestep::daemon {
 
+// The plan by which a stage is learned, and the commit whose state is pulled, where it is known before the
+// first offer.
+struct LessonBegin {
+  std::uint64_t epoch = 0;
+  std::optional<std::uint64_t> base;
+};
+
 class Learner {
  public:
-  // Asks a replica for a slice, unacknowledged.
-  using Ask = std::function<void(const net::NodeKey& to, const net::SliceRequest& request)>;
+  struct Ports {
+    // Asks a replica for a slice, unacknowledged.
+    std::function<void(const net::NodeKey& to, const net::SliceRequest& request)> ask;
+    // The stage cannot be learned. Does not end this learner.
+    std::function<void(std::int64_t now_us, const std::string& why)> fail;
+  };
 
-  // `elements`: length of the stage's flat weights. `base`: the commit whose state is pulled, where it is
-  // known before the first offer.
-  Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements, std::optional<std::uint64_t> base,
-          Ask ask);
+  // `elements`: length of the stage's flat weights.
+  Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements, LessonBegin begin, Ports ports);
 
   // What does not fit is logged and dropped, repeats are dropped.
   void on_offer(std::int64_t now_us, const net::NodeKey& peer, const net::StateOffer& offer);
@@ -34,7 +43,7 @@ class Learner {
   void on_commit(std::int64_t now_us, bool skip_update);
   void on_tick(std::int64_t now_us);
 
-  // Known from the first offer on.
+  // Known from the first good offer on.
   std::optional<std::uint64_t> base() const { return base_; }
   // Has made every update up to the last commit that it heard of.
   bool level() const { return loaded_ && (steps_.empty() || !steps_.begin()->second.committed); }
@@ -67,7 +76,8 @@ class Learner {
   JobContext& context_;
   std::uint32_t stage_;
   std::uint64_t elements_;
-  Ask ask_;
+  std::uint64_t epoch_;
+  Ports ports_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // tasks may end later than this learner
 
   std::optional<std::uint64_t> base_;

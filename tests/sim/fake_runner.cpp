@@ -352,6 +352,11 @@ void FakeRunner::perform(const SaveSnapshot& task, Completion& done) {
 void FakeRunner::perform(const AddStage& task, Completion& done) {
   if (!spec_ || stages_.contains(task.stage))
     return violation(done, "AddStage of stage " + std::to_string(task.stage));
+  if (trace_->lessons_failing > 0) {
+    --trace_->lessons_failing;
+    done.fault = "out of memory";
+    return;
+  }
   add_stage(task.stage, done);
   origin_ = origin_ || task.stage == 0;
 }

@@ -47,6 +47,7 @@ struct FakeTrace {
   std::map<std::tuple<std::string, std::uint64_t, std::uint32_t>, std::vector<float>>
       disk;                                                 // job, commit, stage
   bool disk_full = false;                                   // no snapshot is saved
+  int lessons_failing = 0;                                  // so many AddStage tasks fail
   std::map<std::string, std::vector<std::uint64_t>> saved;  // commits on it, by job, the one saved last first
 };
 

@@ -125,6 +125,21 @@ TEST_CASE("Leaving: the only holder of a stage gives it to a node that holds ano
   expect_done(cluster, job, options);
 }
 
+TEST_CASE(
+    "Leaving: who fails to learn what it is to take over does so at the next try, and the job goes on") {
+  const SimOptions options = swarm_of(2, 0);
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, long_job(2), 2);
+  const std::size_t node = GENERATE(0, 1);
+  cluster.fail_lessons(1 - node, 2);
+  cluster.stop(node, "SIGTERM", 30 * second);
+  expect(cluster, 25 * second, [&] { return cluster.stopped(node).has_value(); });
+  CHECK(cluster.stopped(node)->reason == "SIGTERM");
+  CHECK(plan_of(cluster, job).stages_of.size() == 1);
+  CHECK(cluster.fake(1 - node).lessons_failing == 0);
+  expect_done(cluster, job, options);
+}
+
 TEST_CASE("Leaving: an operator drains a node, which ends") {
   const SimOptions options = swarm_of(4, 0);
   SimCluster cluster(options);

@@ -120,6 +120,8 @@ class SimCluster {
   const FakeTrace& fake(std::size_t node) const { return *nodes_[node].fake; }
   // From now on the node saves no snapshot.
   void fill_disk(std::size_t node) { nodes_[node].fake->disk_full = true; }
+  // So many times the node is out of memory when it is to learn a stage beside those that it holds.
+  void fail_lessons(std::size_t node, int times) { nodes_[node].fake->lessons_failing = times; }
   // What a node's last Stop said; nothing while it runs.
   const std::optional<daemon::Stop>& stopped(std::size_t node) const { return nodes_[node].stopped; }
   // Every violation that runners and the cluster saw.

@@ -18,10 +18,16 @@ struct Fixture {
   Fixture() : job(3, {{1, 2}, {1, 2}, {3}}, 4) {
     job.context.plan.learners[JobFixture::node(3)] = {1};
     job.context.step = 5;
-    learner.emplace(job.context, 1, elements, std::nullopt,
-                    [this](const net::NodeKey& to, const net::SliceRequest& request) {
-                      asked.emplace_back(to, request);
-                    });
+    begin(elements);
+  }
+
+  void begin(std::uint64_t length) {
+    Learner::Ports ports;
+    ports.ask = [this](const net::NodeKey& to, const net::SliceRequest& request) {
+      asked.emplace_back(to, request);
+    };
+    ports.fail = [this](std::int64_t, const std::string& why) { failures.push_back(why); };
+    learner.emplace(job.context, 1, length, daemon::LessonBegin{job.context.plan.epoch, std::nullopt}, ports);
   }
 
   net::StateOffer offer(const std::string& name = "d") const {
@@ -89,6 +95,7 @@ struct Fixture {
   std::optional<Learner> learner;
   std::vector<std::pair<net::NodeKey, net::SliceRequest>> asked;
   std::vector<daemon::Task> tasks;
+  std::vector<std::string> failures;
 };
 
 }  // namespace
@@ -170,9 +177,11 @@ TEST_CASE("Learner: without any replica that can give the state it fails with th
   net::StateOffer poor = test.offer();
   poor.problem = "no memory";
   test.learner->on_offer(0, JobFixture::node(1), poor);
+  CHECK_FALSE(test.learner->base());  // nothing is pulled from that one
   test.learner->on_offer(0, JobFixture::node(2), poor);
-  REQUIRE(test.job.faults.size() == 1);
-  CHECK(test.job.faults[0] == "no replica of stage 1 can give its state");
+  REQUIRE(test.failures.size() == 1);
+  CHECK(test.failures[0] == "no replica can give its state");
+  CHECK(test.job.faults.empty());  // what else the node holds is not concerned
 }
 
 TEST_CASE("Learner: garbage from peers is logged and dropped") {
@@ -181,7 +190,16 @@ TEST_CASE("Learner: garbage from peers is logged and dropped") {
   other.elements = 7;
   test.learner->on_offer(0, JobFixture::node(1), other);
   test.learner->on_offer(0, JobFixture::node(3), test.offer());
-  CHECK(test.job.lines.size() == 2);
+  other = test.offer();
+  ++other.scope.epoch;  // of another plan than the one that has this node learn
+  test.learner->on_offer(0, JobFixture::node(1), other);
+  other = test.offer();
+  other.scope.step = 1'000'000;  // past the job's last
+  test.learner->on_offer(0, JobFixture::node(1), other);
+  other = test.offer();
+  other.updates = 5;  // more than steps
+  test.learner->on_offer(0, JobFixture::node(1), other);
+  CHECK(test.job.lines.size() == 5);
   CHECK_FALSE(test.learner->base());
   test.load();
   auto chunks = test.average(5);
@@ -191,15 +209,18 @@ TEST_CASE("Learner: garbage from peers is logged and dropped") {
   test.learner->on_chunk(0, cut.owner(0), chunks[1]);
   chunks[1].phase = net::AveragePhase::reduce;
   test.learner->on_chunk(0, cut.owner(1), chunks[1]);
-  CHECK(test.job.lines.size() == 6);  // "has the state" among them
+  CHECK(test.job.lines.size() == 9);  // "has the state" among them
   test.commit();
   test.finish_tasks();
   CHECK(test.count<daemon::CatchUp>() == 0);
 }
 
-TEST_CASE("Learner: whoever cannot keep up gives up") {
+TEST_CASE("Learner: whoever cannot keep up gives up when 2 GiB of averages wait") {
   Fixture test;
-  for (int i = 0; i < 25; ++i) test.commit();
-  REQUIRE(test.job.faults.size() == 1);
-  CHECK(test.job.faults[0].find("25 steps were committed before its state was here") != std::string::npos);
+  test.begin(1ull << 26);  // an average of 256 MiB
+  for (int i = 0; i < 8; ++i) test.commit();
+  CHECK(test.failures.empty());
+  test.commit();
+  REQUIRE(test.failures.size() == 1);
+  CHECK(test.failures[0] == "9 steps were committed before its state was here");
 }

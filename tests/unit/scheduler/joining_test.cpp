@@ -77,6 +77,68 @@ TEST_CASE("Joining: a node that cannot take part is left alone") {
   CHECK(s.job(id).offered.is_null());
 }
 
+TEST_CASE("Joining: what the lead was told of is not taken back, by another run of the scheduler either") {
+  Grown s;
+  for (const int number : {1, 2, 3}) s.taken<net::StartJob>(number);
+  REQUIRE(s.sent<net::AdoptPlan>(1).size() == 1);
+  s.restart();
+  for (const int number : {1, 2}) s.hello(number, net::JobProgress{s.id, 1, 1, ""});
+  s.hello(3);
+  s.close(3);
+  s.run_for_ms(700);
+  CHECK_FALSE(s.job(s.id).offered.is_null());
+  // Those that are left are asked again, and the lead is told again.
+  for (const int number : {1, 2}) CHECK_FALSE(s.taken<net::StartJob>(number).empty());
+  CHECK(s.sent<net::AdoptPlan>(1).size() == 1);
+  s.commit(1, 2);
+  CHECK(parse_plan(s.job(s.id).plan).value().epoch == 2);
+  CHECK(s.state(s.id) == "running");
+}
+
+TEST_CASE("Joining: who has taken over is known after the scheduler's restart") {
+  Grown s;
+  for (const int number : {1, 2, 3}) s.taken<net::StartJob>(number);
+  const std::uint32_t learned = [&] {
+    const Plan plan = parse_plan(s.job(s.id).offered.at("plan")).value();
+    return plan.lessons(key(3)).front();
+  }();
+  s.commit(1, 2);
+  for (const int number : {1, 2}) s.progress(number, {s.id, 2, 1, ""});
+  s.progress(3, {s.id, 2, 1, "", 0, true});
+  s.run_for_ms(300);
+  for (const int number : {1, 2, 3}) CHECK(s.taken<net::StartJob>(number).size() == 1);
+  s.commit(2, 3);
+  REQUIRE(parse_plan(s.job(s.id).plan).value().holds(key(3), learned));
+  for (const int number : {1, 2, 3}) s.progress(number, {s.id, 3, 2, ""});
+  s.run_for_ms(300);
+  CHECK(s.job(s.id).handing_over.at("unproven").empty());
+  s.restart();
+  for (const int number : {1, 2, 3}) s.hello(number, net::JobProgress{s.id, 3, 2, ""});
+  // The newcomer stands in for the node that taught it.
+  s.close(learned == 0 ? 1 : 2);
+  s.run_for_ms(700);
+  CHECK(s.state(s.id) == "running");
+}
+
+TEST_CASE("Joining: a Commit that named a plan and was not reported is known by who works under it") {
+  Grown s;
+  for (const int number : {1, 2, 3}) s.taken<net::StartJob>(number);
+  s.commit(1, 2);
+  for (const int number : {1, 2}) s.progress(number, {s.id, 2, 1, ""});
+  s.progress(3, {s.id, 2, 1, "", 0, true});
+  s.run_for_ms(300);
+  for (const int number : {1, 2, 3}) s.taken<net::StartJob>(number);
+  const Plan third = parse_plan(s.job(s.id).offered.at("plan")).value();
+  REQUIRE(third.replicas(0).size() == 2);
+  // The lead's Commit of step 2 names plan 3, and it dies before it reports that.
+  for (const int number : {2, 3}) s.progress(number, {s.id, 3, 2, ""});
+  s.run_for_ms(300);
+  s.close(1);
+  s.run_for_ms(700);
+  CHECK(s.state(s.id) == "running");
+  CHECK(parse_plan(s.job(s.id).plan).value().stages_of.contains(key(3)));
+}
+
 TEST_CASE("Leaving: who has no part in a job may go at once") {
   Swarm s;
   s.join(1);
@@ -100,6 +162,47 @@ TEST_CASE("Leaving: who holds a stage alone stays until another has it") {
   REQUIRE_FALSE(orders.empty());
   CHECK(plan_in(orders.back()).learners.at(key(1)) == std::vector<std::uint32_t>{1});
   CHECK(s.ask("nodes").body.at("nodes").at(1).at("state") == "leaving");
+}
+
+TEST_CASE("Leaving: a node that cannot learn what it is to take over goes on with what it holds") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  REQUIRE(s.ask("drain", {{"node", "n2"}}).code == Code::ok);
+  s.run_for_ms(200);
+  for (const int number : {1, 2}) s.taken<net::StartJob>(number);
+  s.commit(1, 2);
+  for (const int number : {1, 2}) s.progress(number, {id, 2, 1, ""});
+  s.say(1, net::JobFault{{id, 1, 2, 2}, "learning stage 1: out of memory", 1});
+  CHECK(s.state(id) == "running");
+  s.run_for_ms(200);
+  const auto orders = s.taken<net::StartJob>(1);
+  REQUIRE(orders.size() == 1);
+  CHECK(plan_in(orders[0]).learners.empty());
+  // One that is out of date changes nothing.
+  s.say(1, net::JobFault{{id, 1, 2, 2}, "learning stage 7: out of memory", 7});
+  CHECK(s.state(id) == "running");
+  // It is still to learn it, for there is nobody else.
+  s.taken<net::StartJob>(2);
+  s.commit(2, 3);
+  for (const int number : {1, 2}) s.progress(number, {id, 3, 2, ""});
+  s.run_for_ms(200);
+  const auto again = s.taken<net::StartJob>(1);
+  REQUIRE(again.size() == 1);
+  CHECK(plan_in(again[0]).learns(key(1), 1));
+}
+
+TEST_CASE("Leaving: that an operator drains a node outlives the scheduler") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  REQUIRE(s.ask("drain", {{"node", "n2"}}).code == Code::ok);
+  s.restart();
+  for (const int number : {1, 2}) s.hello(number, net::JobProgress{id, 1, 0, ""});
+  CHECK(s.ask("nodes").body.at("nodes").at(1).at("state") == "leaving");
+  // Another run of that daemon is not meant.
+  s.reboot(2);
+  s.hello(2);
+  CHECK(s.ask("nodes").body.at("nodes").size() >= 1);
+  for (const auto& node : s.ask("nodes").body.at("nodes")) CHECK(node.at("state") != "leaving");
 }
 
 TEST_CASE("Leaving: an unknown node is told as such") {

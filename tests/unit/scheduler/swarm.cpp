@@ -181,11 +181,11 @@ std::string Swarm::submit(int stages, int steps) {
   return reply.body.at("job");
 }
 
-void Swarm::commit(std::uint64_t step) {
+void Swarm::commit(std::uint64_t step, std::uint64_t next_epoch) {
   const std::string id = ask("status").body.at("job").at("id");
   const Plan plan = parse_plan(job(id).plan).value();
   say(plan.lead_origin().bytes[0],
-      net::CommitReport{{id, 1, plan.epoch, step}, to_json(record_step(step, plan))});
+      net::CommitReport{{id, 1, plan.epoch, step}, to_json(record_step(step, plan)), "", next_epoch});
 }
 
 void Swarm::applied(int number, std::uint64_t step) {

@@ -47,8 +47,9 @@ class Swarm {
   void say(int number, net::Message message);
   // Answers PrepareJob as a node with data and memory would.
   void prepared(int number, net::Prepared answer = {});
-  // Reports step `step` of the running job as its lead origin.
-  void commit(std::uint64_t step);
+  // Reports step `step` of the running job as its lead origin; its Commit names the plan `next_epoch`, or
+  // none.
+  void commit(std::uint64_t step, std::uint64_t next_epoch = 0);
   // The daemon says by a heartbeat that it has applied this commit.
   void applied(int number, std::uint64_t step);
   // The daemon says that it has saved its stages at this commit, or why it has not.
