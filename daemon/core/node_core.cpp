@@ -1,15 +1,8 @@
 #include "daemon/core/node_core.h"
 
 #include <algorithm>
-#include <set>
 
-#include "daemon/core/job_run.h"
-#include "daemon/core/log_shipper.h"
-#include "daemon/core/measures.h"
-#include "daemon/core/membership.h"
-#include "daemon/core/preparation.h"
-#include "daemon/core/slice_server.h"
-#include "daemon/core/task_desk.h"
+#include "daemon/core/node_state.h"
 #include "net/clock.h"
 
 namespace sidestep::daemon {
@@ -22,94 +15,6 @@ namespace {
 constexpr std::uint32_t probe_reply_bytes_max = 1 << 16;  // every daemon takes so much
 
 }  // namespace
-
-struct NodeCore::State {
-  explicit State(NodeOptions given)
-      : options(std::move(given)),
-        control(options.boot, options.control_courier),
-        data(options.boot, options.data_courier),
-        membership(options),
-        shipper(options.log_lines_max),
-        slices(slice_ports()),
-        preparation(preparation_ports()) {}
-
-  NodeOptions options;
-  net::Courier control;
-  net::Courier data;
-  Membership membership;
-  LogShipper shipper;
-  TaskDesk desk;
-  SliceServer slices;
-  Preparation preparation;
-  LinkMeasures links;
-  std::unique_ptr<JobRun> run;
-  std::map<std::string, std::uint64_t> ended_jobs;  // a late StartJob of a plan up to this one means nothing
-  // Envelopes of the scheduler's boot that were taken: repeats mean nothing.
-  net::BootId scheduler_boot = 0;
-  std::set<std::uint64_t> scheduler_ids;
-  net::Guests guests;  // as listed last by the run of the scheduler below
-  net::BootId guests_boot = 0;
-  std::optional<std::int64_t> refused_us;  // first refusal since the last Welcome
-  struct Leave {
-    std::string reason;
-    std::int64_t by_us = 0;
-  };
-  std::optional<Leave> leave;  // waits for Released
-  bool stopping = false;
-
-  NodeOutbox* out = nullptr;  // of the event being handled
-
-  // ---- helpers
-  void send_all(std::vector<net::Send> sends) {
-    for (net::Send& send : sends) out->push_back(std::move(send));
-  }
-  void post_scheduler(std::int64_t now_us, net::Message message) {
-    std::vector<net::Send> sends;
-    control.post(now_us, options.scheduler, Channel::control, std::move(message), sends);
-    send_all(std::move(sends));
-  }
-  void log(std::int64_t now_us, net::LogLevel level, std::optional<std::uint32_t> stage, std::string text) {
-    log_about(run ? run->job() : std::string(), now_us, level, stage, std::move(text));
-  }
-  void log_about(std::string job, std::int64_t now_us, net::LogLevel level,
-                 std::optional<std::uint32_t> stage, std::string text) {
-    net::LogLine line{now_us + options.wall_offset_us, level, std::move(job), stage, std::move(text)};
-    shipper.add(line);
-    out->push_back(WriteLog{std::move(line)});
-  }
-  std::optional<net::JobProgress> progress() const {
-    if (!run) return std::nullopt;
-    return run->progress();
-  }
-
-  // ---- one handler per message kind
-  void take(std::int64_t now_us, const net::Welcome& m);
-  void take(std::int64_t now_us, const net::Refusal& m);
-  void take(std::int64_t now_us, const net::HeartbeatReply& m);
-  void take(std::int64_t now_us, const net::ViewUpdate& m);
-  void take(std::int64_t now_us, const net::PrepareJob& m);
-  void take(std::int64_t now_us, const net::StartJob& m);
-  void take(std::int64_t now_us, const net::EndJob& m);
-  void take(std::int64_t now_us, const net::AdoptPlan& m);
-  void take(std::int64_t now_us, const net::Released& m);
-  void take(std::int64_t now_us, const net::TakeSnapshot& m);
-  void take(std::int64_t now_us, const net::Guests& m);
-
-  bool is_member(const NodeKey& peer) const;
-  bool is_guest(const NodeKey& peer) const;
-  void set_peers() { out->push_back(SetPeers{membership.view().members, guests.guests}); }
-  void on_control(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
-  void on_data(std::int64_t now_us, const NodeKey& peer, const net::Envelope& envelope);
-  void follow(std::int64_t now_us, const Membership::Outcome& outcome);
-  void answer_probe(const NodeKey& peer, const net::Probe& probe);
-  void drop_job();
-  void ask_to_leave(std::int64_t now_us);
-  void stop(std::int64_t now_us, const std::string& reason);
-  JobRun::Ports ports();
-  SliceServer::Ports slice_ports();
-  Preparation::Ports preparation_ports();
-  bool is_repeat(const net::Envelope& envelope);
-};
 
 bool NodeCore::State::is_repeat(const net::Envelope& envelope) {
   if (envelope.id == 0) return false;
@@ -230,44 +135,6 @@ void NodeCore::State::answer_probe(const NodeKey& peer, const net::Probe& probe)
   send_all(std::move(sends));
 }
 
-void NodeCore::State::take(std::int64_t now_us, const net::Welcome& m) {
-  refused_us.reset();
-  follow(now_us, membership.on_welcome(now_us, m));
-}
-
-void NodeCore::State::take(std::int64_t now_us, const net::ViewUpdate& m) {
-  follow(now_us, membership.on_view(m));
-}
-
-void NodeCore::State::take(std::int64_t now_us, const net::HeartbeatReply& m) {
-  if (run && m.commit && m.job == run->job()) run->on_stored(*m.commit);
-  if (run && m.job == run->job()) run->want_times_every(m.times_every);
-  follow(now_us, membership.on_heartbeat_reply(now_us, m));
-}
-
-void NodeCore::State::take(std::int64_t now_us, const net::Refusal& m) {
-  if (!refused_us && !m.is_final) {
-    refused_us = now_us;
-    log(now_us, net::LogLevel::warning, std::nullopt,
-        "the scheduler refuses this node: " + m.reason + "; tries again for " +
-            std::to_string(options.refusal_patience_us / net::second) + " s");
-  }
-  if (!m.is_final && now_us - *refused_us < options.refusal_patience_us) return;
-  log(now_us, net::LogLevel::error, std::nullopt, "the scheduler refuses this node: " + m.reason);
-  stopping = true;
-  out->push_back(Stop{1, "the scheduler refuses this node: " + m.reason});
-}
-
-// A list that was overtaken by a newer one of the same run of the scheduler means nothing.
-void NodeCore::State::take(std::int64_t, const net::Guests& m) {
-  const bool same_run = guests_boot == membership.scheduler_boot();
-  if (same_run && m.number < guests.number) return;
-  guests_boot = membership.scheduler_boot();
-  const bool changed = m.guests != guests.guests;
-  guests = m;
-  if (changed) set_peers();
-}
-
 bool NodeCore::State::is_member(const NodeKey& peer) const {
   const auto& members = membership.view().members;
   return std::any_of(members.begin(), members.end(), [&](const auto& member) { return member.key == peer; });
@@ -277,147 +144,6 @@ bool NodeCore::State::is_guest(const NodeKey& peer) const {
   return std::any_of(guests.guests.begin(), guests.guests.end(),
                      [&](const auto& guest) { return guest.key == peer; }) &&
          !is_member(peer);
-}
-
-void NodeCore::State::take(std::int64_t now_us, const net::PrepareJob& m) {
-  std::vector<NodeKey> peers;
-  for (const net::Member& member : membership.view().members)
-    if (member.key != options.key) peers.push_back(member.key);
-  preparation.begin(now_us, m, peers);
-}
-
-void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
-  Result<scheduler::JobSpec> spec = scheduler::parse_job(m.spec, m.job);
-  Result<scheduler::Plan> plan = scheduler::parse_plan(m.plan);
-  const bool mine = run && run->job() == m.job;
-  std::string problem = !spec.ok() ? spec.status().message() : !plan.ok() ? plan.status().message() : "";
-  if (problem.empty()) {
-    const auto ended = ended_jobs.find(m.job);
-    if (ended != ended_jobs.end() && plan.value().epoch <= ended->second) return;
-    // One that does without this node takes effect here too, at its Commit.
-    const bool has_part =
-        !plan.value().stages(options.key).empty() || !plan.value().lessons(options.key).empty();
-    if (!has_part && m.at_commit && !mine) return;  // it does without an earlier run of this node
-    if (!has_part && !m.at_commit) problem = "the plan gives this node no stage";
-    if (!mine && m.at_commit && plan.value().stages_of.contains(options.key))
-      problem = "the plan gives this node a stage that it has not learned";
-  }
-  if (!problem.empty()) return post_scheduler(now_us, net::JobFault{{m.job, m.view.number, 0, 0}, problem});
-  PlanOrder order{std::move(plan).value(), m.view, m.commit, m.at_commit};
-  if (mine) return run->on_order(now_us, std::move(order));
-  if (run) drop_job();
-  run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec).value(), std::move(order), ports());
-}
-
-void NodeCore::State::take(std::int64_t, const net::AdoptPlan& m) {
-  if (run && run->job() == m.job) run->adopt_at_next_commit(m.epoch);
-}
-
-JobRun::Ports NodeCore::State::ports() {
-  JobRun::Ports ports;
-  ports.post_data = [this](std::int64_t now, const NodeKey& to, net::Message message) {
-    // It was declared dead, or this node has not heard of it yet.
-    const net::Scope* scope = scope_of(message);
-    if (scope && scope->view < membership.view().number && !is_member(to)) return;
-    std::vector<net::Send> sends;
-    data.post(now, to, Channel::data, std::move(message), sends);
-    send_all(std::move(sends));
-  };
-  ports.send_data = [this](const NodeKey& to, net::Message message) {
-    std::vector<net::Send> sends;
-    data.send_once(to, Channel::data, std::move(message), sends);
-    send_all(std::move(sends));
-  };
-  ports.post_scheduler = [this](std::int64_t now, net::Message message) {
-    post_scheduler(now, std::move(message));
-  };
-  ports.drop_posted = [this](const auto& out_of_date) { data.drop_if(out_of_date); };
-  ports.queue_task = [this](Task task, TaskDesk::Done done) {
-    desk.queue(std::move(task), std::move(done), *out);
-  };
-  ports.has_posted = [this] { return data.waiting() > 0; };
-  ports.desk_free = [this] { return desk.free(); };
-  ports.abandon_tasks = [this] {
-    desk.abandon();
-    slices.forget();
-  };
-  ports.log = [this](std::int64_t now, net::LogLevel level, std::optional<std::uint32_t> stage,
-                     std::string text) { log(now, level, stage, std::move(text)); };
-  ports.times.tell_scheduler = [this](net::Message message) {
-    std::vector<net::Send> sends;
-    control.send_once(options.scheduler, Channel::control, std::move(message), sends);
-    send_all(std::move(sends));
-  };
-  ports.times.links = [this] { return links.links(); };
-  return ports;
-}
-
-SliceServer::Ports NodeCore::State::slice_ports() {
-  SliceServer::Ports ports;
-  ports.queue_task = [this](Task task, TaskDesk::Done done) {
-    desk.queue(std::move(task), std::move(done), *out);
-  };
-  ports.find = [this](const net::SliceRequest& request) {
-    return run ? run->read_state(request) : std::nullopt;
-  };
-  ports.send = [this](const NodeKey& peer, net::BootId boot, net::Message message) {
-    std::vector<net::Send> sends;
-    data.send_once(peer, Channel::data, std::move(message), sends, boot);
-    send_all(std::move(sends));
-  };
-  return ports;
-}
-
-Preparation::Ports NodeCore::State::preparation_ports() {
-  Preparation::Ports ports;
-  ports.queue_task = [this](Task task, TaskDesk::Done done) {
-    desk.queue(std::move(task), std::move(done), *out);
-  };
-  ports.send_probe = [this](const NodeKey& peer, const net::Probe& probe) {
-    std::vector<net::Send> sends;
-    data.send_once(peer, Channel::data, probe, sends);
-    send_all(std::move(sends));
-  };
-  ports.post_scheduler = [this](std::int64_t now, net::Message message) {
-    post_scheduler(now, std::move(message));
-  };
-  ports.links_probed = [this](const std::vector<net::LinkSpeed>& probed) { links.probed(probed); };
-  return ports;
-}
-
-void NodeCore::State::take(std::int64_t now_us, const net::TakeSnapshot& m) {
-  if (run && run->job() == m.job) return run->ask_for_snapshot(m.keep);
-  log(now_us, net::LogLevel::warning, std::nullopt,
-      "dropped TakeSnapshot of job " + m.job + ": this node has no part in it");
-}
-
-void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
-  std::uint64_t& ended = ended_jobs[m.job];
-  ended = std::max(ended, m.epoch);
-  control.drop_if([&](const NodeKey&, const net::Message& message) {
-    const auto* fault = std::get_if<net::JobFault>(&message);
-    return fault && fault->scope.job == m.job;
-  });
-  if (!run || run->job() != m.job) return;
-  log(now_us, net::LogLevel::info, std::nullopt, m.reason.empty() ? "job done" : "job ended: " + m.reason);
-  drop_job();
-  if (leave) stop(now_us, leave->reason);
-}
-
-void NodeCore::State::drop_job() {
-  if (!run) return;
-  data.drop_if([](const NodeKey&, const net::Message&) { return true; });
-  desk.abandon();
-  slices.forget();
-  preparation.stop();
-  const std::string job = run->job();
-  run.reset();
-  desk.queue(
-      DropJob{},
-      [this, job](std::int64_t now, const Completion& done) {
-        if (!done.time_use.empty()) log_about(job, now, net::LogLevel::info, std::nullopt, done.time_use);
-      },
-      *out);
 }
 
 NodeCore::NodeCore(NodeOptions options) : state_(std::make_unique<State>(std::move(options))) {}
@@ -493,10 +219,6 @@ void NodeCore::State::ask_to_leave(std::int64_t now_us) {
     return std::holds_alternative<net::Leaving>(message);
   });
   post_scheduler(now_us, net::Leaving{leave->reason, leave->by_us - now_us});
-}
-
-void NodeCore::State::take(std::int64_t now_us, const net::Released& m) {
-  stop(now_us, leave ? leave->reason : m.reason);
 }
 
 void NodeCore::State::stop(std::int64_t now_us, const std::string& reason) {
