@@ -79,7 +79,8 @@ void SchedulerCore::State::restore_change(const JobRow& job) {
   std::erase_if(active->unproven, [&](const net::NodeKey& key) {
     return !nodes.contains(key) || !active->plan.stages_of.contains(key);
   });
-  std::erase_if(active->gone, [&](const auto& entry) { return !nodes.contains(entry.first); });
+  if (std::erase_if(active->gone, [&](const auto& entry) { return !nodes.contains(entry.first); }) > 0)
+    expect_successors();
 }
 
 void SchedulerCore::State::note_handing_over(JobRow& job) const {
@@ -123,12 +124,13 @@ void SchedulerCore::State::withdraw_offer() {
   // Those that it would have brought in begin anew.
   const Plan withdrawn = std::move(active->change->plan);
   active->change.reset();
-  for (const auto& [key, node] : nodes)
-    if ((withdrawn.learners.contains(key) || withdrawn.stages_of.contains(key)) && !has_part(key))
-      post_end(node, active->id, "the plan that gave it a part was withdrawn", last_epoch());
   JobRow& job = row(active->id);
   job.offered = nullptr;
   save(job);
+  for (const auto& [key, node] : nodes)
+    if ((withdrawn.learners.contains(key) || withdrawn.stages_of.contains(key)) && !has_part(key) &&
+        takes_part(node.member))
+      post_end(node, active->id, "the plan that gave it a part was withdrawn", last_epoch());
 }
 
 void SchedulerCore::State::take_ack_of_offer(const net::NodeKey& peer, const net::Ack& ack) {
@@ -154,10 +156,14 @@ void SchedulerCore::State::tell_lead_if_all_have_it() {
 void SchedulerCore::State::adopt_offered() {
   JobRow& job = row(active->id);
   Active::Change change = *std::exchange(active->change, std::nullopt);
-  for (const auto* before : {&active->plan.stages_of, &active->plan.learners})
-    for (const auto& [key, stages] : *before)
-      if (nodes.contains(key) && !change.plan.stages_of.contains(key) && !change.plan.learners.contains(key))
-        active->gone.emplace(key, change.plan.epoch);
+  std::vector<net::NodeKey> learned;
+  for (const auto& [key, node] : nodes) {
+    if (change.plan.stages_of.contains(key) || change.plan.learners.contains(key)) continue;
+    if (active->plan.stages_of.contains(key))
+      active->gone.emplace(key, change.plan.epoch);
+    else if (active->plan.learners.contains(key))  // owes nothing to anybody
+      learned.push_back(key);
+  }
   const auto name_of = [&](const net::NodeKey& key) {
     return nodes.contains(key) ? nodes.at(key).member.nickname : key.short_name();
   };
@@ -189,6 +195,10 @@ void SchedulerCore::State::adopt_offered() {
   log(net::LogLevel::info, job.id,
       "plan " + std::to_string(active->plan.epoch) + " from step " + std::to_string(*job.commit + 1) + " on" +
           text + (same_routes ? "" : predicted_text(active->plan)));
+  for (const net::NodeKey& key : learned) {
+    post_end(nodes.at(key), job.id, "it learns no more", active->plan.epoch);
+    if (nodes.at(key).greeted) ask_to_prepare(nodes.at(key));  // one that came back anew was not asked yet
+  }
 }
 
 void SchedulerCore::State::on_plan_for_drift(const Result<Plan>& planned, const Active::Growth& growth) {

@@ -72,13 +72,18 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   if (adopts) adopt_offered();
   save(job);
   acknowledge(peer, envelope);
-  if (adopts) lose_dead_members("was lost while the plan that it has a part in was on its way");
+  if (adopts) {
+    lose_dead_members("was lost while the plan that it has a part in was on its way");
+    // A plan for those that are left of the plan before is void.
+    if (active && active->loss) active->planning.reset();
+    plan_for_rest();
+  }
   end_if_finished();
 }
 
 // Two nodes that reach this scheduler but not each other would hold up the queue for ever.
 void SchedulerCore::State::end_if_stuck_at_start() {
-  if (!active || active->planning || row(active->id).state != JobState::starting) return;
+  if (!active || active->planning || active->loss || row(active->id).state != JobState::starting) return;
   if (!active->start_deadline_us) active->start_deadline_us = now_us + options.start_limit_us;
   if (now_us < *active->start_deadline_us) return;
   std::string text = "training has not begun " + std::to_string(options.start_limit_us / 1'000'000) +

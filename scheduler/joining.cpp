@@ -11,6 +11,9 @@ namespace {
 
 // A node that failed to learn a stage so often is left alone.
 constexpr int failures_max = 3;
+// A successor waits for what a node that has gone owed it so many times as long as a silent node is waited
+// for.
+constexpr std::int64_t successor_limits = 4;
 void add_stage(std::vector<std::uint32_t>& stages, std::uint32_t stage) {
   const auto place = std::lower_bound(stages.begin(), stages.end(), stage);
   if (place == stages.end() || *place != stage) stages.insert(place, stage);
@@ -94,6 +97,11 @@ void SchedulerCore::State::lose_successor(const Node& node, const std::string& w
   job_loses_node(net::Member(node.member), why);
 }
 
+void SchedulerCore::State::expect_successors() {
+  if (!active->unproven.empty() && !active->prove_by_us)
+    active->prove_by_us = now_us + successor_limits * options.silent_dead_us;
+}
+
 void SchedulerCore::State::lose_stuck_successors() {
   if (!active || !active->prove_by_us) return;
   if (active->unproven.empty()) active->prove_by_us.reset();
@@ -153,8 +161,8 @@ void SchedulerCore::State::release_gone() {
 }
 
 void SchedulerCore::State::grow() {
-  if (!active || row(active->id).state != JobState::running || active->planning || committed_all() ||
-      now_us < active->grow_after_us)
+  if (!active || row(active->id).state != JobState::running || active->planning || active->loss ||
+      committed_all() || now_us < active->grow_after_us)
     return;
   if (active->change) {
     if (!active->change->posted && all_greeted()) post_offer();

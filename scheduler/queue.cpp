@@ -239,6 +239,10 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
                               const net::JobFault& fault) {
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
+  // Of a plan whose Commit was not reported yet: it comes again.
+  if (active && active->id == fault.scope.job && active->change &&
+      fault.scope.epoch == active->change->plan.epoch)
+    return;
   acknowledge(peer, envelope);
   if (!active || active->id != fault.scope.job) return;
   const JobState state = row(active->id).state;
@@ -246,6 +250,9 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (planned && (!active->plan.stages_of.contains(peer) || !takes_part(node->member))) {
     log(net::LogLevel::warning, active->id,
         label(node->member) + ", which holds no stage of the job: " + fault.reason);
+    if (active->change && active->change->told && !active->change->plan.stages(peer).empty())
+      return lose_successor(*node, fault.reason);
+    if (active->gone.contains(peer)) expect_successors();
     ++active->failures[peer];
     active->lost.insert({peer, node->member.boot});
     post_end(*node, active->id, "it goes on without this node", last_epoch());
@@ -255,8 +262,8 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     if (!active->plan.learns(peer, *fault.learning)) return;  // out of date
     log(net::LogLevel::warning, active->id,
         label(node->member) + " goes on with what it holds: " + fault.reason);
+    if (!active->failed_lessons.insert(peer).second) return;  // told again
     ++active->failures[peer];
-    active->failed_lessons.insert(peer);
     return void_changes();
   }
   if (planned && active->unproven.contains(peer)) return lose_successor(*node, fault.reason);
@@ -304,6 +311,15 @@ void SchedulerCore::State::job_meets_node(const Node& node) {
     if (held == active->id)
       post_end(node, held, "it goes on without this node, which was declared dead", last_epoch());
     return;
+  }
+  // Its run of the job has ended, and the scheduler that was told so is not this one.
+  if (state == JobState::running && held != active->id) {
+    if (active->plan.stages_of.contains(node.member.key))
+      return job_loses_node(net::Member(node.member), "has no run of the job any more");
+    if (active->plan.learners.contains(node.member.key)) {
+      active->lost.insert({node.member.key, node.member.boot});
+      return void_changes();
+    }
   }
   // After a restart of the scheduler: whoever missed the plan gets it again.
   const bool missed =

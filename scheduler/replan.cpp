@@ -55,82 +55,98 @@ bool SchedulerCore::State::covers_all(const StagesByNode& held) const {
   return covered.size() == active->plan.stage_count();
 }
 
-// Of those that are left, who holds what for sure.
+// A plan that is on its way may have been named by a Commit that was not reported. Whoever works under it
+// holds what it says. Others may have dropped what it takes from them, or not got the Commit; and of those
+// that were given a stage not all have said that they have it.
 StagesByNode SchedulerCore::State::held_by_rest() const {
+  const Plan* next = active->change && active->change->told ? &active->change->plan : nullptr;
+  enum class Trust { sure, likely, all };
+  const auto held_by = [&](const net::Member& member, Trust trust) {
+    std::vector<std::uint32_t> stages = active->plan.stages(member.key);
+    if (next != nullptr && works_under(nodes.at(member.key), next->epoch)) return next->stages(member.key);
+    if (trust != Trust::all && active->unproven.contains(member.key)) stages.clear();
+    if (next != nullptr && trust == Trust::sure)
+      std::erase_if(stages, [&](std::uint32_t stage) { return !next->holds(member.key, stage); });
+    return stages;
+  };
+  std::vector<net::Member> members = find_row(active->id)->view.members;
+  if (next != nullptr)
+    members.insert(members.end(), active->change->view.members.begin(), active->change->view.members.end());
   StagesByNode held;
-  for (const net::Member& member : find_row(active->id)->view.members)
-    if (takes_part(member) && !active->unproven.contains(member.key))
-      held.insert(*active->plan.stages_of.find(member.key));
-  // A plan that is on its way may have been named by a Commit that was not reported: what it takes from a
-  // node may be gone there already.
-  if (!active->change || !active->change->told) return held;
-  StagesByNode kept = held;
-  for (auto& [key, stages] : kept)
-    std::erase_if(stages, [&](std::uint32_t stage) { return !active->change->plan.holds(key, stage); });
-  std::erase_if(kept, [](const auto& entry) { return entry.second.empty(); });
-  return covers_all(kept) ? kept : held;
+  for (const Trust trust : {Trust::sure, Trust::likely, Trust::all}) {
+    held.clear();
+    for (const net::Member& member : members) {
+      if (!takes_part(member)) continue;
+      if (std::vector<std::uint32_t> stages = held_by(member, trust); !stages.empty())
+        held.emplace(member.key, std::move(stages));
+    }
+    if (covers_all(held)) break;
+  }
+  return held;
 }
 
 void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
   if (!active) return;
-  JobRow& job = row(active->id);
   active->answers.erase(member.key);
-  if (active->gone.erase(member.key) > 0 && !active->unproven.empty() && !active->prove_by_us)
-    active->prove_by_us = now_us + options.silent_dead_us;
-  if (active->change &&
-      std::erase_if(active->change->unacked, [&](const auto& one) { return one.second == member.key; }) > 0 &&
-      active->change->told)
-    tell_lead_if_all_have_it();
-  if (job.state == JobState::preparing) {
+  if (active->gone.contains(member.key)) expect_successors();
+  active->gone.erase(member.key);
+  if (row(active->id).state == JobState::preparing) {
     active->planning.reset();  // a plan that names it would be void
     plan_when_prepared();
     return;
   }
   active->lost.insert({member.key, member.boot});
-  // The Commit that named the plan on its way may have been the lost node's last, and not reported: another
-  // lead has to tell of it, which a plan that takes effect at once makes it do.
-  const bool unreported = active->change && std::ranges::any_of(nodes, [&](const auto& entry) {
-                            return active->plan.stages_of.contains(entry.first) &&
-                                   works_under(entry.second, active->change->plan.epoch);
-                          });
-  if (unreported) adopt_offered();
-  const std::vector<std::uint32_t> held = active->plan.stages(member.key);
-  if (held.empty() && !unreported) return void_changes();  // one may have it learn a stage, or hold one
+  const std::vector<std::uint32_t>& held = active->plan.stages(member.key);
+  const bool was_to_hold =
+      active->change && active->change->told && !active->change->plan.stages(member.key).empty();
+  if (held.empty() && !was_to_hold) {
+    // A plan may have it learn a stage, or one that waits for its answer is told without it.
+    void_changes();
+    if (active->change &&
+        std::erase_if(active->change->unacked, [&](const auto& one) { return one.second == member.key; }) > 0)
+      tell_lead_if_all_have_it();
+    return;
+  }
   std::erase_if(active->early_reports, [&](const auto& entry) { return entry.second.peer == member.key; });
-  const auto rest = held_by_rest();
+  active->loss = Active::Loss{
+      label(member) + ": " + why,
+      label(member) + " is lost" +
+          (held.empty() ? ""
+                        : ", " + stage_list(held) +
+                              (held.size() == 1 ? " has another replica" : " have other replicas"))};
+  active->planning.reset();
+  active->growth.reset();
+  // One that nobody was told of yet is not waited for.
+  if (active->change && !active->change->told) withdraw_offer();
+  // Nothing is left to train, but the last Commit may have been lost with this node: another plan's lead
+  // gives it again to those that have not applied it.
+  if (committed_all() && (!covers_all(held_by_rest()) || all_have_applied())) {
+    active->loss.reset();
+    active->unproven.clear();
+    active->prove_by_us.reset();
+    return end_if_finished();
+  }
+  plan_for_rest();
+}
+
+void SchedulerCore::State::plan_for_rest() {
+  if (!active || !active->loss || active->planning) return;
+  // After a restart of the scheduler: which of two plans they work under, nodes say when they greet.
+  if (active->change && !all_greeted()) return;
+  const JobRow& job = row(active->id);
+  const StagesByNode rest = held_by_rest();
+  const std::string last =
+      job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
   std::set<std::uint32_t> left;
   for (const auto& [key, stages] : rest) left.insert(stages.begin(), stages.end());
   std::vector<std::uint32_t> lost;
   for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage)
     if (!left.contains(stage)) lost.push_back(stage);
-  const std::string last =
-      job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
-  // Nothing is left to train, but the last Commit may have been lost with this node: another plan's lead
-  // gives it again to those that have not applied it.
-  if (committed_all() && (!lost.empty() || all_have_applied())) return end_if_finished();
   if (!lost.empty())
     return end_active(JobState::failed,
-                      label(member) + ": " + why + "; " + stage_list(lost) +
+                      active->loss->why + "; " + stage_list(lost) +
                           (lost.size() == 1 ? " has no replica left; " : " have no replica left; ") + last);
-  log(net::LogLevel::warning, job.id,
-      label(member) + " is lost" +
-          (held.empty() ? ""
-                        : ", " + stage_list(held) +
-                              (held.size() == 1 ? " has another replica" : " have other replicas")) +
-          "; plans without it, " + last);
-  withdraw_offer();
-  // Everybody else begins anew: who learned a stage has missed something, who was given one may have.
-  for (const auto& [key, node] : nodes)
-    if (has_part(key) && !rest.contains(key)) {
-      active->lost.insert({key, node.member.boot});
-      post_end(node, job.id, "a node was lost; it goes on without this one for now", last_epoch());
-    }
-  active->gone.clear();
-  active->unproven.clear();
-  active->failed_lessons.clear();
-  active->prove_by_us.reset();
-  active->growth.reset();
-  active->spare.clear();
+  log(net::LogLevel::warning, job.id, active->loss->what + "; plans without it, " + last);
   start_planning(request_for(rest, options.plan_work / work_divisor));
 }
 
@@ -158,16 +174,33 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   std::string gone;
   for (const net::Member& member : job.view.members)
     if (!plan.stages_of.contains(member.key)) gone += (gone.empty() ? "" : ", ") + member.nickname;
+  // Everybody else begins anew: who learned a stage has missed something, who was given one may have.
+  std::vector<net::NodeKey> ended;
+  for (const auto& [key, node] : nodes)
+    if (has_part(key) && !plan.stages_of.contains(key)) {
+      active->lost.insert({key, node.member.boot});
+      ended.push_back(key);
+    }
+  active->gone.clear();
+  active->unproven.clear();
+  active->failed_lessons.clear();
+  active->prove_by_us.reset();
+  active->spare.clear();
+  active->loss.reset();
   active->plan = std::move(plan);
   job.last_epoch = std::max(job.last_epoch, active->plan.epoch);
   job.view = members_of(active->plan);
   job.plan = to_json(active->plan);
   job.plan_at_commit = false;
+  job.offered = nullptr;
   note_handing_over(job);
   // Whoever leads now was not asked for one.
   active->snapshot_asked = 0;
   active->start_deadline_us.reset();
   save(job);
+  withdraw_offer();
+  for (const net::NodeKey& key : ended)
+    post_end(nodes.at(key), job.id, "a node was lost; it goes on without this one for now", last_epoch());
   log(net::LogLevel::info, job.id,
       "plan " + std::to_string(active->plan.epoch) + ", without " + gone + predicted_text(active->plan));
   for (const net::Member& member : job.view.members) send_start(nodes.at(member.key));

@@ -68,7 +68,7 @@ void SchedulerCore::State::check_invariants() const {
     if (one.state != JobState::starting && one.state != JobState::running) continue;
     // A job goes on only with everybody of its plan, until another plan is made or its last commit.
     for (const net::Member& member : one.view.members)
-      SIDESTEP_ASSERT(committed_all() || active->planning || lives(member));
+      SIDESTEP_ASSERT(committed_all() || active->planning || active->loss || lives(member));
     SIDESTEP_ASSERT((one.state == JobState::running) == one.commit.has_value());
   }
   for (const auto& [id, node] : ending) SIDESTEP_ASSERT(nodes.contains(node));
@@ -145,6 +145,7 @@ void SchedulerCore::on_tick(std::int64_t now_us, SchedulerOutbox& out) {
   state.end_if_stuck_at_start();
   state.end_if_finished();
   state.lose_stuck_successors();
+  state.plan_for_rest();
   state.grow();
   state.release_leaving();
   state.start_next_job();

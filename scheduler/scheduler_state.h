@@ -57,6 +57,12 @@ struct SchedulerCore::State {
     std::optional<std::int64_t> start_deadline_us;        // set with the plan
     std::optional<std::int64_t> finish_deadline_us;       // set with the last commit
     std::set<std::pair<net::NodeKey, net::BootId>> lost;  // declared dead since, while they held a stage
+    // The newest loss that the plan does not do without yet.
+    struct Loss {
+      std::string why;   // for the end of the job, should it be that
+      std::string what;  // for the plan without
+    };
+    std::optional<Loss> loss;
 
     // A plan that every node gets before one Commit names it.
     struct Change {
@@ -234,7 +240,9 @@ struct SchedulerCore::State {
   bool works_under(const Node& node, std::uint64_t epoch) const;
   // One that was given a stage by the plan, and cannot hold it.
   void lose_successor(const Node& node, const std::string& why);
-  // Successors that do not get what they need from a node that has gone.
+  // A node that has gone, and may owe them something, tells no more: by when they have to work.
+  void expect_successors();
+  // Those that do not.
   void lose_stuck_successors();
   // Those that leave and have no part in a job any more may go.
   void release_leaving();
@@ -255,6 +263,8 @@ struct SchedulerCore::State {
 
   // ---- replan.cpp
   void job_loses_node(const net::Member& member, const std::string& why);
+  // After a loss: a plan for those that are left, or the job's end, as soon as it is known who holds what.
+  void plan_for_rest();
   // Those that hold a stage of the active job and are no members of the view any more.
   void lose_dead_members(const std::string& why);
   // This run of the node is a member.
@@ -266,6 +276,7 @@ struct SchedulerCore::State {
   // Who holds what is settled. After a restart of the scheduler nobody's speed is known; all count alike
   // then.
   PlacementRequest request_for(const StagesByNode& stages_of, std::uint64_t work) const;
+  // Of those that are left, who holds what, as sure as every stage can be had.
   StagesByNode held_by_rest() const;
   // Every stage of the active plan is held by somebody.
   bool covers_all(const StagesByNode& held) const;

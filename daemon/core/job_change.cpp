@@ -23,8 +23,9 @@ void JobRun::on_order(std::int64_t now_us, PlanOrder order) {
 }
 
 void JobRun::take_change(std::int64_t now_us) {
-  const bool between = phase_ == Phase::finished || phase_ == Phase::catching_up;
-  if (!change_ || !(between || phase_ == Phase::running || phase_ == Phase::waiting)) return;
+  const bool may = phase_ == Phase::running || phase_ == Phase::waiting || phase_ == Phase::finished ||
+                   phase_ == Phase::catching_up;
+  if (!change_ || !may) return;
   PlanOrder change = *std::exchange(change_, std::nullopt);
   const net::NodeKey& self = context_.options->key;
   std::vector<std::uint32_t> held = context_.my_stages;
@@ -36,7 +37,6 @@ void JobRun::take_change(std::int64_t now_us) {
   if (wanted.empty() || !std::ranges::includes(held, wanted))
     return fail(now_us,
                 "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
-  const std::uint64_t next = between ? context_.step + 1 : context_.step;
   ports_.drop_posted([](const net::NodeKey&, const net::Message&) { return true; });
   ports_.abandon_tasks();
   local_.clear();
@@ -50,7 +50,11 @@ void JobRun::take_change(std::int64_t now_us) {
   for (const auto& [stage, learner] : learners_) dropped.insert(stage);
   for (const std::uint32_t stage : held)
     if (!scheduler::has_stage(wanted, stage)) dropped.insert(stage);
-  for (const std::uint32_t stage : dropped) ports_.queue_task(DropStage{stage}, nobody_waits);
+  for (const std::uint32_t stage : dropped) {
+    averagers_.erase(stage);
+    elements_.erase(stage);
+    ports_.queue_task(DropStage{stage}, nobody_waits);
+  }
   learners_.clear();
   given_up_.clear();
   adding_ = 0;
@@ -61,7 +65,7 @@ void JobRun::take_change(std::int64_t now_us) {
   context_.lead = context_.plan.lead_origin();
   changed_ = true;
   phase_ = Phase::waiting;
-  handover_.begin(now_us, next, change.stored);
+  handover_.begin(now_us, next_step(), change.stored);
   take_held(now_us);
 }
 
@@ -70,9 +74,7 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
   if (peer != context_.lead)
     return ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                       "dropped Resume from " + context_.name_of(peer) + ": it is not the lead origin");
-  // What this node said in its Standing.
-  const std::uint64_t mine =
-      applied_ == context_.step && context_.step > 0 ? context_.step + 1 : context_.step;
+  const std::uint64_t mine = next_step();  // as in its Standing
   if (mine == 0 && resume.scope.step > 1)
     return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
                             std::to_string(resume.scope.step) + ", and this node has only the first weights");
@@ -84,6 +86,7 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
     phase_ = Phase::finished;
     return;
   }
+  context_.step = mine;
   begin_step(now_us);
 }
 
@@ -215,13 +218,13 @@ void JobRun::learn(std::uint32_t stage, std::uint64_t elements, LessonBegin begi
 void JobRun::fail_lesson(std::int64_t now_us, std::uint32_t stage, const std::string& why) {
   const std::string reason = "learning stage " + std::to_string(stage) + ": " + why;
   if (phase_ == Phase::catching_up || context_.my_stages.empty()) return fail(now_us, reason);
-  if (phase_ == Phase::failed || !given_up_.insert(stage).second) return;
+  if (phase_ == Phase::failed || !given_up_.emplace(stage, reason).second) return;
   ports_.log(now_us, net::LogLevel::error, stage, "step " + std::to_string(context_.step) + ": " + reason);
   ports_.post_scheduler(now_us, net::JobFault{context_.scope(), reason, stage});
 }
 
 void JobRun::end_lessons() {
-  for (const std::uint32_t stage : given_up_)
+  for (const auto& [stage, reason] : given_up_)
     if (learners_.erase(stage) > 0) ports_.queue_task(DropStage{stage}, nobody_waits);
 }
 

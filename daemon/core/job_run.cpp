@@ -286,9 +286,17 @@ void JobRun::begin_averages(std::int64_t now_us) {
 void JobRun::fail(std::int64_t now_us, const std::string& reason) {
   if (phase_ == Phase::failed) return;
   phase_ = Phase::failed;
+  failure_ = reason;
   ports_.log(now_us, net::LogLevel::error, std::nullopt,
              "step " + std::to_string(context_.step) + ": " + reason);
   ports_.post_scheduler(now_us, net::JobFault{context_.scope(), reason});
+}
+
+std::vector<net::JobFault> JobRun::faults() const {
+  if (phase_ == Phase::failed) return {{context_.scope(), failure_}};
+  std::vector<net::JobFault> faults;
+  for (const auto& [stage, reason] : given_up_) faults.push_back({context_.scope(), reason, stage});
+  return faults;
 }
 
 net::JobProgress JobRun::progress() const {
@@ -296,7 +304,8 @@ net::JobProgress JobRun::progress() const {
                        std::ranges::all_of(learners_, [](const auto& entry) { return entry.second.level(); });
   const bool is_over = phase_ == Phase::finished && context_.my_stages.empty() && !ports_.has_posted();
   // A plan is worked under once its stages are all here.
-  const std::uint64_t epoch = context_.plan.epoch - (phase_ == Phase::catching_up ? 1 : 0);
+  const bool works = phase_ != Phase::catching_up && phase_ != Phase::failed;
+  const std::uint64_t epoch = context_.plan.epoch - (works ? 0 : 1);
   return {context_.job,    epoch,
           applied_,        "step " + std::to_string(context_.step) + ": " + activity(),
           resident_bytes_, learned || is_over};

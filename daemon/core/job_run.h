@@ -78,6 +78,8 @@ class JobRun {
   std::optional<net::Tensor> read_state(const net::SliceRequest& request) const;
 
   net::JobProgress progress() const;
+  // What this run has told the scheduler and still holds.
+  std::vector<net::JobFault> faults() const;
   bool takes_part(const net::NodeKey& node) const { return context_.plan.stages_of.count(node) != 0; }
   void check_invariants() const;
 
@@ -131,6 +133,10 @@ class JobRun {
   std::string end_of_job(const Ledger::Page& page);
 
   // ---- job_change.cpp
+  // Beyond the last that is applied.
+  std::uint64_t next_step() const {
+    return applied_ == context_.step && context_.step > 0 ? context_.step + 1 : context_.step;
+  }
   // A plan that takes effect at once, as soon as the Commit under way is applied.
   void take_change(std::int64_t now_us);
   void on_resume(std::int64_t now_us, const net::NodeKey& peer, const net::Resume& resume);
@@ -150,6 +156,7 @@ class JobRun {
   JobContext context_;
   Ports ports_;
   Phase phase_ = Phase::initialising;
+  std::string failure_;                         // why it failed
   std::optional<PlanOrder> change_;             // that waits for the Commit under way
   std::map<std::uint64_t, PlanOrder> offered_;  // by epoch: those that wait for the Commit that names them
   bool changed_ = false;                        // since the step began: it begins anew
@@ -159,7 +166,7 @@ class JobRun {
   std::map<std::uint32_t, Averager> averagers_;      // by stage held
   std::map<std::uint32_t, std::uint64_t> elements_;  // of the gradient, of each stage held or learned
   std::map<std::uint32_t, Learner> learners_;        // by stage learned
-  std::set<std::uint32_t> given_up_;                 // of the plan's lessons, by a node that holds a stage
+  std::map<std::uint32_t, std::string> given_up_;    // of the plan's lessons, by a node that holds a stage
   std::size_t adding_ = 0;                           // AddStage tasks under way: their learners come
   std::map<std::pair<std::uint32_t, std::uint64_t>, SharedState> shared_;  // by stage held and commit
   Ledger ledger_;                                                          // used by the lead origin alone

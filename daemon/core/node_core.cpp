@@ -117,6 +117,7 @@ void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& out
   if (outcome.excluded) drop_job();
   if (outcome.joined) {
     if (leave) ask_to_leave(now_us);
+    if (run) repeat_faults(now_us);
     std::vector<net::Send> sends;
     control.hurry(now_us, options.scheduler, sends);
     send_all(std::move(sends));
@@ -205,13 +206,21 @@ void NodeCore::on_note(std::int64_t now_us, net::LogLevel level, const std::stri
 void NodeCore::on_stop(std::int64_t now_us, const std::string& reason, std::int64_t grace_us,
                        NodeOutbox& out) {
   state_->out = &out;
-  const bool needed = state_->run && state_->membership.is_member();
-  if (grace_us <= 0 || state_->leave || !needed) return state_->stop(now_us, reason);
+  if (grace_us <= 0 || state_->leave || !state_->run) return state_->stop(now_us, reason);
   state_->leave = State::Leave{reason, now_us + grace_us};
   state_->log(now_us, net::LogLevel::info, std::nullopt,
               "leaves: " + reason + "; waits for others to take over, at most " +
                   std::to_string((grace_us + net::second - 1) / net::second) + " s");
   state_->ask_to_leave(now_us);
+}
+
+// Another run of the scheduler may not know what the one before has acknowledged.
+void NodeCore::State::repeat_faults(std::int64_t now_us) {
+  control.drop_if([&](const NodeKey&, const net::Message& message) {
+    const auto* fault = std::get_if<net::JobFault>(&message);
+    return fault != nullptr && fault->scope.job == run->job();
+  });
+  for (net::JobFault& fault : run->faults()) post_scheduler(now_us, std::move(fault));
 }
 
 void NodeCore::State::ask_to_leave(std::int64_t now_us) {

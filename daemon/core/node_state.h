@@ -102,6 +102,7 @@ struct NodeCore::State {
   void follow(std::int64_t now_us, const Membership::Outcome& outcome);
   void answer_probe(const net::NodeKey& peer, const net::Probe& probe);
   void ask_to_leave(std::int64_t now_us);
+  void repeat_faults(std::int64_t now_us);
   void stop(std::int64_t now_us, const std::string& reason);
   bool is_repeat(const net::Envelope& envelope);
 

@@ -191,6 +191,63 @@ TEST_CASE("Leaving: a node that cannot learn what it is to take over goes on wit
   CHECK(plan_in(again[0]).learns(key(1), 1));
 }
 
+TEST_CASE("Leaving: a fault that overtakes the report of the Commit that began it is not forgotten") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  REQUIRE(s.ask("drain", {{"node", "n2"}}).code == Code::ok);
+  s.run_for_ms(200);
+  for (const int number : {1, 2}) s.taken<net::StartJob>(number);
+  s.acked(1);
+  const net::Envelope fault = s.envelope(1, net::JobFault{{id, 1, 2, 2}, "learning stage 1: full", 1});
+  s.deliver(key(1), fault);
+  CHECK(s.acked(1).empty());
+  s.commit(1, 2);
+  s.acked(1);
+  s.deliver(key(1), fault);
+  CHECK(s.acked(1) == std::vector<std::uint64_t>{fault.id});
+  for (const int number : {1, 2}) s.progress(number, {id, 2, 1, ""});
+  s.run_for_ms(200);
+  const auto orders = s.taken<net::StartJob>(1);
+  REQUIRE(orders.size() == 1);
+  CHECK(plan_in(orders[0]).learners.empty());
+}
+
+TEST_CASE("Leaving: a successor that dies before the Commit leaves the stage with its holder") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  for (const int number : {1, 2}) s.sent<net::StartJob>(number);
+  s.join(3);
+  s.prepared(3);
+  REQUIRE(s.ask("drain", {{"node", "n2"}}).code == Code::ok);
+  s.run_for_ms(100);
+  for (const int number : {1, 2, 3}) s.taken<net::StartJob>(number);
+  s.commit(1, 2);
+  REQUIRE(parse_plan(s.job(id).plan).value().learns(key(3), 1));
+  for (const int number : {1, 2}) s.progress(number, {id, 2, 1, ""});
+  s.progress(3, {id, 2, 1, "", 0, true});
+  s.run_for_ms(300);
+  for (const int number : {1, 2, 3}) s.taken<net::StartJob>(number);
+  REQUIRE(s.job(id).offered.at("told") == true);
+  s.close(3);
+  s.run_for_ms(700);
+  CHECK(s.state(id) == "running");
+  const auto orders = s.taken<net::StartJob>(2);
+  REQUIRE_FALSE(orders.empty());
+  CHECK_FALSE(orders[0].at_commit);
+  CHECK(plan_in(orders[0]).stages(key(2)) == std::vector<std::uint32_t>{1});
+}
+
+TEST_CASE("Joining: a holder that lost its run while the scheduler was away is not waited for") {
+  Swarm s;
+  const std::string id = s.start_job({1, 2});
+  s.restart();
+  s.hello(1, net::JobProgress{id, 1, 0, ""});
+  s.hello(2);  // the same daemon
+  CHECK(s.state(id) == "failed");
+  CHECK_THAT(s.job(id).reason,
+             Catch::Contains("has no run of the job any more; stage 1 has no replica left"));
+}
+
 TEST_CASE("Leaving: that an operator drains a node outlives the scheduler") {
   Swarm s;
   const std::string id = s.start_job({1, 2});
