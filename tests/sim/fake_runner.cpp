@@ -283,6 +283,7 @@ void FakeRunner::perform(const Update& task, Completion& done) {
   ++job.updates;
   clear_step();
   for (const auto& [number, stage] : stages_) job.weights[step_][number] = stage.weights;
+  joining_ = false;
   ++step_;
 }
 
