@@ -11,7 +11,7 @@
 #include "scheduler/job.h"
 #include "scheduler/plan.h"
 #include "scheduler/record.h"
-#include "tests/sim/sim_cluster.h"
+#include "daemon/simulator/sim_cluster.h"
 
 namespace sidestep::sim {
 

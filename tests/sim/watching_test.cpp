@@ -4,7 +4,7 @@
 #include <set>
 
 #include "net/clock.h"
-#include "tests/sim/sim_cluster.h"
+#include "daemon/simulator/sim_cluster.h"
 #include "tests/sim/sim_job.h"
 
 using namespace sidestep;

@@ -13,7 +13,7 @@
 #include "daemon/solo/solo.h"
 #include "net/clock.h"
 #include "tests/sim/checker.h"
-#include "tests/sim/sim_cluster.h"
+#include "daemon/simulator/sim_cluster.h"
 #include "tests/sim/sim_job.h"
 #include "tests/unit/data/temporary_folder.h"
 

@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "daemon/solo/solo.h"
-#include "tests/sim/fake_runner.h"
+#include "daemon/simulator/fake_runner.h"
 #include "tests/sim/sim_job.h"
 
 using namespace sidestep;

@@ -18,7 +18,7 @@
 #include "scheduler/record.h"
 #include "scheduler/scheduler_core.h"
 #include "scheduler/store.h"
-#include "tests/sim/fake_runner.h"
+#include "daemon/simulator/fake_runner.h"
 
 namespace sidestep::sim {
 

@@ -6,7 +6,7 @@
 #include "daemon/core/slice_puller.h"
 #include "net/clock.h"
 #include "net/digest.h"
-#include "tests/sim/sim_cluster.h"
+#include "daemon/simulator/sim_cluster.h"
 
 namespace sidestep::sim {
 

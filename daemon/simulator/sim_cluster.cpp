@@ -1,4 +1,4 @@
-#include "tests/sim/sim_cluster.h"
+#include "daemon/simulator/sim_cluster.h"
 
 #include <algorithm>
 #include <cstring>
