@@ -13,12 +13,12 @@
 
 #include "daemon/core/node_core.h"
 #include "daemon/core/task_runner.h"
+#include "daemon/simulator/fake_runner.h"
 #include "net/random.h"
 #include "net/sim_bus.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_core.h"
 #include "scheduler/store.h"
-#include "daemon/simulator/fake_runner.h"
 
 namespace sidestep::sim {
 

@@ -4,9 +4,9 @@
 #include <span>
 
 #include "daemon/core/slice_puller.h"
+#include "daemon/simulator/sim_cluster.h"
 #include "net/clock.h"
 #include "net/digest.h"
-#include "daemon/simulator/sim_cluster.h"
 
 namespace sidestep::sim {
 

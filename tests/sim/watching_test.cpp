@@ -3,8 +3,8 @@
 #include <map>
 #include <set>
 
-#include "net/clock.h"
 #include "daemon/simulator/sim_cluster.h"
+#include "net/clock.h"
 #include "tests/sim/sim_job.h"
 
 using namespace sidestep;
