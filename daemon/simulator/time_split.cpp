@@ -69,8 +69,20 @@ void TimeSplit::on_death(std::int64_t now_us, std::size_t number) {
   undeclared_.insert(number);
 }
 
-void TimeSplit::on_declared(std::int64_t now_us, std::size_t number) {
+void TimeSplit::on_silent(std::int64_t now_us, std::size_t number) {
+  if (!nodes_.contains(number)) return;
+  settle_all(now_us);
+  undeclared_.insert(number);
+}
+
+void TimeSplit::on_heard(std::int64_t now_us, std::size_t number) {
   if (!undeclared_.contains(number)) return;
+  settle_all(now_us);
+  undeclared_.erase(number);
+}
+
+void TimeSplit::on_declared(std::int64_t now_us, std::size_t number) {
+  if (!undeclared_.contains(number) && !nodes_.contains(number)) return;
   settle_all(now_us);
   undeclared_.erase(number);
   replans_ = true;
@@ -95,9 +107,9 @@ void TimeSplit::settle(std::int64_t now_us, Node& node) {
 
 void TimeSplit::settle_idle(std::int64_t now_us, Node& node) {
   const std::int64_t us = now_us - node.since_us;
-  if (node.averages) return add(Share::average, us);
   if (!undeclared_.empty()) return add(Share::detect, us);
   if (replans_) return add(Share::replan, us);
+  if (node.averages) return add(Share::average, us);
   const std::int64_t waited_us = std::clamp(node.arrival_us - node.since_us, std::int64_t{0}, us);
   node.waited_us += waited_us;
   node.idle_us += us - waited_us;

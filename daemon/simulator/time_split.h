@@ -4,8 +4,8 @@
 //   useful    a forward, head or backward of a step whose update the node then made
 //   redo      one of a step that the node began anew, or did not live to update
 //   average   a task of averaging; idle from the node's last backward of a step to its update, where the node
-//             averages in that step and no death lies between
-//   detect    idle from a death to its declaration by the scheduler
+//             averages in that step and nobody is dead or silent
+//   detect    idle from a death, or from when a node went silent, to its declaration by the scheduler
 //   replan    idle from there to the first task of training under the plan that follows
 //   transfer  idle, and a message is on its way to the node
 //   bubble    the rest: idle for want of work, or another task
@@ -38,6 +38,10 @@ class TimeSplit {
   void on_update(std::int64_t now_us, std::size_t node);
   void on_abandon(std::int64_t now_us, std::size_t node);
   void on_death(std::int64_t now_us, std::size_t node);
+  // A node that holds a stage does nothing from now on, as if it were dead; until it goes on.
+  void on_silent(std::int64_t now_us, std::size_t node);
+  void on_heard(std::int64_t now_us, std::size_t node);
+  // The scheduler takes the node to be dead, whether it is or not.
   void on_declared(std::int64_t now_us, std::size_t node);
   // What no update has followed so far counts as `rest`.
   void finish(std::int64_t now_us, Share rest);
@@ -64,7 +68,7 @@ class TimeSplit {
   void leave(std::int64_t now_us, std::size_t node);
 
   std::map<std::size_t, Node> nodes_;
-  std::set<std::size_t> undeclared_;  // dead holders
+  std::set<std::size_t> undeclared_;  // dead or silent holders
   bool replans_ = false;
   Shares shares_{};
 };

@@ -68,3 +68,33 @@ TEST_CASE("Time split: who holds no stage does not count") {
   CHECK(sum(split) == 200);
   CHECK(of(split, Share::bubble) == 200);
 }
+
+TEST_CASE("Time split: others wait for a node that is silent, until it is heard again") {
+  TimeSplit split;
+  split.on_plan(0, {0, 1});
+  work(split, 0, 0, 100);
+  work(split, 1, 0, 100);
+  split.on_silent(150, 1);
+  split.on_heard(250, 1);
+  split.finish(300, Share::useful);
+  CHECK(of(split, Share::useful) == 200);
+  CHECK(of(split, Share::detect) == 200);  // both, 100 each
+  CHECK(of(split, Share::bubble) == 200);
+  CHECK(sum(split) == 600);
+}
+
+TEST_CASE("Time split: a node that lives and is declared dead costs a plan too") {
+  TimeSplit split;
+  split.on_plan(0, {0, 1});
+  split.on_silent(0, 1);
+  split.on_declared(100, 1);
+  split.on_plan(130, {0});
+  split.on_heard(140, 1);  // too late
+  work(split, 0, 150, 200);
+  split.on_update(200, 0);
+  split.finish(200, Share::useful);
+  CHECK(of(split, Share::detect) == 200);
+  CHECK(of(split, Share::replan) == 2 * 30 + 20);
+  CHECK(of(split, Share::useful) == 50);
+  CHECK(sum(split) == 200 + 130);
+}
