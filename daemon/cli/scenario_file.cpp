@@ -224,9 +224,8 @@ void check(const Scenario& scenario, Problems& problems) {
         problems.add_key("later", "groups that come later are last");
     });
   for (std::size_t i = 0; i < scenario.events.size(); ++i)
-    problems.within(place("events", i), [&] {
-      check_event(scenario.events[i], place("events", i), known, problems);
-    });
+    problems.within(place("events", i),
+                    [&] { check_event(scenario.events[i], place("events", i), known, problems); });
 }
 
 // Of a file that the scenario names, or of an object in it.

@@ -15,7 +15,7 @@ using sim::Share;
 using sim::SimPlan;
 using sim::SimReport;
 
-constexpr std::size_t notes_shown_max = 40;
+constexpr std::size_t plans_shown_max = 20, notes_shown_max = 40;
 
 struct ShareText {
   const char* name;
@@ -53,24 +53,27 @@ std::string outcome(const SimReport& report) {
   return text;
 }
 
+// The first rows.
+std::string cut_table(const Row& head, std::vector<Row> rows, std::size_t shown_max) {
+  const std::size_t more = rows.size() - std::min(rows.size(), shown_max);
+  rows.resize(rows.size() - more);
+  return table(head, rows) + (more > 0 ? "and " + std::to_string(more) + " more: --json has all\n" : "");
+}
+
 std::string plans_of(const SimReport& report) {
   std::vector<Row> rows;
   for (const SimPlan& plan : report.plans)
     rows.push_back({std::to_string(plan.epoch), at_cell(plan.at_us), std::to_string(plan.nodes),
                     time_cell(plan.predicted_us), time_cell(sim::median_us(plan.took_us)),
                     std::to_string(plan.took_us.size())});
-  return table({"PLAN", "AT", "NODES", "PREDICTED", "MEASURED", "STEPS"}, rows);
+  return cut_table({"PLAN", "AT", "NODES", "PREDICTED", "MEASURED", "STEPS"}, std::move(rows),
+                   plans_shown_max);
 }
 
 std::string notes_of(const SimReport& report) {
-  const std::size_t shown = std::min(report.notes.size(), notes_shown_max);
   std::vector<Row> rows;
-  for (std::size_t i = 0; i < shown; ++i)
-    rows.push_back({at_cell(report.notes[i].at_us), report.notes[i].who, report.notes[i].what});
-  std::string text = table({"AT", "WHO", "WHAT"}, rows);
-  if (shown < report.notes.size())
-    text += "and " + std::to_string(report.notes.size() - shown) + " more: --json has all\n";
-  return text;
+  for (const sim::SimNote& note : report.notes) rows.push_back({at_cell(note.at_us), note.who, note.what});
+  return cut_table({"AT", "WHO", "WHAT"}, std::move(rows), notes_shown_max);
 }
 
 }  // namespace

@@ -17,13 +17,13 @@ namespace sidestep::sim {
 // Machines of one kind. Times are those of one microbatch of the job.
 struct ScenarioNodes {
   std::int64_t count = 1;
-  std::string region = {};            // empty: the scenario has none
+  std::string region = {};       // empty: the scenario has none
   double layer_forward_ms = 0;   // of one layer
   double layer_backward_ms = 0;  // 0: twice the forward
   double head_ms = 0;            // norm, head, loss and their backward; 0: as the forward of a layer
   double spread = 0;             // each machine is up to this much slower, drawn evenly
   double task_spread = 0.05;     // each task takes up to this much more or less, drawn evenly
-  double memory_gb_s = 20;  // bytes that averages, updates and copies read or write, 10^9 a second
+  double memory_gb_s = 20;       // bytes that averages, updates and copies read or write, 10^9 a second
   double memory_gib = 1024;      // that the daemon may use
   bool has_data = true;          // can be an origin
   bool later = false;            // not there at the start
@@ -38,7 +38,7 @@ struct ScenarioLinks {
 
 struct ScenarioEvent {
   double at_s = 0;
-  std::string kind = {};       // one of scenario_kinds
+  std::string kind = {};  // one of scenario_kinds
   std::int64_t node = 0;  // 0: of no node
   std::int64_t peer = 0;  // cut: the other end; 0: the scheduler
   double for_s = 0;

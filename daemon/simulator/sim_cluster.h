@@ -162,6 +162,7 @@ class SimCluster {
   std::function<net::SimLinkOptions(const net::NodeKey&, const net::NodeKey&)> link_by_key() const;
   void step();
   void after(std::int64_t delay_us, std::function<void()> what);
+  void take(std::size_t node, const net::NodeKey& peer, net::Channel channel, const net::Envelope& envelope);
   void tick_node(std::size_t node, net::BootId boot);
   void tick_scheduler(net::BootId boot);
   void start_scheduler();

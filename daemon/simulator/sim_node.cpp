@@ -43,11 +43,10 @@ void SimCluster::start_node(std::size_t index) {
   node.bus->set_handlers(
       {.on_message =
            [this, index, boot](const NodeKey& peer, Channel channel, const net::Envelope& envelope) {
-             when_awake(index, boot, [this, index, peer, channel, envelope] {
-               NodeOutbox out;
-               nodes_[index].core->on_message(now_us(), peer, channel, envelope, out);
-               perform(index, std::move(out));
-             });
+             if (!runs(index, boot)) return;
+             if (!nodes_[index].paused) return take(index, peer, channel, envelope);
+             // Large ones are worth a copy only here.
+             when_awake(index, boot, [=, this] { take(index, peer, channel, envelope); });
            },
        .on_disconnect = {},
        .on_dropped =
@@ -59,6 +58,13 @@ void SimCluster::start_node(std::size_t index) {
   node.core->on_start(now_us(), out);
   perform(index, std::move(out));
   tick_node(index, boot);
+}
+
+void SimCluster::take(std::size_t index, const NodeKey& peer, Channel channel,
+                      const net::Envelope& envelope) {
+  NodeOutbox out;
+  nodes_[index].core->on_message(now_us(), peer, channel, envelope, out);
+  perform(index, std::move(out));
 }
 
 void SimCluster::tick_node(std::size_t index, net::BootId boot) {

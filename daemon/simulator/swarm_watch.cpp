@@ -174,6 +174,7 @@ void SwarmWatch::take_plan(Us now, const scheduler::JobRow& row) {
   plans_.push_back({plan.epoch, now - *begin_us_, plan.stages_of.size(), predicted_us, {}});
   note(now, "scheduler",
        "plan " + std::to_string(plan.epoch) + " on " + std::to_string(plan.stages_of.size()) + " nodes" +
+           (plan.learners.empty() ? "" : ", " + std::to_string(plan.learners.size()) + " learning a stage") +
            (predicted_us > 0 ? ", predicted step " + scheduler::milliseconds(predicted_us) : ""));
 }
 

@@ -33,9 +33,9 @@ struct TimedMachine {
   std::int64_t layer_forward_us = 0;
   std::int64_t layer_backward_us = 0;
   std::int64_t head_us = 0;
-  double task_spread = 0;  // each task takes up to this much more or less
+  double task_spread = 0;               // each task takes up to this much more or less
   double memory_bytes_per_us = 20'000;  // that averages, updates and copies read or write
-  double factor = 1;       // of all times; may change while tasks run
+  double factor = 1;                    // of all times; may change while tasks run
   std::uint64_t memory_bytes = 0;
   bool has_data = true;
 };

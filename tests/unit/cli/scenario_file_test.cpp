@@ -158,23 +158,22 @@ TEST_CASE("Scenario: what is wrong is told with its key, value and bound") {
        "s.json: key \"nodes[2].later\": groups that come later are last"},
       {"/links/loss", 1, "s.json: key \"links.loss\": value 1 is too large, at most 0.99 allowed"},
       {"/events/0/kind", "explode",
-       "s.json: key \"events[0].kind\": value \"explode\" is not known; allowed: \"kill\", \"vanish\", \"start\", "
+       "s.json: key \"events[0].kind\": value \"explode\" is not known; allowed: \"kill\", \"vanish\", "
+       "\"start\", "
        "\"drain\", \"pause\", \"cut\", \"slow\" and \"restart_scheduler\""},
       {"/events/0/at_s", -1, "s.json: key \"events[0].at_s\": value -1 is too small, at least 0 allowed"},
       {"/events/0/node", nullptr, "s.json: missing key \"events[0].node\": \"kill\" needs it"},
       {"/events/0/node", 5, "s.json: key \"events[0].node\": value 5 is too large, there are 4 nodes"},
       {"/events/0/for_s", 1, "s.json: key \"events[0].for_s\": means nothing for \"kill\""},
       {"/events/2/for_s", nullptr, "s.json: missing key \"events[2].for_s\": \"pause\" needs it"},
-      {"/events/2/for_s", 0,
-       "s.json: key \"events[2].for_s\": value 0 is too small, more than 0 needed"},
+      {"/events/2/for_s", 0, "s.json: key \"events[2].for_s\": value 0 is too small, more than 0 needed"},
       {"/events/4/peer", 2, "s.json: key \"events[4].peer\": is the node itself"},
       {"/events/5/factor", nullptr, "s.json: missing key \"events[5].factor\": \"slow\" needs it"},
       {"/events/6/node", 1, "s.json: key \"events[6].node\": means nothing for \"restart_scheduler\""},
       {"/churn/every", 1, "s.json: unknown key \"churn.every\"; did you mean \"every_s\"?"},
       {"/duration_s", 0, "s.json: key \"duration_s\": value 0 is too small, more than 0 needed"},
       {"/seed", -3, "s.json: key \"seed\": must be a whole number, not negative, found -3"},
-      {"/planning_work", 10,
-       "s.json: key \"planning_work\": value 10 is too small, at least 1000 allowed"},
+      {"/planning_work", 10, "s.json: key \"planning_work\": value 10 is too small, at least 1000 allowed"},
   };
   for (const Case& one : cases) CHECK(problems_with(one.pointer, one.value) == one.message);
 }

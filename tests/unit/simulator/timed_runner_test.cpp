@@ -90,8 +90,7 @@ TEST_CASE("Timed runner: what it gives has the job's shapes") {
   REQUIRE(copy.state.size() == 3);
   CHECK(copy.state[0].payload.size() == elements * 4);
   CHECK(copy.digests == f.run(FinishState{0}).digests);
-  CHECK(f.run(SaveSnapshot{"j", 1, 1, 0}).elements ==
-        scheduler::stage_parameters(f.spec, 1));
+  CHECK(f.run(SaveSnapshot{"j", 1, 1, 0}).elements == scheduler::stage_parameters(f.spec, 1));
   CHECK(f.run(AddStage{1}).gradient_elements.size() == 1);
 }
 
@@ -112,7 +111,8 @@ TEST_CASE("Timed runner: the probe tells what tasks take, and whether there is d
 TEST_CASE("Timed runner: tasks vary within their spread, as the seed says") {
   Fixture f;
   f.figures->task_spread = 0.1;
-  TimedRunner again(f.figures, std::make_shared<Zeros>(f.spec), 7), same(f.figures, std::make_shared<Zeros>(f.spec), 7);
+  TimedRunner again(f.figures, std::make_shared<Zeros>(f.spec), 7),
+      same(f.figures, std::make_shared<Zeros>(f.spec), 7);
   again.run(1, InitJob{f.spec, {0}, true});
   same.run(1, InitJob{f.spec, {0}, true});
   std::int64_t least = 1'000'000, most = 0;
