@@ -16,6 +16,9 @@ constexpr double planned_tasks_per_us = 16;
 constexpr std::size_t nodes_of_one_share = 200;  // of PlacementRequest::work
 
 constexpr std::int64_t join_bound_us = 600 * net::second;
+// Before the job is submitted, so that all nodes have been told of each other: views for hundreds take seconds,
+// and who is not known does not answer when the links are measured.
+constexpr std::int64_t settle_us = net::second, settle_us_a_node = 10 * net::ms;
 constexpr std::int64_t begin_bound_us = 1'800 * net::second;
 constexpr std::int64_t end_bound_us = 600 * net::second;  // from the last commit to the job's end
 constexpr std::int64_t drain_us = 25 * net::second;       // as a daemon's drain_ms
@@ -41,6 +44,7 @@ class Simulation {
     const std::size_t there = machines_.size() - later_;
     if (!cluster_->run_until([&] { return watch_.members() == there; }, join_bound_us))
       return stuck("not all nodes have joined");
+    cluster_->run_for(settle_us + static_cast<std::int64_t>(there) * settle_us_a_node);
     const auto reply = cluster_->ask("submit", {{"spec", scenario_.job_json}, {"source", "the scenario"}});
     if (!reply) return stuck("the scheduler did not answer");
     if (reply->code != Code::ok) return Status(reply->code, reply->message);
