@@ -22,23 +22,9 @@ using sim::ScenarioNodes;
 constexpr double seconds_max = 1e6, ms_max = 1e6;
 constexpr auto nodes_max = static_cast<std::int64_t>(scheduler::Instance::nodes_max);
 
-// What an event of a kind has to say beside its time; what is not named must not be there.
-struct Kind {
-  std::string_view name;
-  bool node = true, for_s = false, peer = false, factor = false;
-};
-constexpr Kind kinds[] = {{"kill"},
-                          {"vanish"},
-                          {"start"},
-                          {"drain"},
-                          {.name = "pause", .for_s = true},
-                          {.name = "cut", .for_s = true, .peer = true},
-                          {.name = "slow", .factor = true},
-                          {.name = "restart_scheduler", .node = false, .for_s = true}};
-
 std::vector<std::string> kind_names() {
   std::vector<std::string> names;
-  for (const Kind& kind : kinds) names.emplace_back(kind.name);
+  for (const sim::EventForm& form : sim::event_forms) names.emplace_back(form.name);
   return names;
 }
 
@@ -175,17 +161,17 @@ std::string place(const char* list, std::size_t index) {
 }
 
 void check_event(const ScenarioEvent& event, const std::string& at, std::int64_t nodes, Problems& problems) {
-  const auto* kind = std::ranges::find(kinds, event.kind, &Kind::name);
-  if (kind == std::end(kinds)) return;
+  const sim::EventForm* form = sim::find_event_form(event.kind);
+  if (form == nullptr) return;
   const auto check = [&](const char* key, bool there, bool wanted, bool needed) {
     if (there && !wanted) problems.add_key(key, "means nothing for \"" + event.kind + "\"");
     if (!there && needed && problems.sound({at + key}))
       problems.add_missing(key, "\"" + event.kind + "\" needs it");
   };
-  check("node", event.node != 0, kind->node, kind->node);
-  check("peer", event.peer != 0, kind->peer, false);
-  check("for_s", event.for_s != 0, kind->for_s, kind->for_s);
-  check("factor", event.factor != 0, kind->factor, kind->factor);
+  check("node", event.node != 0, form->node, form->node);
+  check("peer", event.peer != 0, form->peer, false);
+  check("for_s", event.for_s != 0, form->for_s, form->for_s);
+  check("factor", event.factor != 0, form->factor, form->factor);
   const auto check_node = [&](const char* key, std::int64_t node) {
     if (node > nodes)
       problems.add_key(key, "value " + std::to_string(node) + " is too large, there are " +

@@ -3,10 +3,12 @@
 // group by group, as in their nicknames ("node-7"). Time 0 is the job's first step.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "scheduler/job.h"
@@ -36,9 +38,33 @@ struct ScenarioLinks {
   double loss = 0;       // share of the messages that never arrive
 };
 
+enum class EventKind : std::uint8_t { kill, vanish, start, drain, pause, cut, slow, restart_scheduler };
+
+// Its name in a scenario, and which keys it takes beside its time.
+struct EventForm {
+  EventKind kind;
+  std::string_view name;
+  bool node = true, for_s = false, peer = false, factor = false;
+};
+inline constexpr EventForm event_forms[] = {
+    {EventKind::kill, "kill"},
+    {EventKind::vanish, "vanish"},
+    {EventKind::start, "start"},
+    {EventKind::drain, "drain"},
+    {.kind = EventKind::pause, .name = "pause", .for_s = true},
+    {.kind = EventKind::cut, .name = "cut", .for_s = true, .peer = true},
+    {.kind = EventKind::slow, .name = "slow", .factor = true},
+    {.kind = EventKind::restart_scheduler, .name = "restart_scheduler", .node = false, .for_s = true},
+};
+// Null where there is none of that name.
+constexpr const EventForm* find_event_form(std::string_view name) {
+  const auto* form = std::ranges::find(event_forms, name, &EventForm::name);
+  return form == std::ranges::end(event_forms) ? nullptr : form;
+}
+
 struct ScenarioEvent {
   double at_s = 0;
-  std::string kind = {};  // one of scenario_kinds
+  std::string kind = {};  // of event_forms
   std::int64_t node = 0;  // 0: of no node
   std::int64_t peer = 0;  // cut: the other end; 0: the scheduler
   double for_s = 0;

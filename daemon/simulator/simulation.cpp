@@ -16,8 +16,8 @@ constexpr double planned_tasks_per_us = 16;
 constexpr std::size_t nodes_of_one_share = 200;  // of PlacementRequest::work
 
 constexpr std::int64_t join_bound_us = 600 * net::second;
-// Before the job is submitted, so that all nodes have been told of each other: views for hundreds take seconds,
-// and who is not known does not answer when the links are measured.
+// Before the job is submitted, so that all nodes have been told of each other: views for hundreds take
+// seconds, and who is not known does not answer when the links are measured.
 constexpr std::int64_t settle_us = net::second, settle_us_a_node = 10 * net::ms;
 constexpr std::int64_t begin_bound_us = 1'800 * net::second;
 constexpr std::int64_t end_bound_us = 600 * net::second;  // from the last commit to the job's end
@@ -152,30 +152,34 @@ class Simulation {
   }
 
   void perform(const ScenarioEvent& event) {
+    const EventForm* form = find_event_form(event.kind);
+    SIDESTEP_ASSERT(form != nullptr);
     const auto for_us = microseconds(event.for_s);
-    if (event.kind == "restart_scheduler") {
-      note("scheduler", "restarts, down for " + scheduler::milliseconds(for_us));
-      return cluster_->restart_scheduler(for_us);
-    }
     const auto node = static_cast<std::size_t>(event.node - 1);
-    if (event.kind == "start") return start(node);
-    if (!cluster_->alive(node)) return note_of(node, event.kind + ": it is not there");
-    if (event.kind == "kill" || event.kind == "vanish") return take(node, event.kind == "vanish");
-    if (event.kind == "drain") {
-      note_of(node, "is drained");
-      return cluster_->stop(node, "the scenario drains it", drain_us);
+    const bool is_of_node = form->node && form->kind != EventKind::start;
+    if (is_of_node && !cluster_->alive(node)) return note_of(node, event.kind + ": it is not there");
+    switch (form->kind) {
+      case EventKind::kill:
+      case EventKind::vanish:
+        return take(node, form->kind == EventKind::vanish);
+      case EventKind::start:
+        return start(node);
+      case EventKind::drain:
+        note_of(node, "is drained");
+        return cluster_->stop(node, "the scenario drains it", drain_us);
+      case EventKind::pause:
+        note_of(node, "does nothing for " + scheduler::milliseconds(for_us));
+        return cluster_->pause(node, for_us);
+      case EventKind::cut:
+        return cut(node, event.peer, for_us);
+      case EventKind::slow:
+        note_of(node, "takes " + factor_text(event.factor) + " times as long from now on");
+        machines_[node]->factor = event.factor;
+        return;
+      case EventKind::restart_scheduler:
+        note("scheduler", "restarts, down for " + scheduler::milliseconds(for_us));
+        return cluster_->restart_scheduler(for_us);
     }
-    if (event.kind == "pause") {
-      note_of(node, "does nothing for " + scheduler::milliseconds(for_us));
-      return cluster_->pause(node, for_us);
-    }
-    if (event.kind == "slow") {
-      note_of(node, "takes " + factor_text(event.factor) + " times as long from now on");
-      machines_[node]->factor = event.factor;
-      return;
-    }
-    SIDESTEP_ASSERT(event.kind == "cut");
-    cut(node, event.peer, for_us);
   }
 
   void cut(std::size_t node, std::int64_t peer_number, std::int64_t for_us) {
