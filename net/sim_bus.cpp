@@ -16,7 +16,7 @@ struct SimNetwork::Delivery {
   Envelope envelope = {};
 };
 
-SimNetwork::SimNetwork(SimNetworkOptions options) : options_(options), random_(options.seed) {}
+SimNetwork::SimNetwork(SimNetworkOptions options) : options_(std::move(options)), random_(options_.seed) {}
 
 SimNetwork::~SimNetwork() { SIDESTEP_ASSERT(buses_.empty()); }
 
@@ -24,6 +24,7 @@ std::unique_ptr<SimBus> SimNetwork::create_bus(const NodeKey& key, BootId boot) 
   SIDESTEP_ASSERT(find(key, boot) == nullptr);
   std::unique_ptr<SimBus> bus(new SimBus(*this, key, boot));
   buses_.push_back(bus.get());
+  buses_of_[key].push_back(bus.get());
   return bus;
 }
 
@@ -75,11 +76,15 @@ void SimNetwork::heal_all() {
 void SimNetwork::send(SimBus& from, const NodeKey& to, std::optional<BootId> only_boot, Channel channel,
                       const Envelope& envelope) {
   Delivery delivery{.link = {from.key_, to, channel}, .from_boot = from.boot_, .to_boot = only_boot};
-  if (options_.through_codec) {
+  const std::optional<std::size_t> plain =
+      options_.plain_bytes ? options_.plain_bytes(envelope) : std::nullopt;
+  if (plain) {
+    delivery.bytes = *plain;
+  } else if (options_.through_codec) {
     delivery.frames = encode(envelope);
     for (const Payload& frame : delivery.frames) delivery.bytes += frame.size();
   }
-  delivery.envelope = envelope;
+  if (delivery.frames.empty()) delivery.envelope = envelope;
   if (filter_ && !filter_({from.key_, to, channel, envelope, delivery.bytes})) return;
 
   // The draws are the same whatever comes of them, so that one fault does not shift all later ones.
@@ -88,6 +93,7 @@ void SimNetwork::send(SimBus& from, const NodeKey& to, std::optional<BootId> onl
   const bool repeated = random_.chance(link.repetition);
   const std::int64_t arrival = arrival_us(delivery.link, delivery.bytes);
   if (lost || is_cut(from.key_, to)) return;
+  if (sent_observer_) sent_observer_({from.key_, to, channel, envelope, delivery.bytes}, arrival);
   if (repeated) schedule(arrival + random_.between(0, link.delay_us_max), delivery);
   schedule(arrival, std::move(delivery));
 }
@@ -127,7 +133,7 @@ void SimNetwork::deliver(const Delivery& delivery) {
   peer->second.heard = delivery.from_boot;
 
   Envelope envelope = delivery.envelope;
-  if (options_.through_codec) {
+  if (!delivery.frames.empty()) {
     Result<Envelope> decoded = decode(delivery.frames);
     if (!decoded.ok()) return bus->drop(decoded.status().message());
     envelope = std::move(decoded).value();
@@ -138,6 +144,7 @@ void SimNetwork::deliver(const Delivery& delivery) {
 
 void SimNetwork::remove(SimBus& bus) {
   std::erase(buses_, &bus);
+  std::erase(buses_of_[bus.key_], &bus);
   if (find(bus.key_, std::nullopt) != nullptr) return;  // not its last connection
   for (const SimBus* peer : buses_) {
     for (const Channel channel : {Channel::control, Channel::data}) {
@@ -156,7 +163,8 @@ void SimNetwork::remove(SimBus& bus) {
 
 SimLinkOptions SimNetwork::link_options(const NodeKey& from, const NodeKey& to) const {
   const auto own = link_options_.find({from, to});
-  return own != link_options_.end() ? own->second : options_.link;
+  if (own != link_options_.end()) return own->second;
+  return options_.link_of ? options_.link_of(from, to) : options_.link;
 }
 
 bool SimNetwork::is_cut(const NodeKey& from, const NodeKey& to) const {
@@ -164,10 +172,12 @@ bool SimNetwork::is_cut(const NodeKey& from, const NodeKey& to) const {
 }
 
 SimBus* SimNetwork::find(const NodeKey& key, std::optional<BootId> boot) const {
-  const auto it = std::find_if(buses_.rbegin(), buses_.rend(), [&](const SimBus* bus) {
-    return bus->key_ == key && (!boot || bus->boot_ == *boot);
-  });
-  return it == buses_.rend() ? nullptr : *it;
+  const auto of_key = buses_of_.find(key);
+  if (of_key == buses_of_.end()) return nullptr;
+  const std::vector<SimBus*>& buses = of_key->second;
+  const auto it = std::find_if(buses.rbegin(), buses.rend(),
+                               [&](const SimBus* bus) { return !boot || bus->boot_ == *boot; });
+  return it == buses.rend() ? nullptr : *it;
 }
 
 // ---- SimBus -------------------------------------------------------------------------------

@@ -40,8 +40,13 @@ struct SimLinkOptions {
 
 struct SimNetworkOptions {
   std::uint64_t seed = 1;
-  SimLinkOptions link = {};   // of every link without its own
+  SimLinkOptions link = {};  // of every link without its own
+  // Instead of `link`; must give the same for the same two keys.
+  std::function<SimLinkOptions(const NodeKey& from, const NodeKey& to)> link_of = {};
   bool through_codec = true;  // encode and decode each message, as on a real wire
+  // But not those that this gives a size on the wire for: with a thousand nodes the codec takes most of the
+  // time.
+  std::function<std::optional<std::size_t>(const Envelope&)> plain_bytes = {};
 };
 
 // A message on a link, as filters and the observer see it.
@@ -88,6 +93,10 @@ class SimNetwork {
   void set_observer(std::function<void(std::int64_t now_us, const SimPacket&)> observer) {
     observer_ = std::move(observer);
   }
+  // Told of each message sent, with its time of arrival, unless it is lost on its way.
+  void set_sent_observer(std::function<void(const SimPacket&, std::int64_t arrival_us)> observer) {
+    sent_observer_ = std::move(observer);
+  }
 
  private:
   friend class SimBus;
@@ -118,9 +127,11 @@ class SimNetwork {
   std::map<std::pair<NodeKey, NodeKey>, SimLinkOptions> link_options_;
   std::set<std::pair<NodeKey, NodeKey>> cuts_;
   std::set<NodeKey> isolated_;
-  std::vector<SimBus*> buses_;  // in order of creation
+  std::vector<SimBus*> buses_;                        // in order of creation
+  std::map<NodeKey, std::vector<SimBus*>> buses_of_;  // the same, by key
   std::function<bool(const SimPacket&)> filter_;
   std::function<void(std::int64_t, const SimPacket&)> observer_;
+  std::function<void(const SimPacket&, std::int64_t)> sent_observer_;
 };
 
 class SimBus : public Bus {

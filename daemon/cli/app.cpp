@@ -94,6 +94,7 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   add_generate(app, chosen, wiring);
   add_data(app, chosen);
   add_plan(app, chosen);
+  add_simulate(app, chosen);
   // Lists for an unknown word come from `remaining`, so extras must not be an error on their own level.
   try {
     app.parse(argc, const_cast<char**>(argv));

@@ -34,5 +34,6 @@ void add_export(CLI::App& app, Chosen& chosen, const Wiring& wiring);
 void add_generate(CLI::App& app, Chosen& chosen, const Wiring& wiring);
 void add_data(CLI::App& app, Chosen& chosen);
 void add_plan(CLI::App& app, Chosen& chosen);
+void add_simulate(CLI::App& app, Chosen& chosen);
 
 }  // namespace sidestep::cli

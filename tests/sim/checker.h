@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "daemon/core/task_runner.h"
+#include "daemon/simulator/sim_cluster.h"
 #include "scheduler/job.h"
 #include "scheduler/plan.h"
 #include "scheduler/record.h"
-#include "tests/sim/sim_cluster.h"
 
 namespace sidestep::sim {
 

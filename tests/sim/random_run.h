@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/sim/sim_cluster.h"
+#include "daemon/simulator/sim_cluster.h"
 #include "tests/sim/sim_job.h"
 
 namespace sidestep::sim {

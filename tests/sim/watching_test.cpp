@@ -3,8 +3,8 @@
 #include <map>
 #include <set>
 
+#include "daemon/simulator/sim_cluster.h"
 #include "net/clock.h"
-#include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_job.h"
 
 using namespace sidestep;

@@ -10,10 +10,10 @@
 #include "daemon/data/hf_export.h"
 #include "daemon/executor/torch_runner.h"
 #include "daemon/model/weights.h"
+#include "daemon/simulator/sim_cluster.h"
 #include "daemon/solo/solo.h"
 #include "net/clock.h"
 #include "tests/sim/checker.h"
-#include "tests/sim/sim_cluster.h"
 #include "tests/sim/sim_job.h"
 #include "tests/unit/data/temporary_folder.h"
 
@@ -89,7 +89,7 @@ TEST_CASE("Torch swarm: its record replays to the same losses, and solo trains a
   SimOptions options;
   options.link = {.delay_us_max = 5'000, .loss = 0.01, .repetition = 0.02, .overtaking = 0.05};
   options.chunk_bytes = 4'096;
-  options.runner = torch_factory();
+  options.runner = [make = torch_factory()](std::size_t) { return make(); };
   SimCluster cluster(options);
   cluster.start();
   REQUIRE(cluster.run_until_joined(6));
@@ -132,7 +132,7 @@ TEST_CASE("Torch swarm: what is exported of a running job are solo's weights at 
   SimOptions options;
   options.link = {.delay_us_max = 5'000, .loss = 0.01, .repetition = 0.02, .overtaking = 0.05};
   options.chunk_bytes = 4'096;
-  options.runner = [&] {
+  options.runner = [&](std::size_t) {
     return std::make_unique<daemon::TorchRunner>(
         daemon::TorchRunnerOptions{.snapshot_folder = folder + "/" + std::to_string(runners++)});
   };
@@ -218,7 +218,7 @@ TEST_CASE("Torch swarm: a job that begins with an exported folder, on another nu
   job["model"]["initializer_range"] = 0.3;  // what the seed gives is another model
   job["init_from"] = place.path("m");
   SimOptions options;
-  options.runner = torch_factory();
+  options.runner = [make = torch_factory()](std::size_t) { return make(); };
   SimCluster cluster(options);
   cluster.start();
   REQUIRE(cluster.run_until_joined(6));

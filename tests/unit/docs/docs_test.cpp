@@ -7,6 +7,7 @@
 #include <string>
 
 #include "daemon/cli/emulate_file.h"
+#include "daemon/cli/scenario_file.h"
 #include "daemon/driver/node_config.h"
 #include "daemon/driver/scheduler_config.h"
 #include "scheduler/job.h"
@@ -61,4 +62,8 @@ TEST_CASE("Docs list the keys of an instance as the parser knows them") {
 
 TEST_CASE("Docs list the keys of a table to emulate as the parser knows them") {
   check_page("emulate.md", sidestep::cli::emulate_keys_markdown());
+}
+
+TEST_CASE("Docs list the keys of a scenario as the parser knows them") {
+  check_page("simulate.md", sidestep::cli::scenario_keys_markdown());
 }

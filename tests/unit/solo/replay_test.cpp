@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <fstream>
 
+#include "daemon/simulator/fake_runner.h"
 #include "daemon/solo/solo.h"
-#include "tests/sim/fake_runner.h"
 #include "tests/sim/sim_job.h"
 
 using namespace sidestep;

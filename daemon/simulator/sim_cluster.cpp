@@ -1,7 +1,6 @@
-#include "tests/sim/sim_cluster.h"
+#include "daemon/simulator/sim_cluster.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "net/clock.h"
 #include "net/codec.h"
@@ -9,11 +8,9 @@
 
 namespace sidestep::sim {
 
-using daemon::NodeOutbox;
 using net::Channel;
 using net::NodeKey;
 using net::SimPacket;
-using scheduler::SchedulerOutbox;
 
 namespace {
 
@@ -23,6 +20,23 @@ NodeKey draw_key(net::Random& random) {
   NodeKey key;
   for (std::uint8_t& byte : key.bytes) byte = static_cast<std::uint8_t>(random.next());
   return key;
+}
+
+// Of what is sent most: tensors with a header of about this size, acknowledgements and heartbeats.
+std::optional<std::size_t> plain_bytes(const net::Envelope& envelope) {
+  constexpr std::size_t header_bytes = 200, small_bytes = 60;
+  return std::visit(
+      [](const auto& message) -> std::optional<std::size_t> {
+        using Message = std::decay_t<decltype(message)>;
+        if constexpr (requires { message.tensor; })
+          return header_bytes + message.tensor.payload.size();
+        else if constexpr (std::is_same_v<Message, net::Ack> || std::is_same_v<Message, net::Heartbeat> ||
+                           std::is_same_v<Message, net::HeartbeatReply>)
+          return small_bytes;
+        else
+          return std::nullopt;
+      },
+      envelope.message);
 }
 
 std::uint64_t hash_of(const net::Frames& frames) {
@@ -39,8 +53,12 @@ std::uint64_t hash_of(const net::Frames& frames) {
 
 SimCluster::SimCluster(SimOptions options)
     : options_(std::move(options)),
+      observer_(options_.observer != nullptr ? *options_.observer : nobody_),
       random_(options_.seed),
-      network_({.seed = random_.next(), .link = options_.link}),
+      network_({.seed = random_.next(),
+                .link = options_.link,
+                .link_of = link_by_key(),
+                .plain_bytes = options_.through_codec ? nullptr : plain_bytes}),
       scheduler_key_(draw_key(random_)),
       store_(std::make_unique<scheduler::MemoryStore>()),
       operator_key_(draw_key(random_)) {
@@ -48,8 +66,13 @@ SimCluster::SimCluster(SimOptions options)
     Node& node = nodes_.emplace_back();
     node.key = draw_key(random_);
     node.nickname = "node-" + std::to_string(i + 1);
+    numbers_[node.key] = i;
     if (i < options_.speeds.size()) node.speed = options_.speeds[i];
   }
+  if (options_.observer != nullptr)
+    network_.set_sent_observer([this](const SimPacket& packet, std::int64_t arrival_us) {
+      observer_.on_sent(now_us(), packet, arrival_us);
+    });
   if (!options_.trace) return;
   network_.set_observer([this](std::int64_t now_us, const SimPacket& packet) {
     write_trace(std::to_string(now_us) + " " + name_of(packet.from) + " -> " + name_of(packet.to) +
@@ -58,6 +81,13 @@ SimCluster::SimCluster(SimOptions options)
                 std::to_string(packet.envelope.id) + " " +
                 std::to_string(hash_of(net::encode(packet.envelope))));
   });
+}
+
+std::function<net::SimLinkOptions(const NodeKey&, const NodeKey&)> SimCluster::link_by_key() const {
+  if (!options_.link_of) return {};
+  return [this](const NodeKey& from, const NodeKey& to) {
+    return options_.link_of(find_node(from), find_node(to));
+  };
 }
 
 SimCluster::~SimCluster() {
@@ -148,166 +178,6 @@ bool SimCluster::runs(std::size_t node, net::BootId boot) const {
   return nodes_[node].core != nullptr && nodes_[node].boot == boot;
 }
 
-void SimCluster::start_node(std::size_t index) {
-  Node& node = nodes_[index];
-  node.boot = next_boot_++;
-  node.stopped.reset();
-  node.busy = false;
-  node.peers.clear();
-  node.paused = false;
-  node.stalled.clear();
-  network_.rejoin(node.key);
-  FakeOptions fake = options_.fake;
-  fake.seed = random_.next();
-  fake.speed = node.speed;
-  fake.has_data = index + options_.nodes_without_data < nodes_.size();
-  node.runner = options_.runner ? options_.runner() : std::make_unique<FakeRunner>(fake, node.fake);
-
-  daemon::NodeOptions options;
-  options.key = node.key;
-  options.boot = node.boot;
-  options.scheduler = scheduler_key_;
-  options.nickname = node.nickname;
-  options.data_address = node.nickname + ":7001";
-  options.resources = {std::uint64_t{1} << 40, 1, "cpu", "sim"};
-  options.wall_offset_us =
-      wall_offset_us + (index < options_.clocks_off_us.size() ? options_.clocks_off_us[index] : 0);
-  options.chunk_bytes = options_.chunk_bytes;
-  options.slot_deadline_us = options_.slot_deadline_us;
-  node.core = std::make_unique<daemon::NodeCore>(options);
-
-  node.bus = network_.create_bus(node.key, node.boot);
-  node.bus->add_peer(scheduler_key_, Channel::control, "scheduler:7000");
-  const net::BootId boot = node.boot;
-  node.bus->set_handlers(
-      {.on_message =
-           [this, index, boot](const NodeKey& peer, Channel channel, const net::Envelope& envelope) {
-             when_awake(index, boot, [this, index, peer, channel, envelope] {
-               NodeOutbox out;
-               nodes_[index].core->on_message(now_us(), peer, channel, envelope, out);
-               perform(index, std::move(out));
-             });
-           },
-       .on_disconnect = {},
-       .on_dropped =
-           [this, index](const std::string& what) {
-             write_trace(std::to_string(now_us()) + " " + nodes_[index].nickname + " dropped " + what);
-           }});
-  NodeOutbox out;
-  node.core->on_start(now_us(), out);
-  perform(index, std::move(out));
-  tick_node(index, boot);
-}
-
-void SimCluster::tick_node(std::size_t index, net::BootId boot) {
-  if (!runs(index, boot)) return;
-  if (!nodes_[index].paused) {
-    NodeOutbox out;
-    nodes_[index].core->on_tick(now_us(), out);
-    perform(index, std::move(out));
-  }
-  after(random_.between(tick_us_min, tick_us_max), [this, index, boot] { tick_node(index, boot); });
-}
-
-void SimCluster::kill(std::size_t index, bool machine_too) {
-  Node& node = nodes_[index];
-  if (machine_too) network_.isolate(node.key);
-  node.bus.reset();
-  node.core.reset();
-  node.runner.reset();
-  node.stalled.clear();
-  write_trace(std::to_string(now_us()) + " " + node.nickname + " is killed");
-}
-
-void SimCluster::when_awake(std::size_t index, net::BootId boot, std::function<void()> what) {
-  if (!runs(index, boot)) return;
-  if (!nodes_[index].paused) return what();
-  nodes_[index].stalled.push_back([this, index, boot, what = std::move(what)] {
-    if (runs(index, boot)) what();
-  });
-}
-
-void SimCluster::pause(std::size_t index, std::int64_t duration_us) {
-  nodes_[index].paused = true;
-  after(duration_us, [this, index, boot = nodes_[index].boot] {
-    if (!runs(index, boot)) return;
-    nodes_[index].paused = false;
-    for (const auto& what : std::exchange(nodes_[index].stalled, {})) what();
-  });
-}
-
-void SimCluster::stop(std::size_t index, const std::string& reason, std::int64_t grace_us) {
-  NodeOutbox out;
-  nodes_[index].core->on_stop(now_us(), reason, grace_us, out);
-  perform(index, std::move(out));
-}
-
-void SimCluster::perform(std::size_t index, NodeOutbox out) {
-  for (const daemon::NodeAction& action : out) {
-    std::visit([&](const auto& kind) { perform(index, kind); }, action);
-  }
-  if (nodes_[index].core) nodes_[index].core->check_invariants();
-}
-
-void SimCluster::perform(std::size_t index, const net::Send& send) {
-  net::SimBus& bus = *nodes_[index].bus;
-  if (send.only_boot) {
-    bus.send_to_boot(send.peer, *send.only_boot, send.channel, send.envelope);
-  } else {
-    bus.send(send.peer, send.channel, send.envelope);
-  }
-}
-
-void SimCluster::perform(std::size_t index, const daemon::StartTask& start) {
-  Node& node = nodes_[index];
-  if (node.busy) violations_.push_back(node.nickname + ": a task begins while another runs");
-  node.busy = true;
-  daemon::Completion done = node.runner->run(start.id, start.task);
-  write_trace(std::to_string(now_us()) + " " + node.nickname + " begins task " + std::to_string(start.id) +
-              " kind " + std::to_string(start.task.index()));
-  after(done.duration_us, [this, index, boot = node.boot, done = std::move(done)]() mutable {
-    when_awake(index, boot, [this, index, done = std::move(done)]() mutable {
-      nodes_[index].busy = false;
-      write_trace(std::to_string(now_us()) + " " + nodes_[index].nickname + " ends task " +
-                  std::to_string(done.id));
-      NodeOutbox out;
-      nodes_[index].core->on_completion(now_us(), done, out);
-      done = {};  // what the core did not keep is freed before anything else happens
-      perform(index, std::move(out));
-    });
-  });
-}
-
-void SimCluster::perform(std::size_t index, const daemon::SetPeers& peers) {
-  Node& node = nodes_[index];
-  const std::vector<NodeKey> before = std::exchange(node.peers, {});
-  for (const net::Member& member : peers.members) {
-    if (member.key == node.key) continue;
-    node.peers.push_back(member.key);
-    node.bus->add_peer(member.key, Channel::data, member.data_address);
-  }
-  for (const net::Guest& guest : peers.guests) {
-    if (std::ranges::find(node.peers, guest.key) != node.peers.end()) continue;
-    node.peers.push_back(guest.key);
-    node.bus->add_peer(guest.key, Channel::data, guest.data_address);
-  }
-  for (const NodeKey& old : before) {
-    if (std::ranges::find(node.peers, old) == node.peers.end()) node.bus->remove_peer(old, Channel::data);
-  }
-}
-
-void SimCluster::perform(std::size_t index, const daemon::WriteLog& log) {
-  note(nodes_[index].nickname, log.line);
-}
-
-// The process ends between two events, not while its core is on the stack.
-void SimCluster::perform(std::size_t index, const daemon::Stop& stop) {
-  nodes_[index].stopped = stop;
-  after(0, [this, index, boot = nodes_[index].boot] {
-    if (runs(index, boot)) kill(index);
-  });
-}
-
 void SimCluster::cut_one_way(std::size_t a, std::size_t b) { network_.cut(key(a), key(b)); }
 
 void SimCluster::cut(std::size_t a, std::size_t b) { network_.cut_both(key(a), key(b)); }
@@ -344,10 +214,15 @@ std::vector<scheduler::RecordStep> SimCluster::record(const std::string& id) con
   return steps;
 }
 
+std::optional<std::size_t> SimCluster::find_node(const NodeKey& key) const {
+  const auto it = numbers_.find(key);
+  return it == numbers_.end() ? std::nullopt : std::optional(it->second);
+}
+
 std::size_t SimCluster::node_of(const NodeKey& key) const {
-  const auto it = std::ranges::find(nodes_, key, &Node::key);
-  SIDESTEP_ASSERT(it != nodes_.end());
-  return static_cast<std::size_t>(it - nodes_.begin());
+  const std::optional<std::size_t> node = find_node(key);
+  SIDESTEP_ASSERT(node.has_value());
+  return *node;
 }
 
 std::vector<std::string> SimCluster::violations() const {
@@ -364,6 +239,7 @@ void SimCluster::write_trace(const std::string& line) {
 }
 
 void SimCluster::note(const std::string& who, const net::LogLine& line) {
+  observer_.on_line(now_us(), who, line);
   lines_.push_back(std::to_string(now_us()) + " " + who + " log " +
                    std::to_string(static_cast<int>(line.level)) + " " + line.text);
   write_trace(lines_.back());

@@ -4,9 +4,9 @@
 #include <span>
 
 #include "daemon/core/slice_puller.h"
+#include "daemon/simulator/sim_cluster.h"
 #include "net/clock.h"
 #include "net/digest.h"
-#include "tests/sim/sim_cluster.h"
 
 namespace sidestep::sim {
 
@@ -17,6 +17,15 @@ using scheduler::SchedulerOutbox;
 namespace {
 
 constexpr std::int64_t request_repeat_us = 500 * net::ms;
+
+// A job is stored at each commit, and plans are large.
+void keep_plan(const nlohmann::json& json, std::map<std::uint64_t, scheduler::Plan>& plans) {
+  if (json.is_null() || plans.contains(json.at("epoch").get<std::uint64_t>())) return;
+  Result<scheduler::Plan> plan = scheduler::parse_plan(json);
+  SIDESTEP_ASSERT(plan.ok());
+  const std::uint64_t epoch = plan.value().epoch;
+  plans.emplace(epoch, std::move(plan).value());
+}
 
 }  // namespace
 
@@ -29,6 +38,7 @@ void SimCluster::start_scheduler() {
   for (const Node& node : nodes_) options.nodes.insert(node.key);
   options.operators = {operator_key_};
   options.wall_offset_us = wall_offset_us;
+  options.plan_work = options_.plan_work;
   Result<scheduler::SavedState> saved = store_->open_term();
   SIDESTEP_ASSERT(saved.ok());
   scheduler_ = std::make_unique<scheduler::SchedulerCore>(options, std::move(saved).value());
@@ -60,7 +70,7 @@ void SimCluster::tick_scheduler(net::BootId boot) {
   SchedulerOutbox out;
   scheduler_->on_tick(now_us(), out);
   perform(std::move(out));
-  after(random_.between(tick_us_min, tick_us_max), [this, boot] { tick_scheduler(boot); });
+  after(random_.between(options_.tick_us_min, options_.tick_us_max), [this, boot] { tick_scheduler(boot); });
 }
 
 void SimCluster::restart_scheduler(std::int64_t down_us) {
@@ -86,16 +96,18 @@ void SimCluster::perform(const net::Send& send) {
 }
 
 void SimCluster::perform(const scheduler::Persist& persist) {
-  const Status status = store_->apply(persist.change);
-  SIDESTEP_ASSERT(status.ok());
+  const bool history = std::holds_alternative<scheduler::AppendRecord>(persist.change) ||
+                       std::holds_alternative<scheduler::AppendLogs>(persist.change);
+  if (options_.keep_history || !history) {
+    const Status status = store_->apply(persist.change);
+    SIDESTEP_ASSERT(status.ok());
+  }
+  observer_.on_stored(now_us(), persist.change);
   if (const auto* put = std::get_if<scheduler::PutJob>(&persist.change)) {
     jobs_[put->row.id] = put->row;
-    if (const auto plan = scheduler::parse_plan(put->row.plan); plan.ok())
-      plans_[put->row.id][plan.value().epoch] = offers_[put->row.id][plan.value().epoch] = plan.value();
-    if (const auto offer = scheduler::parse_plan(put->row.offered.is_null() ? nlohmann::json()
-                                                                            : put->row.offered.at("plan"));
-        offer.ok())
-      offers_[put->row.id][offer.value().epoch] = offer.value();
+    keep_plan(put->row.plan, plans_[put->row.id]);
+    keep_plan(put->row.plan, offers_[put->row.id]);
+    if (!put->row.offered.is_null()) keep_plan(put->row.offered.at("plan"), offers_[put->row.id]);
   }
 }
 
@@ -111,7 +123,9 @@ void SimCluster::perform(const scheduler::StartQuery& query) {
 void SimCluster::perform(const scheduler::StartPlanning& planning) {
   const Result<scheduler::Plan> plan =
       options_.planner ? options_.planner(planning.request) : scheduler::place(planning.request);
-  after(random_.between(1, 20) * net::ms, [this, boot = scheduler_boot_, id = planning.id, plan] {
+  const std::int64_t took_us =
+      options_.planning_us ? options_.planning_us(planning.request) : random_.between(1, 20) * net::ms;
+  after(took_us, [this, boot = scheduler_boot_, id = planning.id, plan] {
     if (!scheduler_ || scheduler_boot_ != boot) return;
     SchedulerOutbox out;
     scheduler_->on_plan(now_us(), id, plan, out);

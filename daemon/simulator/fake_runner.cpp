@@ -1,4 +1,4 @@
-#include "tests/sim/fake_runner.h"
+#include "daemon/simulator/fake_runner.h"
 
 #include <algorithm>
 #include <bit>

@@ -13,24 +13,26 @@
 
 #include "daemon/core/node_core.h"
 #include "daemon/core/task_runner.h"
+#include "daemon/simulator/fake_runner.h"
+#include "daemon/simulator/sim_observer.h"
 #include "net/random.h"
 #include "net/sim_bus.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_core.h"
 #include "scheduler/store.h"
-#include "tests/sim/fake_runner.h"
 
 namespace sidestep::sim {
 
 inline constexpr std::int64_t wall_offset_us = 1'700'000'000'000'000;
-// Between two ticks of a core, drawn each time.
-inline constexpr std::int64_t tick_us_min = 20'000;
-inline constexpr std::int64_t tick_us_max = 50'000;
-
 struct SimOptions {
   std::uint64_t seed = 1;
   std::size_t nodes = 6;
-  net::SimLinkOptions link;                 // of every link, with its faults
+  net::SimLinkOptions link;  // of every link, with its faults
+  // Instead: from one to another, each a node's number, or nothing where it is the scheduler or the operator.
+  std::function<net::SimLinkOptions(std::optional<std::size_t> from, std::optional<std::size_t> to)> link_of;
+  // Between two ticks of a core, drawn each time; at most 50 ms.
+  std::int64_t tick_us_min = 20'000;
+  std::int64_t tick_us_max = 50'000;
   std::vector<std::int64_t> clocks_off_us;  // of nodes' wall clocks; those beyond the list: 0
   std::vector<double> speeds;               // of nodes; those beyond the list: 1
   std::size_t nodes_without_data = 0;       // the last ones
@@ -39,10 +41,16 @@ struct SimOptions {
   std::int64_t slot_deadline_us = 500'000;
   FakeOptions fake;
   bool trace = false;
+  bool through_codec = true;         // of all messages; else only of those that hold lists or JSON
+  bool keep_history = true;          // of the run record and the log; the scheduler itself needs neither
+  SimObserver* observer = nullptr;   // must outlive the cluster
+  std::uint64_t plan_work = 20'000;  // SchedulerOptions::plan_work
+  // How long a planning takes; without it, some milliseconds, drawn.
+  std::function<std::int64_t(const scheduler::PlacementRequest&)> planning_us;
   // Instead of the scheduler's own placement.
   std::function<Result<scheduler::Plan>(const scheduler::PlacementRequest&)> planner;
-  // Instead of a FakeRunner.
-  daemon::TaskRunnerFactory runner;
+  // Instead of a FakeRunner: of the node of that number.
+  std::function<std::unique_ptr<daemon::TaskRunner>(std::size_t node)> runner;
 };
 
 class SimCluster {
@@ -114,6 +122,8 @@ class SimCluster {
   const net::NodeKey& key(std::size_t node) const { return nodes_[node].key; }
   // Precondition: some node has the key.
   std::size_t node_of(const net::NodeKey& key) const;
+  std::optional<std::size_t> find_node(const net::NodeKey& key) const;
+  const std::string& nickname(std::size_t node) const { return nodes_[node].nickname; }
   bool alive(std::size_t node) const { return nodes_[node].core != nullptr; }
   // That run of the node has not ended.
   bool runs(std::size_t node, net::BootId boot) const;
@@ -149,8 +159,10 @@ class SimCluster {
     std::vector<std::function<void()>> stalled;  // what came meanwhile
   };
 
+  std::function<net::SimLinkOptions(const net::NodeKey&, const net::NodeKey&)> link_by_key() const;
   void step();
   void after(std::int64_t delay_us, std::function<void()> what);
+  void take(std::size_t node, const net::NodeKey& peer, net::Channel channel, const net::Envelope& envelope);
   void tick_node(std::size_t node, net::BootId boot);
   void tick_scheduler(net::BootId boot);
   void start_scheduler();
@@ -178,6 +190,8 @@ class SimCluster {
   std::string name_of(const net::NodeKey& key) const;
 
   SimOptions options_;
+  SimObserver nobody_;
+  SimObserver& observer_;
   net::Random random_;
   net::SimNetwork network_;
   std::map<std::pair<std::int64_t, std::uint64_t>, std::function<void()>> events_;  // by time, then order
@@ -201,6 +215,7 @@ class SimCluster {
   std::function<void(const net::NodeKey& peer, const net::Slice&)> on_slice_;
 
   std::vector<Node> nodes_;
+  std::map<net::NodeKey, std::size_t> numbers_;  // of nodes_, by key
   std::vector<std::string> violations_;
   std::string trace_;
   std::vector<std::string> lines_;
