@@ -306,12 +306,11 @@ void SchedulerCore::State::job_meets_node(const Node& node) {
   if (!active || !node.greeted) return;
   const JobState state = row(active->id).state;
   const bool planned = state == JobState::starting || state == JobState::running;
+  const bool is_over = planned && (!takes_part(node.member) || !has_part(node.member.key));
+  if (is_over && held == active->id)
+    post_end(node, held, "it goes on without this node, which was declared dead", last_epoch());
   if (!planned || !has_part(node.member.key)) ask_to_prepare(node);
-  if (planned && (!takes_part(node.member) || !has_part(node.member.key))) {
-    if (held == active->id)
-      post_end(node, held, "it goes on without this node, which was declared dead", last_epoch());
-    return;
-  }
+  if (is_over) return;
   // Its run of the job has ended, and the scheduler that was told so is not this one.
   if (state == JobState::running && held != active->id) {
     if (active->plan.stages_of.contains(node.member.key))

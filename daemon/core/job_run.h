@@ -67,6 +67,10 @@ class JobRun {
   void adopt_at_next_commit(std::uint64_t epoch);
   // The scheduler has the record up to this step.
   void on_stored(std::uint64_t step) { handover_.forget_stored(step); }
+  // To another run of the scheduler, which does not know it.
+  void tell_measured() {
+    if (!context_.my_stages.empty()) times_.tell_measured();
+  }
   void want_times_every(std::uint64_t steps) { times_.want_times_every(steps); }
   // Takes a data message of this job; false: not now, do not acknowledge it.
   bool on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);

@@ -114,10 +114,13 @@ void NodeCore::State::follow(std::int64_t now_us, const Membership::Outcome& out
     data.drop_if([&](const NodeKey& peer, const net::Message&) { return !is_member(peer); });
     links.keep(membership.view().members);
   }
-  if (outcome.excluded) drop_job();
+  if (outcome.excluded) drop_job(now_us);
   if (outcome.joined) {
     if (leave) ask_to_leave(now_us);
-    if (run) repeat_faults(now_us);
+    if (run) {
+      repeat_faults(now_us);
+      run->tell_measured();
+    }
     std::vector<net::Send> sends;
     control.hurry(now_us, options.scheduler, sends);
     send_all(std::move(sends));

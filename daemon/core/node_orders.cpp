@@ -70,7 +70,7 @@ void NodeCore::State::take(std::int64_t now_us, const net::StartJob& m) {
   if (!problem.empty()) return post_scheduler(now_us, net::JobFault{{m.job, m.view.number, 0, 0}, problem});
   PlanOrder order{std::move(plan).value(), m.view, m.commit, m.at_commit};
   if (mine) return run->on_order(now_us, std::move(order));
-  if (run) drop_job();
+  if (run) drop_job(now_us);
   run = std::make_unique<JobRun>(now_us, options, m.job, std::move(spec).value(), std::move(order), ports());
 }
 
@@ -93,16 +93,15 @@ void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
   });
   if (!run || run->job() != m.job) return;
   log(now_us, net::LogLevel::info, std::nullopt, m.reason.empty() ? "job done" : "job ended: " + m.reason);
-  drop_job();
+  drop_job(now_us);
   if (leave) stop(now_us, leave->reason);
 }
 
-void NodeCore::State::drop_job() {
+void NodeCore::State::drop_job(std::int64_t now_us) {
   if (!run) return;
   data.drop_if([](const net::NodeKey&, const net::Message&) { return true; });
   desk.abandon();
   slices.forget();
-  preparation.stop();
   const std::string job = run->job();
   run.reset();
   desk.queue(
@@ -111,6 +110,7 @@ void NodeCore::State::drop_job() {
         if (!done.time_use.empty()) log_about(job, now, net::LogLevel::info, std::nullopt, done.time_use);
       },
       *out);
+  preparation.begin_again(now_us);
 }
 
 void NodeCore::State::take(std::int64_t now_us, const net::Released& m) {

@@ -91,7 +91,7 @@ struct NodeCore::State {
   void take(std::int64_t now_us, const net::Released& m);
   void take(std::int64_t now_us, const net::TakeSnapshot& m);
   void take(std::int64_t now_us, const net::Guests& m);
-  void drop_job();
+  void drop_job(std::int64_t now_us);
 
   // ---- node_core.cpp
   bool is_member(const net::NodeKey& peer) const;

@@ -4,7 +4,7 @@ namespace sidestep::daemon {
 
 void Preparation::begin(std::int64_t now_us, const net::PrepareJob& prepare,
                         const std::vector<net::NodeKey>& peers) {
-  if (job_ == prepare.job) return;
+  if (order_ && order_->job == prepare.job) return;
   net::Prepared answer;
   answer.job = prepare.job;
   Result<scheduler::JobSpec> spec = scheduler::parse_job(prepare.spec, prepare.job);
@@ -12,10 +12,11 @@ void Preparation::begin(std::int64_t now_us, const net::PrepareJob& prepare,
     answer.problem = spec.status().message();
     return ports_.post_scheduler(now_us, std::move(answer));
   }
-  job_ = prepare.job;
+  order_ = prepare;
+  peers_ = peers;
   const std::uint64_t bytes = spec.value().activation_bytes();
-  ports_.queue_task(ProbeJob{std::move(spec).value()}, [this, answer, bytes, peers](
-                                                           std::int64_t now, const Completion& done) mutable {
+  ports_.queue_task(ProbeJob{std::move(spec).value()}, [this, answer, bytes](std::int64_t now,
+                                                                             const Completion& done) mutable {
     answer.problem = done.fault.empty() ? done.problem : done.fault;
     answer.has_data = done.has_data;
     answer.data_problem = done.data_problem;
@@ -25,9 +26,9 @@ void Preparation::begin(std::int64_t now_us, const net::PrepareJob& prepare,
     answer.head_us = done.head_us;
     answer.memory_bytes = done.memory_bytes;
     answer.daemon_bytes = done.resident_bytes;
-    links_.begin(now, peers, bytes,
+    links_.begin(now, peers_, bytes,
                  [this, answer](std::int64_t then, const std::vector<net::LinkSpeed>& links) {
-                   job_.clear();
+                   order_.reset();
                    net::Prepared whole = answer;
                    whole.links = links;
                    ports_.links_probed(links);
@@ -36,9 +37,11 @@ void Preparation::begin(std::int64_t now_us, const net::PrepareJob& prepare,
   });
 }
 
-void Preparation::stop() {
+void Preparation::begin_again(std::int64_t now_us) {
+  if (!order_) return;
   links_.stop();
-  job_.clear();
+  const net::PrepareJob order = *std::exchange(order_, std::nullopt);
+  begin(now_us, order, std::vector<net::NodeKey>(peers_));
 }
 
 }  // namespace sidestep::daemon

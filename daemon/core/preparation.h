@@ -28,13 +28,14 @@ class Preparation {
     links_.on_reply(now_us, peer, reply);
   }
   void on_tick(std::int64_t now_us) { links_.on_tick(now_us); }
-  // Nobody waits for the answer any more.
-  void stop();
+  // The tasks that were queued are gone: whoever waits for an answer gets one all the same.
+  void begin_again(std::int64_t now_us);
 
  private:
   Ports ports_;
   LinkProber links_;
-  std::string job_;  // being answered; empty: none
+  std::optional<net::PrepareJob> order_;  // being answered
+  std::vector<net::NodeKey> peers_;
 };
 
 }  // namespace sidestep::daemon

@@ -9,10 +9,14 @@ void TimeReporter::on_commit(std::int64_t now_us) {
   measures_.add(*times);
   if (now_us >= next_measured_us_) {
     next_measured_us_ = now_us + measured_every_us;
-    ports_.tell_scheduler(net::Measured{times->scope, measures_.stages(), measures_.head_us(),
-                                        measures_.averaging_bytes_per_s(), ports_.links()});
+    tell_measured();
   }
   if (times_every_ > 0 && context_.step % times_every_ == 0) ports_.tell_scheduler(*std::move(times));
+}
+
+void TimeReporter::tell_measured() {
+  ports_.tell_scheduler(net::Measured{context_.scope(), measures_.stages(), measures_.head_us(),
+                                      measures_.averaging_bytes_per_s(), ports_.links()});
 }
 
 }  // namespace sidestep::daemon

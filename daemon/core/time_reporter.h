@@ -25,6 +25,8 @@ class TimeReporter {
   void want_times_every(std::uint64_t steps) { times_every_ = steps; }
   // The Commit of the step under way has come.
   void on_commit(std::int64_t now_us);
+  // All that was measured so far, to a scheduler that does not know it.
+  void tell_measured();
 
   static constexpr std::int64_t measured_every_us = 3'000'000;
 

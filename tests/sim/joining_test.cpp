@@ -98,6 +98,23 @@ TEST_CASE("Joining: a node that comes back under its key takes part again, and n
   expect_done(cluster, job, options);
 }
 
+TEST_CASE("Joining: a node that was wrongly declared dead takes part again") {
+  const SimOptions options = swarm_of(6, 0);
+  SimCluster cluster(options);
+  JobShape shape = long_job(2);
+  shape.steps = 200;
+  const std::string job = begin(cluster, shape, 6);
+  const std::size_t node = GENERATE(0, 1, 2, 3, 4, 5);
+  if (GENERATE(true, false))
+    cluster.pause(node, 8 * second);
+  else
+    cluster.cut_from_scheduler(node);
+  expect(cluster, 60 * second, [&] { return !takes_part(cluster, job, node); });
+  cluster.run_for(4 * second);
+  cluster.heal_to_scheduler(node);
+  expect(cluster, 60 * second, [&] { return takes_part(cluster, job, node); });
+}
+
 TEST_CASE("Leaving: a node with replicas goes without a step begun anew") {
   const SimOptions options = swarm_of(6, 0);
   SimCluster cluster(options);

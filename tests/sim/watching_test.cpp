@@ -81,3 +81,21 @@ TEST_CASE("Watching: figures are those of the machines and links") {
   REQUIRE(status->body.at("links").size() >= 6);
   for (const auto& link : status->body.at("links")) CHECK(link.at("latency_us") == 5 * ms);
 }
+
+TEST_CASE("Watching: a loss right after the scheduler's restart is planned by what was measured before") {
+  SimOptions options;
+  options.seed = GENERATE(range(1, 5));
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  const std::string job = cluster.submit(job_json(watched_job()));
+  REQUIRE(cluster.run_until_commit(job, 10));
+  const auto plan = [&] { return std::move(scheduler::parse_plan(cluster.job(job)->plan)).value(); };
+  const scheduler::Plan before = plan();
+  cluster.restart_scheduler(300 * ms);
+  // No step ends after the loss, so that nobody tells anything new.
+  cluster.kill(cluster.node_of(before.replicas(1).front()));
+  REQUIRE(cluster.run_until([&] { return plan().epoch > before.epoch; }, 20 * second));
+  CHECK(plan().stages_of.size() == 5);
+  CHECK(plan().phase(11).predicted_step_us > before.phase(11).predicted_step_us / 2);
+}
