@@ -79,8 +79,8 @@ void SchedulerCore::State::restore_change(const JobRow& job) {
   std::erase_if(active->unproven, [&](const net::NodeKey& key) {
     return !nodes.contains(key) || !active->plan.stages_of.contains(key);
   });
-  if (std::erase_if(active->gone, [&](const auto& entry) { return !nodes.contains(entry.first); }) > 0)
-    expect_successors();
+  std::erase_if(active->gone, [&](const auto& entry) { return !nodes.contains(entry.first); });
+  expect_successors();  // one may have gone for good meanwhile
 }
 
 void SchedulerCore::State::note_handing_over(JobRow& job) const {

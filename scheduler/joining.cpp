@@ -103,7 +103,7 @@ void SchedulerCore::State::expect_successors() {
 }
 
 void SchedulerCore::State::lose_stuck_successors() {
-  if (!active || !active->prove_by_us) return;
+  if (!active || active->loss || !active->prove_by_us) return;
   if (active->unproven.empty()) active->prove_by_us.reset();
   if (!active->prove_by_us || now_us < *active->prove_by_us) return;
   active->prove_by_us.reset();

@@ -76,7 +76,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   follow_progress(node);
   welcome(node);
   if (first) log(net::LogLevel::info, "", label(node.member) + " is back after the scheduler's restart");
-  job_meets_node(node);
+  job_meets_node(node, first);
 }
 
 void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& envelope,
@@ -104,7 +104,7 @@ void SchedulerCore::State::join(const net::NodeKey& key, const net::Envelope& en
             " s " + (ahead_us > 0 ? "ahead of" : "behind") +
             " the scheduler's; nothing is decided by it, but its log lines are out of place: set both by "
             "NTP");
-  job_meets_node(node);
+  job_meets_node(node, false);
 }
 
 void SchedulerCore::State::welcome(const Node& node) {

@@ -240,9 +240,11 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
   // Of a plan whose Commit was not reported yet: it comes again.
-  if (active && active->id == fault.scope.job && active->change &&
-      fault.scope.epoch == active->change->plan.epoch)
+  if (active && active->id == fault.scope.job && active->change && !active->loss &&
+      fault.scope.epoch == active->change->plan.epoch) {
+    if (!fault.learning) active->change->faulted.insert(peer);
     return;
+  }
   acknowledge(peer, envelope);
   if (!active || active->id != fault.scope.job) return;
   const JobState state = row(active->id).state;
@@ -297,7 +299,21 @@ void SchedulerCore::State::post_end(const Node& node, const std::string& job, co
   ending[post(node, net::EndJob{job, reason, epoch})] = node.member.key;
 }
 
-void SchedulerCore::State::job_meets_node(const Node& node) {
+void SchedulerCore::State::take_lost_run(const Node& node) {
+  const net::NodeKey& key = node.member.key;
+  const auto is_to_hold = [&](const Plan& plan, const net::View& members) {
+    return plan.stages_of.contains(key) &&
+           std::ranges::find(members.members, node.member) != members.members.end();
+  };
+  if (is_to_hold(active->plan, row(active->id).view) ||
+      (active->change && active->change->told && is_to_hold(active->change->plan, active->change->view)))
+    return job_loses_node(net::Member(node.member), "has no run of the job any more");
+  if (!active->plan.learners.contains(key)) return;
+  active->lost.insert({key, node.member.boot});
+  void_changes();
+}
+
+void SchedulerCore::State::job_meets_node(const Node& node, bool first) {
   const std::string held = node.progress ? node.progress->job : "";
   if (!held.empty() && (!active || active->id != held)) {
     const JobRow* job = find_row(held);
@@ -311,15 +327,7 @@ void SchedulerCore::State::job_meets_node(const Node& node) {
     post_end(node, held, "it goes on without this node, which was declared dead", last_epoch());
   if (!planned || !has_part(node.member.key)) ask_to_prepare(node);
   if (is_over) return;
-  // Its run of the job has ended, and the scheduler that was told so is not this one.
-  if (state == JobState::running && held != active->id) {
-    if (active->plan.stages_of.contains(node.member.key))
-      return job_loses_node(net::Member(node.member), "has no run of the job any more");
-    if (active->plan.learners.contains(node.member.key)) {
-      active->lost.insert({node.member.key, node.member.boot});
-      return void_changes();
-    }
-  }
+  if (first && state == JobState::running && held != active->id) return take_lost_run(node);
   // After a restart of the scheduler: whoever missed the plan gets it again.
   const bool missed =
       held != active->id ? state == JobState::starting : node.progress->epoch < active->plan.epoch;
@@ -350,6 +358,12 @@ void SchedulerCore::State::resume_active() {
     restore_change(job);
     // Their end was decided, but what follows from it not yet stored when the scheduler stopped.
     lose_dead_members("was lost when the scheduler stopped");
+    if (active && active->change) {
+      const net::View members = active->change->view;
+      for (const net::Member& member : members.members)
+        if (active && active->change && !takes_part(member))
+          job_loses_node(member, "was lost when the scheduler stopped");
+    }
     if (!active) continue;
     log(net::LogLevel::info, job.id, "job goes on after the scheduler's restart");
   }

@@ -63,6 +63,7 @@ StagesByNode SchedulerCore::State::held_by_rest() const {
   enum class Trust { sure, likely, all };
   const auto held_by = [&](const net::Member& member, Trust trust) {
     std::vector<std::uint32_t> stages = active->plan.stages(member.key);
+    if (next != nullptr && active->change->faulted.contains(member.key)) stages.clear();
     if (next != nullptr && works_under(nodes.at(member.key), next->epoch)) return next->stages(member.key);
     if (trust != Trust::all && active->unproven.contains(member.key)) stages.clear();
     if (next != nullptr && trust == Trust::sure)
@@ -118,14 +119,6 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   active->growth.reset();
   // One that nobody was told of yet is not waited for.
   if (active->change && !active->change->told) withdraw_offer();
-  // Nothing is left to train, but the last Commit may have been lost with this node: another plan's lead
-  // gives it again to those that have not applied it.
-  if (committed_all() && (!covers_all(held_by_rest()) || all_have_applied())) {
-    active->loss.reset();
-    active->unproven.clear();
-    active->prove_by_us.reset();
-    return end_if_finished();
-  }
   plan_for_rest();
 }
 
@@ -135,6 +128,14 @@ void SchedulerCore::State::plan_for_rest() {
   if (active->change && !all_greeted()) return;
   const JobRow& job = row(active->id);
   const StagesByNode rest = held_by_rest();
+  // Nothing is left to train, but the last Commit may have been lost with a node: another plan's lead gives
+  // it again to those that have not applied it.
+  if (committed_all() && (!covers_all(rest) || all_have_applied())) {
+    active->loss.reset();
+    active->unproven.clear();
+    active->prove_by_us.reset();
+    return end_if_finished();
+  }
   const std::string last =
       job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
   std::set<std::uint32_t> left;
@@ -182,9 +183,11 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
       ended.push_back(key);
     }
   active->gone.clear();
-  active->unproven.clear();
+  // Those that may hold what the plan gives them have still to say so.
+  std::erase_if(active->unproven, [&](const net::NodeKey& key) { return !plan.stages_of.contains(key); });
   active->failed_lessons.clear();
   active->prove_by_us.reset();
+  expect_successors();
   active->spare.clear();
   active->loss.reset();
   active->plan = std::move(plan);

@@ -71,6 +71,7 @@ struct SchedulerCore::State {
       std::map<std::uint64_t, net::NodeKey> unacked;  // its envelopes, not acknowledged
       bool posted = false;                            // by this run of the scheduler
       bool told = false;  // the lead origin may name it; from then on it cannot be taken back
+      std::set<net::NodeKey> faulted = {};  // under it, before the Commit that names it was reported
     };
     std::optional<Change> change;
     // Who is to hold and to learn what under the plan that is being made for a change; nothing while a first
@@ -194,8 +195,11 @@ struct SchedulerCore::State {
   void end_active(JobState state, const std::string& reason);
   // Every plan up to `epoch` is over for the node.
   void post_end(const Node& node, const std::string& job, const std::string& reason, std::uint64_t epoch);
-  // A node has joined or greeted again.
-  void job_meets_node(const Node& node);
+  // A node has joined or greeted again; `first`: it was a member before this run of the scheduler, and has
+  // not greeted it so far.
+  void job_meets_node(const Node& node, bool first);
+  // Of the active job, at a first greeting: its run has ended, and the scheduler that knew is not this one.
+  void take_lost_run(const Node& node);
   void resume_active();
   JobRow& row(const std::string& id);
   JobRow* find_row(const std::string& id);

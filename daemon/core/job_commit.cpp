@@ -144,7 +144,8 @@ void JobRun::finish_step(std::int64_t now_us, const net::Commit& commit) {
     phase_ = Phase::finished;
     return;
   }
-  if (commit.next_epoch > context_.plan.epoch) return take_offered(now_us, commit.next_epoch);
+  // A plan that takes effect at once goes before the one that was named.
+  if (commit.next_epoch > context_.plan.epoch && !change_) return take_offered(now_us, commit.next_epoch);
   ++context_.step;
   if (context_.my_stages.empty()) return take_held(now_us);
   begin_step(now_us);

@@ -15,7 +15,11 @@ void TimeReporter::on_commit(std::int64_t now_us) {
 }
 
 void TimeReporter::tell_measured() {
-  ports_.tell_scheduler(net::Measured{context_.scope(), measures_.stages(), measures_.head_us(),
+  std::vector<net::StageSpeed> stages = measures_.stages();
+  std::erase_if(stages, [&](const net::StageSpeed& stage) {
+    return !scheduler::has_stage(context_.my_stages, stage.stage);  // it was relieved of that one
+  });
+  ports_.tell_scheduler(net::Measured{context_.scope(), std::move(stages), measures_.head_us(),
                                       measures_.averaging_bytes_per_s(), ports_.links()});
 }
 
