@@ -26,6 +26,34 @@ struct Grown : Swarm {
   std::string id;
 };
 
+// Node 2 leaves, node 3 has learned its stage 1, and the lead may name plan 3, by which node 3 takes it over.
+struct Succeeded : Swarm {
+  Succeeded() : id(start_job({1, 2})) {
+    for (const int number : {1, 2}) sent<net::StartJob>(number);
+    join(3);
+    prepared(3);
+    REQUIRE(ask("drain", {{"node", "n2"}}).code == Code::ok);
+    run_for_ms(100);
+    for (const int number : {1, 2, 3}) taken<net::StartJob>(number);
+    commit(1, 2);
+    REQUIRE(parse_plan(job(id).plan).value().learns(key(3), 1));
+    for (const int number : {1, 2}) progress(number, {id, 2, 1, ""});
+    progress(3, {id, 2, 1, "", 0, true});
+    run_for_ms(300);
+    for (const int number : {1, 2, 3}) taken<net::StartJob>(number);
+    REQUIRE(job(id).offered.at("told") == true);
+  }
+  // By a plan that takes effect at once.
+  void expect_stage_1_at_node_2() {
+    CHECK(state(id) == "running");
+    const auto orders = taken<net::StartJob>(2);
+    REQUIRE_FALSE(orders.empty());
+    CHECK_FALSE(orders[0].at_commit);
+    CHECK(plan_in(orders[0]).stages(key(2)) == std::vector<std::uint32_t>{1});
+  }
+  std::string id;
+};
+
 }  // namespace
 
 TEST_CASE(
@@ -213,28 +241,23 @@ TEST_CASE("Leaving: a fault that overtakes the report of the Commit that began i
 }
 
 TEST_CASE("Leaving: a successor that dies before the Commit leaves the stage with its holder") {
-  Swarm s;
-  const std::string id = s.start_job({1, 2});
-  for (const int number : {1, 2}) s.sent<net::StartJob>(number);
-  s.join(3);
-  s.prepared(3);
-  REQUIRE(s.ask("drain", {{"node", "n2"}}).code == Code::ok);
-  s.run_for_ms(100);
-  for (const int number : {1, 2, 3}) s.taken<net::StartJob>(number);
-  s.commit(1, 2);
-  REQUIRE(parse_plan(s.job(id).plan).value().learns(key(3), 1));
-  for (const int number : {1, 2}) s.progress(number, {id, 2, 1, ""});
-  s.progress(3, {id, 2, 1, "", 0, true});
-  s.run_for_ms(300);
-  for (const int number : {1, 2, 3}) s.taken<net::StartJob>(number);
-  REQUIRE(s.job(id).offered.at("told") == true);
+  Succeeded s;
   s.close(3);
   s.run_for_ms(700);
-  CHECK(s.state(id) == "running");
-  const auto orders = s.taken<net::StartJob>(2);
-  REQUIRE_FALSE(orders.empty());
-  CHECK_FALSE(orders[0].at_commit);
-  CHECK(plan_in(orders[0]).stages(key(2)) == std::vector<std::uint32_t>{1});
+  s.expect_stage_1_at_node_2();
+}
+
+TEST_CASE("Leaving: a successor's death before the Commit outlives the scheduler") {
+  Succeeded s;
+  s.hold_plans = true;
+  s.close(3);
+  s.run_for_ms(700);
+  REQUIRE(s.held_plans.size() == 1);
+  s.restart();
+  s.hold_plans = false;
+  for (const int number : {1, 2}) s.hello(number, net::JobProgress{s.id, 2, 1, ""});
+  s.run_for_ms(100);
+  s.expect_stage_1_at_node_2();
 }
 
 TEST_CASE("Joining: a holder that lost its run while the scheduler was away is not waited for") {
