@@ -44,10 +44,14 @@ class Churn:
         self.program, self.folder, self.every_s = program, folder, every_s
         self.pids = {node["nickname"]: node["pid"] for node in about["nodes"]}
         self.again, self.killed = [], []
-        self.due = time.monotonic() + every_s
+        self.due = None  # nothing is killed before begin()
+
+    def begin(self):
+        if self.every_s:
+            self.due = time.monotonic() + self.every_s
 
     def on_time(self):
-        if time.monotonic() < self.due:
+        if self.due is None or time.monotonic() < self.due:
             return
         self.due += self.every_s
         victims = sorted(self.pids)[1:]
@@ -59,7 +63,10 @@ class Churn:
         self.again.append(process)
         self.pids[name] = process.pid
 
-    def end(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         for process in self.again:
             process.send_signal(signal.SIGINT)
             process.wait()
@@ -71,9 +78,10 @@ def one_run(program, folder, seconds, every_s):
     emulate = write_json(folder / "emulate.json", table())
     job = write_json(folder / "job.json", job_of(folder, 100_000))
     commits = []  # (when it was seen, step)
-    with Swarm(program, folder / "swarm", NODES, "--emulate", emulate) as swarm:
+    with (Swarm(program, folder / "swarm", NODES, "--emulate", emulate) as swarm,
+          Churn(program, folder / "swarm", swarm.about, every_s) as churn):
         name = swarm.ask_json("submit", job)["job"]
-        churn, end = None, None
+        end = None
         while end is None or time.monotonic() < end:
             state = swarm.ask_json("status", name)["job"]
             if state["state"] in ENDED:
@@ -83,20 +91,17 @@ def one_run(program, folder, seconds, every_s):
                 commits.append((time.monotonic(), step))
             if commits and end is None:
                 end = commits[0][0] + seconds
-                churn = Churn(program, folder / "swarm", swarm.about, every_s) if every_s else None
-            if churn:
-                churn.on_time()
+                churn.begin()
+            churn.on_time()
             time.sleep(0.1)
         swarm.ask("cancel", name)
         record = [json.loads(line) for line in swarm.ask("record", name, "--json").splitlines()[1:]]  # a header first
-        if churn:
-            churn.end()
     (first_s, first), (last_s, last) = commits[0], commits[-1]
     timed = [line for line in record if first < line["step"] <= last]
     result = {"tokens_per_s": sum(line["tokens"] for line in timed) / (last_s - first_s), "steps": len(timed),
               "longest_pause_s": max(after[0] - before[0] for before, after in zip(commits, commits[1:])),
               "plans": max(line["epoch"] for line in record)}
-    if churn:
+    if every_s:
         result["killed"] = churn.killed
     return result
 
