@@ -240,12 +240,12 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
   // Of a plan whose Commit was not reported yet: it comes again.
-  if (active && active->id == fault.scope.job && active->change && !active->loss &&
-      fault.scope.epoch == active->change->plan.epoch) {
-    if (!fault.learning) active->change->faulted.insert(peer);
-    return;
-  }
+  const bool early = active && active->id == fault.scope.job && active->change &&
+                     fault.scope.epoch == active->change->plan.epoch;
+  if (early && !fault.learning) active->change->faulted.insert(peer);
+  if (early && (fault.learning || !active->loss)) return;
   acknowledge(peer, envelope);
+  if (early) return lose_successor(*node, fault.reason);
   if (!active || active->id != fault.scope.job) return;
   const JobState state = row(active->id).state;
   const bool planned = state == JobState::starting || state == JobState::running;
@@ -358,12 +358,6 @@ void SchedulerCore::State::resume_active() {
     restore_change(job);
     // Their end was decided, but what follows from it not yet stored when the scheduler stopped.
     lose_dead_members("was lost when the scheduler stopped");
-    if (active && active->change) {
-      const net::View members = active->change->view;
-      for (const net::Member& member : members.members)
-        if (active && active->change && !takes_part(member))
-          job_loses_node(member, "was lost when the scheduler stopped");
-    }
     if (!active) continue;
     log(net::LogLevel::info, job.id, "job goes on after the scheduler's restart");
   }

@@ -49,10 +49,12 @@ bool SchedulerCore::State::all_have_applied() const {
   });
 }
 
-bool SchedulerCore::State::covers_all(const StagesByNode& held) const {
-  std::set<std::uint32_t> covered;
-  for (const auto& [key, stages] : held) covered.insert(stages.begin(), stages.end());
-  return covered.size() == active->plan.stage_count();
+std::vector<std::uint32_t> SchedulerCore::State::held_by_nobody(const StagesByNode& held) const {
+  std::vector<std::uint32_t> stages;
+  for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage)
+    if (std::ranges::none_of(held, [&](const auto& entry) { return has_stage(entry.second, stage); }))
+      stages.push_back(stage);
+  return stages;
 }
 
 // A plan that is on its way may have been named by a Commit that was not reported. Whoever works under it
@@ -63,7 +65,7 @@ StagesByNode SchedulerCore::State::held_by_rest() const {
   enum class Trust { sure, likely, all };
   const auto held_by = [&](const net::Member& member, Trust trust) {
     std::vector<std::uint32_t> stages = active->plan.stages(member.key);
-    if (next != nullptr && active->change->faulted.contains(member.key)) stages.clear();
+    if (next != nullptr && active->change->faulted.contains(member.key)) return std::vector<std::uint32_t>{};
     if (next != nullptr && works_under(nodes.at(member.key), next->epoch)) return next->stages(member.key);
     if (trust != Trust::all && active->unproven.contains(member.key)) stages.clear();
     if (next != nullptr && trust == Trust::sure)
@@ -81,7 +83,7 @@ StagesByNode SchedulerCore::State::held_by_rest() const {
       if (std::vector<std::uint32_t> stages = held_by(member, trust); !stages.empty())
         held.emplace(member.key, std::move(stages));
     }
-    if (covers_all(held)) break;
+    if (held_by_nobody(held).empty()) break;
   }
   return held;
 }
@@ -130,7 +132,8 @@ void SchedulerCore::State::plan_for_rest() {
   const StagesByNode rest = held_by_rest();
   // Nothing is left to train, but the last Commit may have been lost with a node: another plan's lead gives
   // it again to those that have not applied it.
-  if (committed_all() && (!covers_all(rest) || all_have_applied())) {
+  const std::vector<std::uint32_t> lost = held_by_nobody(rest);
+  if (committed_all() && (!lost.empty() || all_have_applied())) {
     active->loss.reset();
     active->unproven.clear();
     active->prove_by_us.reset();
@@ -138,11 +141,6 @@ void SchedulerCore::State::plan_for_rest() {
   }
   const std::string last =
       job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
-  std::set<std::uint32_t> left;
-  for (const auto& [key, stages] : rest) left.insert(stages.begin(), stages.end());
-  std::vector<std::uint32_t> lost;
-  for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage)
-    if (!left.contains(stage)) lost.push_back(stage);
   if (!lost.empty())
     return end_active(JobState::failed,
                       active->loss->why + "; " + stage_list(lost) +
@@ -152,10 +150,12 @@ void SchedulerCore::State::plan_for_rest() {
 }
 
 void SchedulerCore::State::lose_dead_members(const std::string& why) {
-  const net::View members = row(active->id).view;
-  for (const net::Member& member : members.members)
-    if (active && !takes_part(member) && active->plan.stages_of.contains(member.key))
-      job_loses_node(member, why);
+  std::vector<net::Member> members = row(active->id).view.members;
+  if (active->change)
+    for (const net::Member& member : active->change->view.members)
+      if (!active->plan.stages_of.contains(member.key)) members.push_back(member);
+  for (const net::Member& member : members)
+    if (active && !takes_part(member)) job_loses_node(member, why);
 }
 
 PlacementRequest SchedulerCore::State::request_for(const StagesByNode& stages_of, std::uint64_t work) const {

@@ -269,7 +269,7 @@ struct SchedulerCore::State {
   void job_loses_node(const net::Member& member, const std::string& why);
   // After a loss: a plan for those that are left, or the job's end, as soon as it is known who holds what.
   void plan_for_rest();
-  // Those that hold a stage of the active job and are no members of the view any more.
+  // Those that hold a stage of the active job, or are to, and are no members of the view any more.
   void lose_dead_members(const std::string& why);
   // This run of the node is a member.
   bool lives(const net::Member& member) const;
@@ -282,8 +282,8 @@ struct SchedulerCore::State {
   PlacementRequest request_for(const StagesByNode& stages_of, std::uint64_t work) const;
   // Of those that are left, who holds what, as sure as every stage can be had.
   StagesByNode held_by_rest() const;
-  // Every stage of the active plan is held by somebody.
-  bool covers_all(const StagesByNode& held) const;
+  // Stages of the active plan, ascending.
+  std::vector<std::uint32_t> held_by_nobody(const StagesByNode& held) const;
   void adopt_for_rest(Plan plan);
   static std::string predicted_text(const Plan& plan);
 

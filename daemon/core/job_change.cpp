@@ -97,7 +97,7 @@ void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
                             std::to_string(epoch) + ", which this node has not got");
   PlanOrder order = std::move(offered->second);
   offered_.erase(offered_.begin(), std::next(offered));
-  const scheduler::StagesByNode learned_before = std::exchange(context_.plan, std::move(order.plan)).learners;
+  const scheduler::Plan before = std::exchange(context_.plan, std::move(order.plan));
   context_.view = std::move(order.view);
   context_.lead = context_.plan.lead_origin();
   adopt_epoch_ = 0;
@@ -106,21 +106,21 @@ void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
     const std::optional<std::uint32_t> stage = stage_of_lesson(message);
     return stage && !context_.plan.holds(to, *stage) && !context_.plan.learns(to, *stage);
   });
-  drop_stages(learned_before);
-  share_states(learned_before);
+  drop_stages(before);
+  share_states(before);
   phase_ = Phase::catching_up;
   go_on_if_level(now_us);
 }
 
 // Of those that this node held or learned, what the plan does not give it.
-void JobRun::drop_stages(const scheduler::StagesByNode& learned_before) {
+void JobRun::drop_stages(const scheduler::Plan& before) {
   const net::NodeKey& self = context_.options->key;
   const auto wanted = [&](std::uint32_t stage) {
     return context_.plan.holds(self, stage) || context_.plan.learns(self, stage);
   };
   std::vector<std::uint32_t> had = context_.my_stages;
-  if (const auto learned = learned_before.find(self); learned != learned_before.end())
-    had.insert(had.end(), learned->second.begin(), learned->second.end());
+  const std::vector<std::uint32_t>& learned = before.lessons(self);
+  had.insert(had.end(), learned.begin(), learned.end());
   for (const std::uint32_t stage : had) {
     if (wanted(stage)) continue;
     learners_.erase(stage);
@@ -139,13 +139,10 @@ void JobRun::drop_stages(const scheduler::StagesByNode& learned_before) {
 
 // To those that begin to learn a stage of this node's. The state is that of the step just committed: nothing
 // else goes before these tasks.
-void JobRun::share_states(const scheduler::StagesByNode& learned_before) {
+void JobRun::share_states(const scheduler::Plan& before) {
   for (const std::uint32_t stage : context_.my_stages) {
     std::vector<net::NodeKey> learners = context_.plan.learners_of(stage);
-    std::erase_if(learners, [&](const net::NodeKey& node) {
-      const auto learned = learned_before.find(node);
-      return learned != learned_before.end() && scheduler::has_stage(learned->second, stage);
-    });
+    std::erase_if(learners, [&](const net::NodeKey& node) { return before.learns(node, stage); });
     if (learners.empty() || !context_.plan.holds(context_.options->key, stage)) continue;
     ports_.queue_task(CopyState{stage}, [this, stage, learners, scope = context_.scope()](
                                             std::int64_t now, const Completion& done) {

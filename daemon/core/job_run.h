@@ -148,8 +148,8 @@ class JobRun {
   void take_offered(std::int64_t now_us, std::uint64_t epoch);
   // Goes on under it as soon as every stage is here that it gives this node.
   void go_on_if_level(std::int64_t now_us);
-  void drop_stages(const scheduler::StagesByNode& learned_before);
-  void share_states(const scheduler::StagesByNode& learned_before);
+  void drop_stages(const scheduler::Plan& before);
+  void share_states(const scheduler::Plan& before);
   void learn_stages();
   void learn(std::uint32_t stage, std::uint64_t elements, LessonBegin begin);
   // The stage cannot be learned; whoever holds others goes on with those.

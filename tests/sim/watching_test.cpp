@@ -33,15 +33,20 @@ nlohmann::json timed_step(SimCluster& cluster, const std::string& job) {
   return {};
 }
 
+// Submits the job to six nodes; its id.
+std::string begin(SimCluster& cluster) {
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  return cluster.submit(job_json(watched_job()));
+}
+
 }  // namespace
 
 TEST_CASE("Watching: a timed step has every task of every microbatch once, in order, within the step") {
   SimOptions options;
   options.seed = GENERATE(range(1, 5));
   SimCluster cluster(options);
-  cluster.start();
-  REQUIRE(cluster.run_until_joined(6));
-  const std::string job = cluster.submit(job_json(watched_job()));
+  const std::string job = begin(cluster);
   const nlohmann::json step = timed_step(cluster, job);
   CHECK(step.at("nodes").size() == 6);
   std::set<std::tuple<std::string, int, int>> tasks;
@@ -65,9 +70,7 @@ TEST_CASE("Watching: figures are those of the machines and links") {
   SimOptions options;
   options.link = {.delay_us_min = 5 * ms, .delay_us_max = 5 * ms};
   SimCluster cluster(options);
-  cluster.start();
-  REQUIRE(cluster.run_until_joined(6));
-  const std::string job = cluster.submit(job_json(watched_job()));
+  const std::string job = begin(cluster);
   REQUIRE(cluster.run_until_commit(job, 40));
   const auto status = cluster.ask("status", {{"job", job}, {"plan", true}});
   REQUIRE(status);
@@ -86,9 +89,7 @@ TEST_CASE("Watching: a loss right after the scheduler's restart is planned by wh
   SimOptions options;
   options.seed = GENERATE(range(1, 5));
   SimCluster cluster(options);
-  cluster.start();
-  REQUIRE(cluster.run_until_joined(6));
-  const std::string job = cluster.submit(job_json(watched_job()));
+  const std::string job = begin(cluster);
   REQUIRE(cluster.run_until_commit(job, 10));
   const auto plan = [&] { return std::move(scheduler::parse_plan(cluster.job(job)->plan)).value(); };
   const scheduler::Plan before = plan();
