@@ -247,6 +247,23 @@ TEST_CASE("Leaving: a successor that dies before the Commit leaves the stage wit
   s.expect_stage_1_at_node_2();
 }
 
+TEST_CASE(
+    "Leaving: a successor that fails under a plan whose Commit was not reported is no holder at a loss") {
+  Succeeded s;
+  s.acked(3);
+  s.hold_plans = true;
+  const net::Envelope fault = s.envelope(3, net::JobFault{{s.id, 1, 3, 2}, "out of memory"});
+  s.progress(3, {s.id, 3, 2, ""});  // said before it failed
+  s.deliver(key(3), fault);
+  CHECK(s.acked(3).empty());
+  s.run_for_ms(300);
+  // Its repetition while a plan for the rest is made: node 2 has the stage still.
+  s.close(1);
+  s.run_for_ms(700);
+  CHECK(s.state(s.id) == "failed");  // node 1 alone held stage 0
+  CHECK_THAT(s.job(s.id).reason, Catch::Contains("stage 0 has no replica left"));
+}
+
 TEST_CASE("Leaving: a successor's death before the Commit outlives the scheduler") {
   Succeeded s;
   s.hold_plans = true;
