@@ -98,15 +98,26 @@ void SchedulerCore::State::lose_successor(const Node& node, const std::string& w
 }
 
 void SchedulerCore::State::expect_successors() {
-  if (!active->unproven.empty() && !active->prove_by_us)
-    active->prove_by_us = now_us + successor_limits * options.silent_dead_us;
+  if (!active->prove_by_us) active->prove_by_us = now_us + successor_limits * options.silent_dead_us;
 }
 
 void SchedulerCore::State::lose_stuck_successors() {
   if (!active || active->loss || !active->prove_by_us) return;
-  if (active->unproven.empty()) active->prove_by_us.reset();
+  const auto behind = std::ranges::find_if(nodes, [&](const auto& entry) {
+    return active->plan.stages_of.contains(entry.first) && !works_under(entry.second, active->plan.epoch);
+  });
+  if (behind == nodes.end()) active->prove_by_us.reset();
   if (!active->prove_by_us || now_us < *active->prove_by_us) return;
   active->prove_by_us.reset();
+  if (active->unproven.empty()) {
+    // It has missed the Commit that named the plan: one that takes effect at once gives it that again.
+    const std::string text =
+        label(behind->second.member) + " has not got the last Commit of a node that has gone";
+    active->loss = Active::Loss{text, text};
+    active->growth.reset();
+    active->planning.reset();
+    return plan_for_rest();
+  }
   lose_successor(nodes.at(*active->unproven.begin()), "does not get what it needs from a node that has gone");
 }
 

@@ -187,7 +187,7 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   std::erase_if(active->unproven, [&](const net::NodeKey& key) { return !plan.stages_of.contains(key); });
   active->failed_lessons.clear();
   active->prove_by_us.reset();
-  expect_successors();
+  if (!active->unproven.empty()) expect_successors();
   active->spare.clear();
   active->loss.reset();
   active->plan = std::move(plan);
