@@ -69,10 +69,3 @@ function(sidestep_library name)
     target_link_libraries(${name} INTERFACE sidestep_options ${arg_LINKS} ${arg_PRIVATE_LINKS})
   endif()
 endfunction()
-
-# A folder that arrives later in the history may be absent.
-function(sidestep_add_optional_subdirectory folder)
-  if(EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/CMakeLists.txt")
-    add_subdirectory(${folder})
-  endif()
-endfunction()

@@ -47,9 +47,9 @@ Result<nlohmann::json> wait_for_snapshot(driver::Client& client, const std::stri
   }
 }
 
-Result<daemon::PullRequest> pull_request(driver::Client& client, const nlohmann::json& answer,
-                                         const nlohmann::json& stage) {
-  daemon::PullRequest request;
+Result<recovery::PullRequest> pull_request(driver::Client& client, const nlohmann::json& answer,
+                                           const nlohmann::json& stage) {
+  recovery::PullRequest request;
   request.job = answer.at("job").get<std::string>();
   request.commit = answer.at("commit").get<std::uint64_t>();
   request.stage = stage.at("stage").get<std::uint32_t>();

@@ -136,6 +136,13 @@ struct Released {
   bool operator==(const Released&) const = default;
 };
 
+// scheduler -> node, acked: end at this instant, without a word to anybody, as if killed: an operator tries a
+// loss.
+struct Vanish {
+  std::string reason;
+  bool operator==(const Vanish&) const = default;
+};
+
 // node -> scheduler, unacked: this daemon ends on purpose (SIGTERM); do not wait for silence.
 struct Goodbye {
   std::string reason;

@@ -51,6 +51,8 @@ struct StageReport {
   double norm = 0;           // L2 norm of the averaged gradient, before clipping
   bool finite = true;
   std::uint32_t threads = 1;  // compute threads of this node, for exact replays
+  nlohmann::json recovery =
+      nullptr;  // scheduler::RecordRecovery, of a stage that was rebuilt before this step
   bool operator==(const StageReport&) const = default;
 };
 
@@ -110,13 +112,17 @@ struct Resume {
   bool operator==(const Resume&) const = default;
 };
 
-// replica -> learner of its stage, acked: the stage as it is after commit scope.step can be pulled here, in
-// slices of that commit. Digests: of the parts, in the order of SnapshotPart.
+// replica -> learner, acked: the stage as it is after commit scope.step can be pulled here, in slices of that
+// commit. To those that learn this stage all of it; to those that rebuild another out of it, its layers.
+// Digests: of those parts, in the order of SnapshotPart.
 struct StateOffer {
   Scope scope;
   std::uint32_t stage = 0;
-  std::uint64_t elements = 0;
-  std::uint64_t updates = 0;  // made so far: Adam's bias correction counts these
+  std::uint32_t lesson = 0;    // the stage that the receiver learns or rebuilds
+  std::uint64_t elements = 0;  // of a part
+  std::uint64_t updates = 0;   // made so far: Adam's bias correction counts these
+  double gradient_norm = 0;    // of the last update's gradient, averaged and clipped; 0: none was made
+  double learning_rate_scale = 1;
   std::vector<std::string> digests;
   std::string problem;  // not empty: this replica cannot give it, and why
   bool operator==(const StateOffer&) const = default;
@@ -125,7 +131,16 @@ struct StateOffer {
 // ---- bulk state: snapshots named by a commit, pulled in slices -----------------------------------
 
 // What of a stage; each is one flat float32 buffer in the order of the stage's parameters.
-enum class SnapshotPart : std::uint8_t { weights = 0, first_moment = 1, second_moment = 2 };
+// The last three: of the stage's layers alone, without what stage 0 holds beside them; as long for every
+// stage.
+enum class SnapshotPart : std::uint8_t {
+  weights = 0,
+  first_moment = 1,
+  second_moment = 2,
+  layer_weights = 3,
+  layer_first_moment = 4,
+  layer_second_moment = 5,
+};
 
 // Node or guest -> node that holds the snapshot, unacked: the asker keeps a window of requests open and
 // repeats what is late.

@@ -26,7 +26,7 @@ inline constexpr std::array<std::string_view, std::variant_size_v<Message>> mess
     "SliceRequest", "Slice",         "Join",         "Admitted",     "Visit",
     "VisitReply",   "Probe",         "ProbeReply",   "CommitKept",   "Standing",
     "Resume",       "Leaving",       "Released",     "AdoptPlan",    "StateOffer",
-    "Measured",     "StepTimes"};
+    "Measured",     "StepTimes",     "Vanish"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -190,6 +190,8 @@ void fields(auto& v, Is<Leaving> auto& m) {
 
 void fields(auto& v, Is<Released> auto& m) { v("reason", m.reason); }
 
+void fields(auto& v, Is<Vanish> auto& m) { v("reason", m.reason); }
+
 void fields(auto& v, Is<Goodbye> auto& m) { v("reason", m.reason); }
 
 void fields(auto& v, Is<PrepareJob> auto& m) {
@@ -311,6 +313,7 @@ void fields(auto& v, Is<StageReport> auto& m) {
   v("norm", m.norm);
   v("finite", m.finite);
   v("threads", m.threads);
+  v("recovery", m.recovery);
 }
 
 void fields(auto& v, Is<MicrobatchClosed> auto& m) {
@@ -352,8 +355,11 @@ void fields(auto& v, Is<Resume> auto& m) {
 void fields(auto& v, Is<StateOffer> auto& m) {
   v("scope", m.scope);
   v("stage", m.stage);
+  v("lesson", m.lesson);
   v("elements", m.elements);
   v("updates", m.updates);
+  v("gradient_norm", m.gradient_norm);
+  v("learning_rate_scale", m.learning_rate_scale);
   v("digests", m.digests);
   v("problem", m.problem);
 }
@@ -362,7 +368,7 @@ void fields(auto& v, Is<SliceRequest> auto& m) {
   v("job", m.job);
   v("commit", m.commit);
   v("stage", m.stage);
-  v.enumeration("part", m.part, SnapshotPart::second_moment);
+  v.enumeration("part", m.part, SnapshotPart::layer_second_moment);
   v("begin", m.begin);
   v("elements", m.elements);
 }
@@ -371,7 +377,7 @@ void fields(auto& v, Is<Slice> auto& m) {
   v("job", m.job);
   v("commit", m.commit);
   v("stage", m.stage);
-  v.enumeration("part", m.part, SnapshotPart::second_moment);
+  v.enumeration("part", m.part, SnapshotPart::layer_second_moment);
   v("begin", m.begin);
   v("problem", m.problem);
   v("tensor", m.tensor);

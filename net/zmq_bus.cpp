@@ -10,9 +10,7 @@
 namespace sidestep::net {
 namespace {
 
-constexpr int messages_per_turn_max = 64;
 constexpr int last_words_ms = 200;  // for a Goodbye or a Reply to leave when we end
-constexpr int handshake_timeout_ms = 10'000;
 // A tensor may take long on a slow line, and pings wait behind it; on control nothing is large.
 constexpr int control_ping_ms = 1'000;
 constexpr int control_ping_timeout_ms = 5'000;

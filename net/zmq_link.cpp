@@ -14,10 +14,8 @@ constexpr std::int64_t hold_us = 2 * second;
 constexpr int reconnect_ms = 100;
 constexpr int reconnect_ms_max = 1'000;
 constexpr int connect_timeout_ms = 5'000;
-constexpr int handshake_timeout_ms = 10'000;
 constexpr std::int64_t reopen_ms_first = 100;  // views reach two nodes at about the same time
 constexpr std::int64_t reopen_ms_max = 3'000;
-constexpr int messages_per_turn_max = 64;
 
 std::string bytes_of(const std::array<std::uint8_t, 32>& key) { return {key.begin(), key.end()}; }
 

@@ -11,6 +11,10 @@
 
 namespace sidestep::net {
 
+// Of every socket of the bus.
+constexpr int handshake_timeout_ms = 10'000;
+constexpr int messages_per_turn_max = 64;  // for fairness
+
 class Pump {
  public:
   // `turn` takes what is ready, up to a bound for fairness, and says whether there may be more.

@@ -180,7 +180,8 @@ void SchedulerCore::State::adopt_offered() {
   for (const auto& [key, stages] : change.plan.learners)
     for (const std::uint32_t stage : stages)
       if (!active->plan.learners.contains(key))
-        text += "; " + name_of(key) + " learns stage " + std::to_string(stage);
+        text += "; " + name_of(key) + (change.plan.is_out(stage) ? " rebuilds stage " : " learns stage ") +
+                std::to_string(stage);
   const bool same_routes = change.plan.phases == active->plan.phases;
   active->plan = std::move(change.plan);
   std::erase_if(active->failed_lessons,
@@ -231,7 +232,7 @@ void SchedulerCore::State::on_plan_of_change(const Result<Plan>& planned) {
     for (const std::uint32_t stage : stages) {
       if (active->plan.holds(key, stage)) continue;
       promoted.push_back(key);
-      needed |= active->plan.replicas(stage).size() == 1;
+      needed |= active->plan.replicas(stage).size() <= 1;
     }
   const std::int64_t before_us = active->plan.phase(*job.commit + 1).predicted_step_us;
   const std::int64_t after_us = planned.ok() ? planned.value().phase(*job.commit + 1).predicted_step_us : 0;

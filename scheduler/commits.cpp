@@ -68,6 +68,11 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   }
   take_step(job, step);
   watch_step(step);
+  for (const RecordRecovery& recovery : step.recoveries)
+    log(net::LogLevel::info, job.id,
+        "stage " + std::to_string(recovery.stage) + " is back since step " + std::to_string(step.step) +
+            ", as " + label(recovery.node) + " rebuilt it from the state of commit " +
+            std::to_string(recovery.commit) + " (" + recovery.policy + ")");
   const bool adopts = active->change && active->change->plan.epoch == report.next_epoch;
   if (adopts) adopt_offered();
   save(job);
@@ -136,7 +141,7 @@ void SchedulerCore::State::end_committed() {
   std::string reason = job.end_reason;
   if (!job.snapshot || job.snapshot->commit != *job.commit) {
     reason += (reason.empty() ? "" : "; ") + std::string("its last state is not saved whole: ") +
-              unsaved(job, active->plan.stage_count());
+              unsaved(job, active->plan);
     log(net::LogLevel::warning, job.id, reason);
   }
   end_active(job.end_reason.empty() ? JobState::done : JobState::failed, reason);

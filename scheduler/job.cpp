@@ -157,8 +157,7 @@ OptionTable job_table(JobSpec& job) {
                  [&job](const nlohmann::json& value) { return read_skips(value, job.validation.skip); }},
                 "shares of the stages to leave out in further validations of the same weights");
 
-  table.add_unavailable("recovery.policy", "what to do when the last replica of a stage is lost")
-      .only("none");
+  add_recovery_keys(table, job.recovery);
   table.add_unavailable("failures", "scripted losses").only(nlohmann::json::array());
   return table;
 }

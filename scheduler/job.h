@@ -11,6 +11,7 @@
 #include "net/status.h"
 #include "net/tensor.h"
 #include "scheduler/pipeline_spec.h"
+#include "scheduler/recovery_spec.h"
 
 namespace sidestep::scheduler {
 
@@ -82,6 +83,7 @@ struct JobSpec {
   PipelineSpec pipeline;
   DataSpec data;
   OptimizerSpec optimizer;
+  RecoverySpec recovery;
   ValidationSpec validation;
   std::int64_t steps = 0;
   // Of compute and activations: "float32", "bfloat16", or "auto" until it is known where the job runs.

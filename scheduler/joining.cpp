@@ -44,6 +44,53 @@ void SchedulerCore::State::let_leave(Node& node, const std::string& why) {
   plan_when_prepared();
 }
 
+Result<SchedulerCore::State::Node*> SchedulerCore::State::find_node(const std::string& text) {
+  std::vector<Node*> found;
+  for (auto& [key, node] : nodes)
+    if (node.member.nickname == text || key.hex().starts_with(text)) found.push_back(&node);
+  if (found.size() != 1)
+    return Status::not_found((found.empty() ? "no node \"" : "more than one node is \"") + text +
+                             "\"; `sidestep nodes` lists them");
+  return found.front();
+}
+
+Result<nlohmann::json> SchedulerCore::State::kill(const net::NodeKey& by, const nlohmann::json& body) {
+  std::string text;
+  std::int64_t stage = -1;
+  OptionTable table;
+  table.add("node", text, "nickname or start of a key");
+  table.add("stage", stage, "of the job that runs: all that hold it").range(0, 1'000'000);
+  Problems problems("kill");
+  table.read(body, problems);
+  if (!problems.empty()) return problems.status();
+  if (text.empty() == (stage < 0)) return Status::invalid("kill: give either a node or a stage");
+  std::vector<Node*> victims;
+  if (stage < 0) {
+    const Result<Node*> found = find_node(text);
+    if (!found.ok()) return found.status();
+    victims.push_back(found.value());
+  } else {
+    if (!active || active->plan.stages_of.empty())
+      return Status::refused("no job runs, so nobody holds a stage");
+    for (const net::NodeKey& key : active->plan.replicas(static_cast<std::uint32_t>(stage)))
+      if (const auto node = nodes.find(key); node != nodes.end()) victims.push_back(&node->second);
+    if (victims.empty())
+      return Status::not_found("nobody holds stage " + std::to_string(stage) + " of job " + active->id +
+                               "; `sidestep status` shows its stages");
+  }
+  nlohmann::json killed = nlohmann::json::array();
+  for (Node* node : victims) {
+    const std::string why = "killed by an operator (key " + by.short_name() + ")";
+    log(net::LogLevel::warning, active ? active->id : "", label(node->member) + " is " + why);
+    killed.push_back(
+        {{"node", node->member.key.hex()},
+         {"nickname", node->member.nickname},
+         {"stages", active ? active->plan.stages(node->member.key) : std::vector<std::uint32_t>{}}});
+    post(*node, net::Vanish{why});
+  }
+  return nlohmann::json{{"killed", std::move(killed)}};
+}
+
 Result<nlohmann::json> SchedulerCore::State::drain(const nlohmann::json& body) {
   std::string text;
   OptionTable table;
@@ -51,13 +98,9 @@ Result<nlohmann::json> SchedulerCore::State::drain(const nlohmann::json& body) {
   Problems problems("drain");
   table.read(body, problems);
   if (!problems.empty()) return problems.status();
-  std::vector<Node*> found;
-  for (auto& [key, node] : nodes)
-    if (node.member.nickname == text || key.hex().starts_with(text)) found.push_back(&node);
-  if (found.size() != 1)
-    return Status::not_found((found.empty() ? "no node \"" : "more than one node is \"") + text +
-                             "\"; `sidestep nodes` lists them");
-  Node& node = *found.front();
+  const Result<Node*> found = find_node(text);
+  if (!found.ok()) return found.status();
+  Node& node = *found.value();
   if (!node.leaving) let_leave(node, "drained by an operator");
   nlohmann::json stages = nlohmann::json::array();
   if (active) {
@@ -184,9 +227,9 @@ void SchedulerCore::State::grow() {
   Active::Growth growth{active->plan.stages_of, {}};
   const bool promoted = promote_learners(growth);
   const bool without = let_go(growth);
-  // Who gives a plan wants that one.
+  // Who gives a plan wants that one: newcomers take what is lost, no more.
   const bool is_given = !active->spec.pipeline.plan.is_null();
-  const bool taught = !is_given && teach_newcomers(growth);
+  const bool taught = teach_newcomers(growth, is_given);
   const bool hosted = find_hosts(growth);
   const bool forgets = std::ranges::any_of(active->plan.learners,
                                            [&](const auto& entry) { return learns_in_vain(entry.first); });
@@ -245,7 +288,7 @@ bool SchedulerCore::State::let_go(Active::Growth& growth) const {
          }) > 0;
 }
 
-bool SchedulerCore::State::teach_newcomers(Active::Growth& growth) {
+bool SchedulerCore::State::teach_newcomers(Active::Growth& growth, bool lost_alone) {
   const std::vector<PlannedRoute>& routes = active->plan.phase(*row(active->id).commit + 1).routes;
   std::vector<double> visits(active->plan.stage_count(), 0);
   for (const PlannedRoute& route : routes)
@@ -257,10 +300,14 @@ bool SchedulerCore::State::teach_newcomers(Active::Growth& growth) {
     std::optional<std::uint32_t> chosen;
     for (std::uint32_t stage = 0; stage < visits.size(); ++stage) {
       if (!may_hold(key, stage)) continue;
+      // A stage that is out is rebuilt once; others learn it from there.
+      const bool is_out = active->plan.is_out(stage);
+      if (is_out ? hosts_of(stage, growth) > 0 : lost_alone) continue;
       const std::size_t hosts = hosts_of(stage, growth);
       const std::size_t fewest = chosen ? hosts_of(*chosen, growth) : 0;
       if (!chosen || hosts < fewest || (hosts == fewest && visits[stage] > visits[*chosen])) chosen = stage;
     }
+    if (!chosen && lost_alone) continue;
     if (!chosen) {
       active->spare.insert(key);
       log(net::LogLevel::info, active->id, label(node.member) + ": no stage fits it; it stands by");
@@ -274,37 +321,67 @@ bool SchedulerCore::State::teach_newcomers(Active::Growth& growth) {
   return taught;
 }
 
+bool SchedulerCore::State::somebody_may_come() const {
+  return std::ranges::any_of(nodes, [&](const auto& entry) {
+    const auto& [key, node] = entry;
+    const auto failed = active->failures.find(key);
+    const auto answer = active->answers.find(key);
+    return node.greeted && !node.leaving && !has_part(key) && !active->spare.contains(key) &&
+           (failed == active->failures.end() || failed->second < failures_max) &&
+           (answer == active->answers.end() || !answer->second || can_take_part(*answer->second));
+  });
+}
+
+const net::NodeKey* SchedulerCore::State::find_host(std::uint32_t stage, const Active::Growth& growth) const {
+  const net::NodeKey* best = nullptr;
+  // Rather one whose own stages others hold too, then one that has few and is no origin.
+  const auto rank = [&](const net::NodeKey& key) {
+    const auto& held = growth.stages_of.at(key);
+    const bool needed = std::ranges::any_of(held, [&](std::uint32_t s) { return hosts_of(s, growth) < 2; });
+    return std::tuple(needed, held.size(), held.front() == 0);
+  };
+  for (const auto& [key, held] : growth.stages_of) {
+    const auto failed = active->failures.find(key);
+    if (nodes.at(key).leaving || growth.learners.contains(key) || active->plan.learners.contains(key) ||
+        !may_hold(key, stage) || (failed != active->failures.end() && failed->second >= failures_max))
+      continue;
+    if (best == nullptr || rank(key) < rank(*best)) best = &key;
+  }
+  return best;
+}
+
 bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
   bool hosted = false;
+  const auto nobody = [](std::uint32_t stage) {
+    return "no other node has the memory" + std::string(stage == 0 ? " and the data" : "") +
+           "; start one more daemon";
+  };
+  std::erase_if(active->homeless, [&](std::uint32_t stage) { return !active->plan.is_out(stage); });
+  for (const std::uint32_t stage : active->plan.stages_out) {
+    if (hosts_of(stage, growth) > 0) continue;
+    if (now_us < active->host_after_us && somebody_may_come()) continue;
+    if (const net::NodeKey* host = find_host(stage, growth)) {
+      growth.learners[*host] = {stage};
+      hosted = true;
+    } else if (growth.learners.empty() && active->plan.learners.empty() &&
+               active->homeless.insert(stage).second) {
+      log(net::LogLevel::warning, active->id,
+          "nobody can rebuild stage " + std::to_string(stage) + ": " + nobody(stage));
+    }
+  }
   for (const auto& [leaver, stages] : growth.stages_of) {
     Node& leaving = nodes.at(leaver);
     if (!leaving.leaving) continue;
     for (const std::uint32_t stage : stages) {
       if (hosts_of(stage, growth) > 0) continue;
-      const net::NodeKey* best = nullptr;
-      // Rather one whose own stages others hold too, then one that has few and is no origin.
-      const auto rank = [&](const net::NodeKey& key) {
-        const auto& held = growth.stages_of.at(key);
-        const bool needed =
-            std::ranges::any_of(held, [&](std::uint32_t s) { return hosts_of(s, growth) < 2; });
-        return std::tuple(needed, held.size(), held.front() == 0);
-      };
-      for (const auto& [key, held] : growth.stages_of) {
-        const auto failed = active->failures.find(key);
-        if (nodes.at(key).leaving || growth.learners.contains(key) || active->plan.learners.contains(key) ||
-            !may_hold(key, stage) || (failed != active->failures.end() && failed->second >= failures_max))
-          continue;
-        if (best == nullptr || rank(key) < rank(*best)) best = &key;
-      }
-      if (best != nullptr) {
-        growth.learners[*best] = {stage};
+      if (const net::NodeKey* host = find_host(stage, growth)) {
+        growth.learners[*host] = {stage};
         hosted = true;
       } else if (!leaving.stuck_told) {
         leaving.stuck_told = true;
         log(net::LogLevel::warning, active->id,
-            "nobody can take stage " + std::to_string(stage) + " over from " + label(leaving.member) +
-                ": no other node has the memory" + (stage == 0 ? " and the data" : "") +
-                "; start one more daemon");
+            "nobody can take stage " + std::to_string(stage) + " over from " + label(leaving.member) + ": " +
+                nobody(stage));
       }
     }
   }

@@ -116,15 +116,17 @@ class Placement {
     for (const auto& [key, stages] : request.stages_of)
       for (const std::uint32_t stage : stages) ++sizes[stage];
     Instance instance = placement_instance(job_, ratio(), nodes_, sizes);
+    if (sizes[0] == 0) return Status::refused("nobody holds stage 0, which every microbatch visits");
+    for (std::size_t s = 0; s < stages_; ++s) instance.stage_out[s] = sizes[s] == 0 ? 1 : 0;
+    go_around(instance);
     for (std::size_t n = 0; n < nodes_.size(); ++n) {
       instance.stage_of.push_back(request.stages_of.at(nodes_[n]->key));
       const std::vector<std::uint32_t>& held = instance.stage_of.back();
       if (held.size() == 1) continue;
-      // Microbatches that hold one of this node's slots wait for another here too; an origin's would all be
-      // under way before the first comes back, so it wants room for every one.
+      // Microbatches that hold one of this node's slots wait for another here too: those that came first
+      // would keep each other out, so it wants room for every one.
       std::uint32_t& slots = instance.nodes[n].slots;
-      if (held.front() == 0) slots = std::max(slots, instance.microbatches);
-      slots *= static_cast<std::uint32_t>(held.size());
+      slots = std::max(slots, instance.microbatches) * static_cast<std::uint32_t>(held.size());
     }
     const Result<Found> placed = find(std::move(instance), std::nullopt, request.work, machine);
     if (!placed.ok()) return placed.status();
@@ -172,12 +174,23 @@ class Placement {
   }
   double ratio() const { return phases_[longest_].ratio; }
 
+  // The job's shares of visits over the stages that are left; where no routes keep these, or the longest
+  // jump, with a stage out, the next best: any shares, then any jump.
+  void go_around(Instance& instance) const {
+    share_visits(instance, job_.pipeline.weights(), static_cast<std::uint32_t>(job_.pipeline.visit_slack));
+    const bool is_whole = std::ranges::all_of(instance.stage_out, [](char out) { return out == 0; });
+    if (is_whole || choose_stage_sets(instance).ok()) return;
+    free_visits(instance);
+    if (choose_stage_sets(instance).ok()) return;
+    instance.max_skip = instance.stages;
+  }
+
   // Routes of another skip ratio on nodes that hold what they hold.
   Result<Found> find_kept(const Found& placed, double skip_ratio, std::uint64_t work,
                           const PlanMachine& machine) const {
     Instance instance = placed.instance;
     instance.stages_per_path = stages_per_path(instance.stages, skip_ratio);
-    share_visits(instance, job_.pipeline.weights(), static_cast<std::uint32_t>(job_.pipeline.visit_slack));
+    go_around(instance);
     instance.stage_of = placed.plan.stage_of;
     return find(std::move(instance), std::nullopt, work, machine);
   }
@@ -258,6 +271,7 @@ class Placement {
       for (Path& path : plan.paths)
         for (PathHop& hop : path.hops)
           if (hop.stage == s) hops.push_back(&hop);
+      if (hops.empty()) continue;
       const std::vector<std::size_t> nodes = holders(plan, s);
       const std::vector<std::size_t> order = turns(instance, nodes, s, hops.size());
       for (std::size_t i = 0; i < hops.size(); ++i)
@@ -294,11 +308,18 @@ class Placement {
     Plan plan;
     plan.epoch = epoch;
     const Found& placed = found[longest_];
+    for (std::uint32_t s = 0; s < stages_; ++s)
+      if (placed.instance.stage_out[s] != 0) plan.stages_out.push_back(s);
     for (std::size_t n = 0; n < nodes_.size(); ++n) {
       const std::vector<std::uint32_t>& stages = placed.plan.stage_of[n];
       if (stages.empty()) continue;
       plan.stages_of[nodes_[n]->key] = stages;
       plan.slots_of[nodes_[n]->key] = placed.plan.slots[n];
+      // Of a node with several stages; a forward that finds none there is computed again at its backward.
+      const auto most =
+          static_cast<std::uint32_t>(job_.pipeline.slots) * static_cast<std::uint32_t>(stages.size());
+      if (stages.size() > 1 && stages.front() != 0)
+        plan.slots_of[nodes_[n]->key] = std::min(placed.plan.slots[n], most);
     }
     for (std::size_t i = 0; i < phases_.size(); ++i) {
       PlanPhase& phase = plan.phases.emplace_back();
@@ -316,7 +337,7 @@ class Placement {
   }
 
   std::vector<PlannedRoute> evaluations(const Found& found) const {
-    const StageSets sets = evaluation_sets(job_);
+    const StageSets sets = evaluation_sets(job_, found.instance.stage_out);
     std::vector<PlannedRoute> routes(sets.size());
     std::vector<std::vector<net::Hop*>> visits(stages_);
     for (std::size_t m = 0; m < sets.size(); ++m) {
@@ -325,6 +346,7 @@ class Placement {
       for (net::Hop& hop : routes[m].hops) visits[hop.stage].push_back(&hop);
     }
     for (std::size_t s = 0; s < stages_; ++s) {
+      if (visits[s].empty()) continue;
       const std::vector<std::size_t> nodes = holders(found.plan, s);
       const std::vector<std::size_t> order = turns(found.instance, nodes, s, visits[s].size());
       for (std::size_t i = 0; i < visits[s].size(); ++i) visits[s][i]->node = nodes_[nodes[order[i]]]->key;

@@ -40,7 +40,8 @@ struct PlacementRequest {
   // What planning may cost, in tasks simulated; more for hundreds of nodes. Part of what the plan follows
   // from, as a time would not be.
   std::uint64_t work = 20'000;
-  // Not empty: who holds what is settled, only the routes are open. All of `nodes`, and every stage.
+  // Not empty: who holds what is settled, only the routes are open. All of `nodes`; a stage that none holds
+  // is out, and routes leave it out.
   std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of = {};
 };
 

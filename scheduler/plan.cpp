@@ -67,9 +67,9 @@ StagesByNode read_stages(const nlohmann::json& json, JsonReader& reader) {
 void check_learners(const Plan& plan, JsonReader& reader) {
   for (const auto& [node, stages] : plan.learners)
     for (const std::uint32_t stage : stages)
-      if (plan.holds(node, stage) || plan.replicas(stage).empty())
+      if (plan.holds(node, stage) || (plan.replicas(stage).empty() && !plan.is_out(stage)))
         reader.fail("node " + node.short_name() + " cannot learn stage " + std::to_string(stage) +
-                    ": it holds it, or nobody does");
+                    ": it holds it, or there is no such stage");
 }
 
 void check_routes(const Plan& plan, const std::vector<PlannedRoute>& routes, const char* what,
@@ -101,7 +101,7 @@ std::uint32_t Plan::stage_count() const {
   std::uint32_t count = 0;
   for (const auto& [node, stages] : stages_of)
     for (const std::uint32_t stage : stages) count = std::max(count, stage + 1);
-  return count;
+  return stages_out.empty() ? count : std::max(count, stages_out.back() + 1);
 }
 
 std::vector<net::NodeKey> Plan::replicas(std::uint32_t stage) const { return nodes_with(stages_of, stage); }
@@ -151,6 +151,7 @@ nlohmann::json to_json(const Plan& plan) {
   return {{"epoch", plan.epoch},
           {"stage_of", stages_to_json(plan.stages_of)},
           {"learners", stages_to_json(plan.learners)},
+          {"stages_out", plan.stages_out},
           {"slots", std::move(slots)},
           {"phases", std::move(phases)},
           {"evaluations", routes_to_json(plan.evaluations)}};
@@ -164,6 +165,15 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
   plan.learners = read_stages(reader.member(json, "learners"), reader);
   std::set<std::uint32_t> held;
   for (const auto& [node, stages] : plan.stages_of) held.insert(stages.begin(), stages.end());
+  // Plans stored by an earlier version do not say.
+  if (json.contains("stages_out"))
+    for (const nlohmann::json& entry : reader.list(json["stages_out"])) {
+      const std::uint32_t stage = reader.natural32(entry);
+      if (stage == 0 || (!plan.stages_out.empty() && stage <= plan.stages_out.back()) || held.contains(stage))
+        reader.fail("stage " + std::to_string(stage) + " cannot be out: it is held, or out of order");
+      plan.stages_out.push_back(stage);
+    }
+  held.insert(plan.stages_out.begin(), plan.stages_out.end());
   if (held.empty() || *held.begin() != 0 || *held.rbegin() != held.size() - 1)
     reader.fail("a stage has no node");
   for (const auto& [hex, count] : reader.object(reader.member(json, "slots")).items()) {

@@ -37,17 +37,21 @@ struct Plan {
   std::uint64_t epoch = 0;
   StagesByNode stages_of;
   std::map<net::NodeKey, std::uint32_t> slots_of;
-  // Nodes that are given the averages of stages which they do not hold yet, ascending; nobody waits for them.
+  // Nodes that are given the averages of stages which they do not hold yet, or rebuild one that is out;
+  // nobody waits for them.
   StagesByNode learners;
+  std::vector<std::uint32_t> stages_out;  // nobody holds them: lost, or being rebuilt; ascending
   std::vector<PlanPhase> phases;          // ascending; the first is from step 1
   std::vector<PlannedRoute> evaluations;  // validation microbatches, in order
   bool operator==(const Plan&) const = default;
 
+  // Those that are out counted.
   std::uint32_t stage_count() const;
   // Nodes that hold `stage`, in key order.
   std::vector<net::NodeKey> replicas(std::uint32_t stage) const;
   // Those that learn it, in key order.
   std::vector<net::NodeKey> learners_of(std::uint32_t stage) const;
+  bool is_out(std::uint32_t stage) const { return has_stage(stages_out, stage); }
   // Stage-0 node with the lowest key. Precondition: some node holds stage 0.
   net::NodeKey lead_origin() const;
   // What the node holds, or learns, ascending; empty for a node that the plan does without.

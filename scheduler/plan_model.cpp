@@ -35,6 +35,7 @@ PlanModel model_of(const JobSpec& job, const Plan& plan, std::uint64_t step,
   }
   model.instance = placement_instance(job, ratio_at(job, step), list, sizes);
   model.instance.stage_of = model.plan.stage_of;
+  for (const std::uint32_t stage : plan.stages_out) model.instance.stage_out[stage] = 1;
   for (const PlannedRoute& route : plan.phase(step).routes) {
     Path& path = model.plan.paths.emplace_back();
     path.microbatch = route.microbatch;

@@ -9,6 +9,9 @@
 namespace sidestep::scheduler {
 namespace {
 
+// A rebuild that failed is tried again after this.
+constexpr std::int64_t rebuild_again_us = 2'000'000;
+
 // EndJob::epoch of a job that is over.
 constexpr std::uint64_t for_ever = std::numeric_limits<std::uint64_t>::max();
 
@@ -255,7 +258,11 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     if (active->change && active->change->told && !active->change->plan.stages(peer).empty())
       return lose_successor(*node, fault.reason);
     if (active->gone.contains(peer)) expect_successors();
-    ++active->failures[peer];
+    const std::vector<std::uint32_t>& lessons = active->plan.lessons(peer);
+    if (std::ranges::any_of(lessons, [&](std::uint32_t stage) { return active->plan.is_out(stage); }))
+      active->grow_after_us = now_us + rebuild_again_us;
+    else
+      ++active->failures[peer];
     active->lost.insert({peer, node->member.boot});
     post_end(*node, active->id, "it goes on without this node", last_epoch());
     return void_changes();  // one may give it a stage
@@ -265,7 +272,11 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     log(net::LogLevel::warning, active->id,
         label(node->member) + " goes on with what it holds: " + fault.reason);
     if (!active->failed_lessons.insert(peer).second) return;  // told again
-    ++active->failures[peer];
+    // What a stage is rebuilt from may be what failed.
+    if (active->plan.is_out(*fault.learning))
+      active->grow_after_us = now_us + rebuild_again_us;
+    else
+      ++active->failures[peer];
     return void_changes();
   }
   if (planned && active->unproven.contains(peer)) return lose_successor(*node, fault.reason);

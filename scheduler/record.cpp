@@ -100,6 +100,44 @@ nlohmann::json optional_json(const std::optional<double>& value) {
 
 }  // namespace
 
+nlohmann::json to_json(const RecordRecovery& recovery) {
+  nlohmann::json sources = nlohmann::json::array();
+  for (const RecordRecovery::Source& source : recovery.sources)
+    sources.push_back({{"stage", source.stage}, {"weight", source.weight}});
+  return {{"stage", recovery.stage},       {"node", recovery.node.hex()},
+          {"commit", recovery.commit},     {"policy", recovery.policy},
+          {"sources", std::move(sources)}, {"moments", recovery.moments},
+          {"updates", recovery.updates},   {"learning_rate_scale", recovery.learning_rate_scale},
+          {"bytes", recovery.bytes},       {"duration_us", recovery.duration_us}};
+}
+
+Result<RecordRecovery> parse_recovery(const nlohmann::json& json) {
+  constexpr double scale_max = 1e6;
+  JsonReader reader("a recovery");
+  RecordRecovery recovery;
+  recovery.stage = reader.natural32(reader.member(json, "stage"));
+  recovery.node = reader.key(reader.text(reader.member(json, "node")));
+  recovery.commit = reader.natural(reader.member(json, "commit"));
+  recovery.policy = reader.text(reader.member(json, "policy"));
+  for (const nlohmann::json& entry : reader.list(reader.member(json, "sources"))) {
+    RecordRecovery::Source& source = recovery.sources.emplace_back();
+    source.stage = reader.natural32(reader.member(entry, "stage"));
+    source.weight = reader.number(reader.member(entry, "weight"));
+    if (!(source.weight >= 0 && source.weight <= 1)) reader.fail("a weight is not from 0 to 1");
+    if (source.stage == recovery.stage) reader.fail("a stage is its own source");
+  }
+  recovery.moments = reader.flag(reader.member(json, "moments"));
+  recovery.updates = reader.natural(reader.member(json, "updates"), std::numeric_limits<std::int64_t>::max());
+  recovery.learning_rate_scale = reader.number(reader.member(json, "learning_rate_scale"));
+  if (!(recovery.learning_rate_scale > 0 && recovery.learning_rate_scale <= scale_max))
+    reader.fail("learning_rate_scale is not from 0 to " + std::to_string(scale_max));
+  recovery.bytes = reader.natural(reader.member(json, "bytes"));
+  recovery.duration_us = static_cast<std::int64_t>(
+      reader.natural(reader.member(json, "duration_us"), std::numeric_limits<std::int64_t>::max()));
+  if (!reader.ok()) return reader.status();
+  return recovery;
+}
+
 nlohmann::json to_json(const RecordStep& step) {
   NodeTable nodes;
   nlohmann::json stages = nlohmann::json::array();
@@ -130,6 +168,7 @@ nlohmann::json to_json(const RecordStep& step) {
                          {"stages", std::move(stages)}};
   for (const double loss : step.validation_skip_losses)
     json["validation_skip_losses"].push_back(number_json(loss));
+  for (const RecordRecovery& recovery : step.recoveries) json["recoveries"].push_back(to_json(recovery));
   if (!step.end.empty()) json["end"] = step.end;
   return json;
 }
@@ -166,6 +205,14 @@ Result<RecordStep> parse_record_step(const nlohmann::json& json) {
       replica.added = read_added(reader.member(part, "added"), reader);
     }
   }
+  if (json.contains("recoveries"))
+    for (const nlohmann::json& entry : reader.list(json.at("recoveries"))) {
+      Result<RecordRecovery> recovery = parse_recovery(entry);
+      if (recovery.ok())
+        step.recoveries.push_back(std::move(recovery).value());
+      else
+        reader.fail(recovery.status().message());
+    }
   if (!reader.ok()) return reader.status();
   return step;
 }

@@ -41,6 +41,30 @@ struct RecordStage {
   bool operator==(const RecordStage&) const = default;
 };
 
+// A stage that was lost and put together again out of others (design.md, Recovery), in the record of the
+// first step that it is part of again.
+struct RecordRecovery {
+  struct Source {
+    std::uint32_t stage = 0;
+    double weight = 0;  // not negative; of all of them together 1, or there are none
+    bool operator==(const Source&) const = default;
+  };
+  std::uint32_t stage = 0;
+  net::NodeKey node;         // that rebuilt it, and holds it
+  std::uint64_t commit = 0;  // whose states of the sources were taken
+  std::string policy;
+  std::vector<Source> sources;  // none: weights of a fresh job
+  bool moments = false;         // of the sources too; else zero
+  std::uint64_t updates = 0;    // that the moments stand for
+  double learning_rate_scale = 1;
+  std::uint64_t bytes = 0;       // that were pulled for it
+  std::int64_t duration_us = 0;  // from the first offer to the stage being whole
+  bool operator==(const RecordRecovery&) const = default;
+};
+
+nlohmann::json to_json(const RecordRecovery& recovery);
+Result<RecordRecovery> parse_recovery(const nlohmann::json& json);
+
 struct RecordStep {
   std::uint64_t step = 0;
   std::uint64_t epoch = 0;
@@ -54,11 +78,13 @@ struct RecordStep {
   std::int64_t duration_us = 0;     // from the commit before to this one, as the lead origin saw it
   std::vector<RecordRoute> routes;  // by microbatch, then attempt
   std::vector<RecordRoute> evaluations;
-  std::vector<RecordStage> stages;  // by stage
+  std::vector<RecordStage> stages;              // by stage; those that are out are missing
+  std::vector<RecordRecovery> recoveries = {};  // by stage
   bool operator==(const RecordStep&) const = default;
 };
 
-nlohmann::json to_json(const RecordStep& step);  // "end" only where the job ended early
+// "end" only where the job ended early, "recoveries" only where there are some.
+nlohmann::json to_json(const RecordStep& step);
 Result<RecordStep> parse_record_step(const nlohmann::json& json);
 
 // Fills in the validation losses: means over the evaluations, which are all there or none.

@@ -8,6 +8,8 @@
 namespace sidestep::scheduler {
 namespace {
 
+// A stage that is out is given to a node that holds another only after this, where somebody else may come.
+constexpr std::int64_t host_wait_us = 6'000'000;
 // A step waits for the plan: it is looked for so much shorter.
 constexpr std::uint64_t work_divisor = 8;
 
@@ -49,6 +51,13 @@ bool SchedulerCore::State::all_have_applied() const {
   });
 }
 
+bool SchedulerCore::State::can_rebuild(const std::vector<std::uint32_t>& lost) const {
+  if (!active->spec.recovery.rebuilds() || has_stage(lost, 0)) return false;
+  for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage)
+    if (!has_stage(lost, stage) && active->spec.layer_count(stage) > 0) return true;
+  return false;
+}
+
 std::vector<std::uint32_t> SchedulerCore::State::held_by_nobody(const StagesByNode& held) const {
   std::vector<std::uint32_t> stages;
   for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage)
@@ -75,17 +84,17 @@ StagesByNode SchedulerCore::State::held_by_rest() const {
   std::vector<net::Member> members = find_row(active->id)->view.members;
   if (next != nullptr)
     members.insert(members.end(), active->change->view.members.begin(), active->change->view.members.end());
-  StagesByNode held;
+  std::optional<StagesByNode> best;
   for (const Trust trust : {Trust::sure, Trust::likely, Trust::all}) {
-    held.clear();
+    StagesByNode held;
     for (const net::Member& member : members) {
       if (!takes_part(member)) continue;
       if (std::vector<std::uint32_t> stages = held_by(member, trust); !stages.empty())
         held.emplace(member.key, std::move(stages));
     }
-    if (held_by_nobody(held).empty()) break;
+    if (!best || held_by_nobody(held).size() < held_by_nobody(*best).size()) best = std::move(held);
   }
-  return held;
+  return *best;
 }
 
 void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
@@ -111,12 +120,9 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
     return;
   }
   std::erase_if(active->early_reports, [&](const auto& entry) { return entry.second.peer == member.key; });
-  active->loss = Active::Loss{
-      label(member) + ": " + why,
-      label(member) + " is lost" +
-          (held.empty() ? ""
-                        : ", " + stage_list(held) +
-                              (held.size() == 1 ? " has another replica" : " have other replicas"))};
+  active->loss =
+      Active::Loss{label(member) + ": " + why,
+                   label(member) + " is lost" + (held.empty() ? "" : ", which held " + stage_list(held))};
   active->planning.reset();
   active->growth.reset();
   // One that nobody was told of yet is not waited for.
@@ -141,11 +147,15 @@ void SchedulerCore::State::plan_for_rest() {
   }
   const std::string last =
       job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
-  if (!lost.empty())
+  if (!lost.empty() && !can_rebuild(lost))
     return end_active(JobState::failed,
                       active->loss->why + "; " + stage_list(lost) +
                           (lost.size() == 1 ? " has no replica left; " : " have no replica left; ") + last);
   log(net::LogLevel::warning, job.id, active->loss->what + "; plans without it, " + last);
+  if (!lost.empty())
+    log(net::LogLevel::warning, job.id,
+        stage_list(lost) + (lost.size() == 1 ? " has" : " have") +
+            " no replica left: routes go around it until its neighbours have rebuilt it");
   start_planning(request_for(rest, options.plan_work / work_divisor));
 }
 
@@ -189,6 +199,7 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   active->prove_by_us.reset();
   if (!active->unproven.empty()) expect_successors();
   active->spare.clear();
+  active->host_after_us = now_us + host_wait_us;
   active->loss.reset();
   active->plan = std::move(plan);
   job.last_epoch = std::max(job.last_epoch, active->plan.epoch);

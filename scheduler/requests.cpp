@@ -20,7 +20,7 @@ constexpr std::uint64_t steps_max = 1'000;
 constexpr std::size_t jobs_named_max = 5;
 
 bool changes_something(std::string_view verb) {
-  for (const std::string_view one : {"submit", "cancel", "drain", "admit", "revoke", "invite"})
+  for (const std::string_view one : {"submit", "cancel", "drain", "kill", "admit", "revoke", "invite"})
     if (verb == one) return true;
   return false;
 }
@@ -88,6 +88,7 @@ net::Reply SchedulerCore::State::answer(const net::NodeKey& peer, const net::Env
   if (request.verb == "submit") return reply(submit(body));
   if (request.verb == "cancel") return reply(cancel(body));
   if (request.verb == "drain") return reply(drain(body));
+  if (request.verb == "kill") return reply(kill(peer, body));
   if (request.verb == "status") return reply(status(body));
   if (request.verb == "times") return reply(times(body));
   if (request.verb == "export") return reply(find_snapshot(peer, body));

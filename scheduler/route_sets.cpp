@@ -28,12 +28,17 @@ Result<StageSets> training_sets(const JobSpec& job, double skip_ratio) {
   return choose_stage_sets(instance);
 }
 
-StageSets evaluation_sets(const JobSpec& job) {
+StageSets evaluation_sets(const JobSpec& job, const std::vector<char>& out) {
   std::vector<double> ratios{0};
   ratios.insert(ratios.end(), job.validation.skip.begin(), job.validation.skip.end());
   StageSets all;
   for (const double ratio : ratios) {
-    const Result<StageSets> sets = choose_stage_sets(bare_instance(job, ratio, job.validation.microbatches));
+    Instance instance = bare_instance(job, ratio, job.validation.microbatches);
+    if (!out.empty()) {
+      instance.stage_out = out;
+      free_visits(instance);
+    }
+    const Result<StageSets> sets = choose_stage_sets(instance);
     SIDESTEP_ASSERT(sets.ok());  // visits are free
     all.insert(all.end(), sets.value().begin(), sets.value().end());
   }

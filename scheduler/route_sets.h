@@ -13,7 +13,8 @@ namespace sidestep::scheduler {
 Result<StageSets> training_sets(const JobSpec& job, double skip_ratio);
 
 // One set a validation microbatch, by its number: all stages first, then those of each share of
-// `validation.skip`, which leave out each stage in turn.
-StageSets evaluation_sets(const JobSpec& job);
+// `validation.skip`, which leave out each stage in turn. `out`: by stage, not 0 where nobody holds it, and
+// all leave it out; empty: there is none.
+StageSets evaluation_sets(const JobSpec& job, const std::vector<char>& out = {});
 
 }  // namespace sidestep::scheduler

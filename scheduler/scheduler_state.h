@@ -86,12 +86,14 @@ struct SchedulerCore::State {
     std::optional<std::int64_t> prove_by_us;
     // Held a stage under a plan before, and still have the job; the plan that does without each.
     std::map<net::NodeKey, std::uint64_t> gone;
-    std::map<net::NodeKey, int> failures;            // to learn a stage
-    std::set<net::NodeKey> failed_lessons;           // holders that gave up what the plan has them learn
-    std::set<net::NodeKey> spare;                    // more replicas would only cost time
-    std::int64_t grow_after_us = 0;                  // not before, for the last try was in vain
-    std::int64_t drift_after_us = 0;                 // nor are routes alone looked for again
-    std::uint64_t snapshot_asked = 0;                // a snapshot of this commit or a later one was asked for
+    std::map<net::NodeKey, int> failures;   // to learn a stage
+    std::set<net::NodeKey> failed_lessons;  // holders that gave up what the plan has them learn
+    std::set<std::uint32_t> homeless;       // stages that are out and that nobody can rebuild, as was told
+    std::set<net::NodeKey> spare;           // more replicas would only cost time
+    std::int64_t host_after_us = 0;         // before, a stage that is out waits for who may soon be free
+    std::int64_t grow_after_us = 0;         // not before, for the last try was in vain
+    std::int64_t drift_after_us = 0;        // nor are routes alone looked for again
+    std::uint64_t snapshot_asked = 0;       // a snapshot of this commit or a later one was asked for
     std::map<net::NodeKey, net::Measured> measured;  // what each node told last
     StepSets step_sets;
     StepWatch step_watch;
@@ -235,6 +237,10 @@ struct SchedulerCore::State {
   // ---- joining.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Leaving& leaving);
   Result<nlohmann::json> drain(const nlohmann::json& body);
+  // By nickname or start of its key.
+  Result<Node*> find_node(const std::string& text);
+  // One node, or all that hold a stage of the active job, end as if killed.
+  Result<nlohmann::json> kill(const net::NodeKey& by, const nlohmann::json& body);
   void let_leave(Node& node, const std::string& why);
   // What the job does about those that came, have learned or want to leave.
   void grow();
@@ -256,8 +262,13 @@ struct SchedulerCore::State {
   // A learner of the plan that died, failed since or leaves.
   bool learns_in_vain(const net::NodeKey& key) const;
   bool let_go(Active::Growth& growth) const;
-  bool teach_newcomers(Active::Growth& growth);
+  // `lost_alone`: only stages that are out.
+  bool teach_newcomers(Active::Growth& growth, bool lost_alone);
   bool find_hosts(Active::Growth& growth);
+  // A node without a part in the job, which ends what it did for it or has not said yet what it can.
+  bool somebody_may_come() const;
+  // A node of the job that could take one more stage, or null.
+  const net::NodeKey* find_host(std::uint32_t stage, const Active::Growth& growth) const;
   // Does nothing for any job, and could.
   bool is_free(const net::NodeKey& key) const;
   // As far as memory and data go, beside the stages that it holds.
@@ -284,6 +295,8 @@ struct SchedulerCore::State {
   StagesByNode held_by_rest() const;
   // Stages of the active plan, ascending.
   std::vector<std::uint32_t> held_by_nobody(const StagesByNode& held) const;
+  // Whether the job's policy can give these stages weights again, which nobody holds.
+  bool can_rebuild(const std::vector<std::uint32_t>& lost) const;
   void adopt_for_rest(Plan plan);
   static std::string predicted_text(const Plan& plan);
 
@@ -343,7 +356,7 @@ struct SchedulerCore::State {
   static bool has_copy(const JobRow& job, std::uint64_t commit, std::uint32_t stage,
                        const net::NodeKey& node);
   // For people: the stages that the newest snapshot lacks, and why.
-  static std::string unsaved(const JobRow& job, std::uint32_t stages);
+  static std::string unsaved(const JobRow& job, const Plan& plan);
 
   // ---- logs.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::LogBatch& batch);

@@ -14,9 +14,9 @@ std::string name_in(const net::View& view, const net::NodeKey& key) {
 }
 
 // Of the stages that no node has saved: what each of their nodes said.
-std::string problems_of(const JobRow& job, const Snapshot& snapshot, std::uint32_t stages) {
+std::string problems_of(const JobRow& job, const Snapshot& snapshot, const Plan& plan) {
   std::string text;
-  for (std::uint32_t stage = 0; stage < stages; ++stage) {
+  for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage) {
     std::string problems;
     bool saved = false;
     for (const SnapshotCopy& copy : snapshot.copies) {
@@ -26,7 +26,9 @@ std::string problems_of(const JobRow& job, const Snapshot& snapshot, std::uint32
     }
     if (!saved)
       text += (text.empty() ? "stage " : "; stage ") + std::to_string(stage) + ": " +
-              (problems.empty() ? "no node has said that it saved it" : problems);
+              (problems.empty() ? plan.is_out(stage) ? "it is lost and not rebuilt yet"
+                                                     : "no node has said that it saved it"
+                                : problems);
   }
   return text;
 }
@@ -37,7 +39,7 @@ bool hopeless(const Snapshot& snapshot, const Plan& plan) {
     std::size_t failed = 0;
     for (const SnapshotCopy& copy : snapshot.copies)
       if (copy.stage == stage && !copy.problem.empty() && plan.holds(copy.node, stage)) ++failed;
-    if (failed == plan.replicas(stage).size()) return true;
+    if (!plan.is_out(stage) && failed == plan.replicas(stage).size()) return true;
   }
   return false;
 }
@@ -54,8 +56,8 @@ bool SchedulerCore::State::has_copy(const JobRow& job, std::uint64_t commit, std
   return false;
 }
 
-std::string SchedulerCore::State::unsaved(const JobRow& job, std::uint32_t stages) {
-  std::string text = job.snapshot_coming ? problems_of(job, *job.snapshot_coming, stages)
+std::string SchedulerCore::State::unsaved(const JobRow& job, const Plan& plan) {
+  std::string text = job.snapshot_coming ? problems_of(job, *job.snapshot_coming, plan)
                                          : "no node has said that it saved its stages";
   if (job.snapshot)
     text += "; the newest whole state is that of commit " + std::to_string(job.snapshot->commit);
@@ -138,7 +140,7 @@ Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& p
     return Status::not_found("job " + job.id + " has ended without a saved state (" +
                              std::string(to_string(job.state)) + "); " +
                              (plan.ok() && job.snapshot_coming
-                                  ? unsaved(job, plan.value().stage_count())
+                                  ? unsaved(job, plan.value())
                                   : "one is saved at the last commit, and when `sidestep export` asks while "
                                     "the job runs"));
   }
@@ -152,7 +154,13 @@ Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& p
   if (job.snapshot_coming && job.snapshot_coming->commit >= at_least &&
       hopeless(*job.snapshot_coming, active->plan))
     return Status::io("the snapshot of commit " + std::to_string(job.snapshot_coming->commit) + " of job " +
-                      job.id + " was not saved: " + unsaved(job, active->plan.stage_count()));
+                      job.id + " was not saved: " + unsaved(job, active->plan));
+  if (!last && !active->plan.stages_out.empty())
+    return nlohmann::json{{"job", job.id},
+                          {"ready", false},
+                          {"at_least", at_least},
+                          {"waiting", "stage " + std::to_string(active->plan.stages_out.front()) +
+                                          ", which was lost and is being rebuilt"}};
   if (!last) ask_for_snapshot(at_least);
   const bool coming = last || (job.snapshot_coming && job.snapshot_coming->commit >= at_least);
   return nlohmann::json{

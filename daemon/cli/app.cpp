@@ -84,6 +84,7 @@ int run(int argc, const char* const* argv, const Wiring& wiring) {
   add_cancel(app, chosen);
   add_nodes(app, chosen);
   add_drain(app, chosen);
+  add_kill(app, chosen);
   add_invite(app, chosen);
   add_admit(app, chosen);
   add_revoke(app, chosen);

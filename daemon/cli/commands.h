@@ -24,6 +24,7 @@ void add_top(CLI::App& app, Chosen& chosen);
 void add_cancel(CLI::App& app, Chosen& chosen);
 void add_nodes(CLI::App& app, Chosen& chosen);
 void add_drain(CLI::App& app, Chosen& chosen);
+void add_kill(CLI::App& app, Chosen& chosen);
 void add_invite(CLI::App& app, Chosen& chosen);
 void add_admit(CLI::App& app, Chosen& chosen);
 void add_revoke(CLI::App& app, Chosen& chosen);

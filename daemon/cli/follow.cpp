@@ -13,7 +13,6 @@
 namespace sidestep::cli {
 namespace {
 
-constexpr std::int64_t poll_us = 300'000;
 constexpr std::int64_t log_lines_at_once = 500;
 
 // Warnings and errors of the job that have come since `after`; the new cursor.
@@ -81,7 +80,7 @@ Result<nlohmann::json> PatientClient::ask(const std::string& verb, const nlohman
     } else if (now - away_since_us > away_limit_us_) {
       return answer;
     }
-    client_.idle(poll_us);
+    client_.idle(follow_poll_us);
   }
 }
 
@@ -114,7 +113,7 @@ int follow_job(driver::Client& client, const std::string& job, bool json) {
       if (!json) printer.print(outcome_line(summary));
       return text_in(summary, "state") == "done" ? exit_ok : exit_failed;
     }
-    patient.idle(poll_us);
+    patient.idle(follow_poll_us);
   }
   if (!json) printer.print("");
   std::fprintf(stderr, "job %s goes on; `sidestep logs -f %s` follows it, `sidestep cancel %s` ends it\n",

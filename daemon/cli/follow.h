@@ -11,6 +11,9 @@
 
 namespace sidestep::cli {
 
+// Between two looks at what goes on.
+constexpr std::int64_t follow_poll_us = 300'000;
+
 // One line that is rewritten in place on a terminal; plain lines, not too many, elsewhere.
 class ProgressPrinter {
  public:

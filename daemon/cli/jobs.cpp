@@ -1,5 +1,6 @@
-// sidestep jobs, cancel, nodes, drain: one question, one answer.
+// sidestep jobs, cancel, nodes, drain, kill: one question, one answer.
 #include <memory>
+#include <optional>
 
 #include "daemon/cli/ask.h"
 #include "daemon/cli/commands.h"
@@ -17,9 +18,29 @@ struct NodeFlags : OperatorFlags {
   std::string node;
 };
 
-std::string drained_text(const nlohmann::json& reply) {
+struct KillFlags : OperatorFlags {
+  std::string node;
+  std::optional<std::int64_t> stage;
+};
+
+std::string stages_text(const nlohmann::json& list) {
   std::string stages;
-  for (const auto& stage : reply.at("stages")) stages += (stages.empty() ? "" : ", ") + stage.dump();
+  for (const auto& stage : list) stages += (stages.empty() ? "" : ", ") + stage.dump();
+  return stages;
+}
+
+std::string killed_text(const nlohmann::json& reply) {
+  std::string text;
+  for (const auto& node : reply.at("killed")) {
+    const std::string stages = stages_text(node.at("stages"));
+    text += node.at("nickname").get<std::string>() + " is killed; it held " +
+            (stages.empty() ? "no stage" : "stage " + stages) + "\n";
+  }
+  return text;
+}
+
+std::string drained_text(const nlohmann::json& reply) {
+  const std::string stages = stages_text(reply.at("stages"));
   const std::string name = reply.at("nickname").get<std::string>();
   if (stages.empty()) return name + " holds no stage; it ends at once\n";
   return name + " hands over stage " + stages + " and ends; `sidestep logs -f --node " + name +
@@ -77,6 +98,27 @@ void add_drain(CLI::App& app, Chosen& chosen) {
   add_operator_flags(*command, *flags);
   command->callback([flags, &chosen] {
     chosen = [flags] { return ask_once(*flags, "drain", {{"node", flags->node}}, drained_text); };
+  });
+}
+
+void add_kill(CLI::App& app, Chosen& chosen) {
+  auto flags = std::make_shared<KillFlags>();
+  CLI::App* command =
+      add_command(app, "kill", "Try a loss: a node, or all that hold a stage, end as if killed.",
+                  "sidestep kill --stage 2");
+  auto* node =
+      command->add_option("--node", flags->node, "Nickname, or the start of its key")->type_name("NODE");
+  auto* stage =
+      command->add_option("--stage", flags->stage, "Stage of the job that runs")->type_name("STAGE");
+  node->excludes(stage);
+  add_operator_flags(*command, *flags);
+  command->callback([flags, &chosen] {
+    chosen = [flags] {
+      nlohmann::json body = nlohmann::json::object();
+      if (!flags->node.empty()) body["node"] = flags->node;
+      if (flags->stage) body["stage"] = *flags->stage;
+      return ask_once(*flags, "kill", body, killed_text);
+    };
   });
 }
 

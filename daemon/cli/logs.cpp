@@ -12,7 +12,6 @@ namespace sidestep::cli {
 namespace {
 
 constexpr std::int64_t page_lines = 1000;
-constexpr std::int64_t poll_us = 300'000;
 
 struct LogFlags : OperatorFlags {
   std::string job;
@@ -51,7 +50,7 @@ int show_logs(const LogFlags& flags) {
     body.erase("tail");
     if (more) continue;
     if (!flags.follow || reply.value().value("ended", false)) return exit_ok;
-    patient.idle(poll_us);
+    patient.idle(follow_poll_us);
   }
   return exit_ok;
 }

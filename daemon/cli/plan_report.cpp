@@ -8,7 +8,7 @@
 namespace sidestep::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 using scheduler::Evaluation;
 using scheduler::Instance;
 using scheduler::SlotWait;
@@ -41,9 +41,9 @@ std::string problems_of(const Instance& instance, const PlanRow& row) {
   return text;
 }
 
-Json worth_json(const Instance& instance, const PlanRow& row) {
+ordered_json worth_json(const Instance& instance, const PlanRow& row) {
   const Evaluation& evaluation = row.evaluation;
-  Json json;
+  ordered_json json;
   json["finishes"] = evaluation.finishes;
   json["makespan_s"] = seconds(evaluation.makespan_us);
   if (instance.counts_averaging()) json["step_s"] = seconds(evaluation.step_us);
@@ -51,7 +51,7 @@ Json worth_json(const Instance& instance, const PlanRow& row) {
   json["bound_by"] = row.bound.why;
   json["gap"] = gap(row);
   json["utilisation"] = mean_utilisation(evaluation);
-  Json broken = Json::array(), waits = Json::array();
+  ordered_json broken = ordered_json::array(), waits = ordered_json::array();
   for (const auto& rule : evaluation.broken) broken.push_back({{"rule", rule.rule}, {"text", rule.text}});
   for (const SlotWait& wait : evaluation.waits)
     waits.push_back({{"microbatch", row.plan.paths[wait.path].microbatch},
@@ -113,10 +113,10 @@ std::string plans_table(const Instance& instance, const std::vector<PlanRow>& ro
   return table(head, cells) + problems;
 }
 
-Json plans_json(const Instance& instance, const std::vector<PlanRow>& rows) {
-  Json list = Json::array();
+ordered_json plans_json(const Instance& instance, const std::vector<PlanRow>& rows) {
+  ordered_json list = ordered_json::array();
   for (const PlanRow& row : rows) {
-    Json entry;
+    ordered_json entry;
     entry["method"] = row.name;
     if (!row.problem.ok()) {
       entry["error"] = row.problem.message();
@@ -160,9 +160,9 @@ std::string evaluation_page(const Instance& instance, const PlanRow& row) {
   return page + "\n" + table({"NODE", "LOCATION", "STAGES", "SLOTS", "TASKS", "BUSY", "UTILISATION"}, rows);
 }
 
-Json evaluation_json(const Instance& instance, const PlanRow& row) {
-  Json json = worth_json(instance, row);
-  Json nodes = Json::array();
+ordered_json evaluation_json(const Instance& instance, const PlanRow& row) {
+  ordered_json json = worth_json(instance, row);
+  ordered_json nodes = ordered_json::array();
   for (std::size_t n = 0; n < instance.node_count(); ++n) {
     const auto& use = row.evaluation.nodes[n];
     nodes.push_back({{"id", scheduler::id_json(instance.nodes[n])},
@@ -176,18 +176,18 @@ Json evaluation_json(const Instance& instance, const PlanRow& row) {
   return json;
 }
 
-std::string by_lines(const Json& json) {
+std::string by_lines(const ordered_json& json) {
   std::string text = "{\n";
-  const auto dump = [](const Json& value) {
-    return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const auto dump = [](const ordered_json& value) {
+    return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
   };
   for (auto entry = json.begin(); entry != json.end(); ++entry) {
     if (entry != json.begin()) text += ",\n";
     text += " " + dump(entry.key()) + ": ";
-    const Json& value = entry.value();
-    const bool nested = value.is_array() && std::any_of(value.begin(), value.end(), [](const Json& inner) {
-                          return inner.is_structured();
-                        });
+    const ordered_json& value = entry.value();
+    const bool nested =
+        value.is_array() && std::any_of(value.begin(), value.end(),
+                                        [](const ordered_json& inner) { return inner.is_structured(); });
     if (!nested) {
       text += dump(value);
       continue;

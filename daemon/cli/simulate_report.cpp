@@ -10,7 +10,7 @@
 namespace sidestep::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 using sim::Share;
 using sim::SimPlan;
 using sim::SimReport;
@@ -95,8 +95,8 @@ std::string simulation_page(const SimReport& report) {
   return page + plans_of(report) + "\n" + notes_of(report);
 }
 
-Json simulation_json(const SimReport& report) {
-  Json shares, plans = Json::array(), notes = Json::array();
+ordered_json simulation_json(const SimReport& report) {
+  ordered_json shares, plans = ordered_json::array(), notes = ordered_json::array();
   for (std::size_t i = 0; i < share_texts.size(); ++i) shares[share_texts[i].name] = share_of(report, i);
   for (const SimPlan& plan : report.plans)
     plans.push_back({{"plan", plan.epoch},

@@ -73,6 +73,7 @@ std::string stages_text(const nlohmann::json& snapshot, const Names& names) {
   for (const auto& replicas : stages) {
     std::string holders;
     for (const auto& key : replicas) holders += (holders.empty() ? "" : ", ") + names.of(key);
+    if (holders.empty()) holders = "nobody: routes go around it";
     rows.push_back({std::to_string(rows.size()), std::to_string(replicas.size()), holders});
   }
   return "\n" + table({"STAGE", "REPLICAS", "NODES"}, rows);

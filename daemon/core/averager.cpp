@@ -163,6 +163,7 @@ void Averager::report(std::int64_t now_us, const Completion& measured) {
   report.norm = measured.norm;
   report.finite = measured.finite;
   report.threads = context_.spec.deterministic ? 1 : context_.options->resources.threads;
+  report.recovery = context_.recovery_of(stage_);
   context_.post(now_us, context_.lead, std::move(report));
 }
 

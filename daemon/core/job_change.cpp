@@ -2,6 +2,9 @@
 #include <algorithm>
 
 #include "daemon/core/job_run.h"
+#include "daemon/core/learner.h"
+#include "daemon/core/rebuild.h"
+#include "recovery/sources.h"
 
 namespace sidestep::daemon {
 namespace {
@@ -59,6 +62,8 @@ void JobRun::take_change(std::int64_t now_us) {
   given_up_.clear();
   adding_ = 0;
   shared_.clear();
+  std::erase_if(context_.recoveries,
+                [&](const auto& entry) { return !scheduler::has_stage(wanted, entry.first); });
   context_.my_stages = wanted;
   context_.plan = std::move(change.plan);
   context_.view = std::move(change.view);
@@ -107,7 +112,7 @@ void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
     return stage && !context_.plan.holds(to, *stage) && !context_.plan.learns(to, *stage);
   });
   drop_stages(before);
-  share_states(before);
+  learned_before_ = before.learners;
   phase_ = Phase::catching_up;
   go_on_if_level(now_us);
 }
@@ -129,29 +134,56 @@ void JobRun::drop_stages(const scheduler::Plan& before) {
     given_up_.erase(stage);
     ports_.queue_task(DropStage{stage}, nobody_waits);
   }
+  // A source may have been handed over: those that pull it here go on.
   std::erase_if(shared_, [&](const auto& entry) {
-    const std::uint32_t stage = entry.first.first;
-    return !context_.plan.holds(self, stage) ||
-           std::ranges::none_of(entry.second.learners,
-                                [&](const net::NodeKey& node) { return context_.plan.learns(node, stage); });
+    return std::ranges::none_of(entry.second.pupils, [&](const Pupil& pupil) {
+      return context_.plan.learns(pupil.node, pupil.lesson);
+    });
   });
 }
 
-// To those that begin to learn a stage of this node's. The state is that of the step just committed: nothing
-// else goes before these tasks.
-void JobRun::share_states(const scheduler::Plan& before) {
+// To those that begin to learn a stage of this node's, or to rebuild others out of it, also where this node
+// has only just taken it. The state is that of the step just committed: nothing else goes before these tasks.
+void JobRun::share_states() {
   for (const std::uint32_t stage : context_.my_stages) {
-    std::vector<net::NodeKey> learners = context_.plan.learners_of(stage);
-    std::erase_if(learners, [&](const net::NodeKey& node) { return before.learns(node, stage); });
-    if (learners.empty() || !context_.plan.holds(context_.options->key, stage)) continue;
-    ports_.queue_task(CopyState{stage}, [this, stage, learners, scope = context_.scope()](
-                                            std::int64_t now, const Completion& done) {
-      net::StateOffer offer{scope, stage, elements_.at(stage), done.updates, done.digests, done.problem};
-      if (offer.problem.empty()) offer.problem = done.fault;
-      shared_[{stage, scope.step}] = {learners, done.state};
-      for (const net::NodeKey& learner : learners) context_.post(now, learner, offer);
-    });
+    std::vector<Pupil> learning = beginners(stage), rebuilding;
+    for (const std::uint32_t out : context_.plan.stages_out) {
+      const auto sources = recovery::sources_of(context_.spec, context_.plan, out);
+      if (std::ranges::find(sources, stage) == sources.end()) continue;
+      const std::vector<Pupil> more = beginners(out);
+      rebuilding.insert(rebuilding.end(), more.begin(), more.end());
+    }
+    share_state({stage, context_.step, false}, std::move(learning));
+    share_state({stage, context_.step, true}, std::move(rebuilding));
   }
+}
+
+// Those that the plan has learn, or rebuild, the stage, and the one before did not.
+std::vector<JobRun::Pupil> JobRun::beginners(std::uint32_t lesson) const {
+  std::vector<Pupil> pupils;
+  for (const net::NodeKey& node : context_.plan.learners_of(lesson)) {
+    const auto before = learned_before_.find(node);
+    if (before == learned_before_.end() || !scheduler::has_stage(before->second, lesson))
+      pupils.push_back({node, lesson});
+  }
+  return pupils;
+}
+
+void JobRun::share_state(const SharedName& name, std::vector<Pupil> pupils) {
+  if (pupils.empty()) return;
+  const auto [stage, commit, layers_alone] = name;
+  ports_.queue_task(
+      CopyState{stage, layers_alone}, [this, name, pupils = std::move(pupils), scope = context_.scope()](
+                                          std::int64_t now, const Completion& done) {
+        shared_[name] = {pupils, done.state};
+        for (const Pupil& pupil : pupils)
+          context_.post(
+              now, pupil.node,
+              net::StateOffer{scope, std::get<0>(name), pupil.lesson,
+                              done.state.empty() ? 0 : done.state.front().payload.size() / sizeof(float),
+                              done.traits.updates, done.traits.gradient_norm, done.traits.learning_rate_scale,
+                              done.digests, done.fault.empty() ? done.problem : done.fault});
+      });
 }
 
 void JobRun::go_on_if_level(std::int64_t now_us) {
@@ -162,14 +194,20 @@ void JobRun::go_on_if_level(std::int64_t now_us) {
       return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " gives this node stage " +
                               std::to_string(stage) + ", which it failed to learn");
     const auto learner = learners_.find(stage);
-    if (learner != learners_.end() && !learner->second.level()) return;
+    if (learner != learners_.end() && !learner->second->level()) return;
   }
-  for (const std::uint32_t stage : mine) learners_.erase(stage);
+  for (const std::uint32_t stage : mine) {
+    const auto learner = learners_.find(stage);
+    if (learner == learners_.end()) continue;
+    if (auto recovery = learner->second->recovery()) context_.recoveries[stage] = std::move(*recovery);
+    learners_.erase(learner);
+  }
   std::vector<std::uint32_t> added = mine;
   std::erase_if(added, [&](std::uint32_t stage) { return scheduler::has_stage(context_.my_stages, stage); });
   context_.my_stages = mine;
   make_averagers();
   for (const std::uint32_t stage : added) log_stage(now_us, stage);
+  share_states();
   learn_stages();
   if (mine.empty() && context_.plan.lessons(self).empty()) {
     phase_ = Phase::finished;
@@ -203,17 +241,25 @@ void JobRun::learn_stages() {
 }
 
 void JobRun::learn(std::uint32_t stage, std::uint64_t elements, LessonBegin begin) {
-  Learner::Ports ports;
+  Lesson::Ports ports;
   ports.ask = [this](const net::NodeKey& to, const net::SliceRequest& request) {
-    ports_.send_data(to, request);
+    if (to != context_.options->key) return ports_.send_data(to, request);
+    // A stage may be rebuilt out of one that this node holds.
+    if (std::optional<net::Tensor> slice = read_state(request))
+      local_.push_back(net::Slice{request.job, request.commit, request.stage, request.part, request.begin, "",
+                                  std::move(*slice)});
   };
   ports.fail = [this, stage](std::int64_t now, const std::string& why) { fail_lesson(now, stage, why); };
-  learners_.try_emplace(stage, context_, stage, elements, begin, std::move(ports));
+  if (context_.plan.is_out(stage))
+    learners_.emplace(stage, std::make_unique<Rebuild>(context_, stage, elements, begin, std::move(ports)));
+  else
+    learners_.emplace(stage, std::make_unique<Learner>(context_, stage, elements, begin, std::move(ports)));
 }
 
 // A node that holds a stage goes on with that one; the learner ends when nobody calls it (end_lessons).
 void JobRun::fail_lesson(std::int64_t now_us, std::uint32_t stage, const std::string& why) {
-  const std::string reason = "learning stage " + std::to_string(stage) + ": " + why;
+  const std::string reason = (context_.plan.is_out(stage) ? "rebuilding stage " : "learning stage ") +
+                             std::to_string(stage) + ": " + why;
   if (phase_ == Phase::catching_up || context_.my_stages.empty()) return fail(now_us, reason);
   if (phase_ == Phase::failed || !given_up_.emplace(stage, reason).second) return;
   ports_.log(now_us, net::LogLevel::error, stage, "step " + std::to_string(context_.step) + ": " + reason);

@@ -99,8 +99,9 @@ void JobRun::apply(std::int64_t now_us, const net::Commit& commit) {
            !std::holds_alternative<net::Resume>(message) &&
            !std::holds_alternative<net::StateOffer>(message) && !context_.plan.learners.contains(to);
   });
+  context_.recoveries.clear();
   if (context_.trains()) skipped_in_a_row_ = commit.terms.skip_update ? skipped_in_a_row_ + 1 : 0;
-  for (auto& [stage, learner] : learners_) learner.on_commit(now_us, commit.terms.skip_update);
+  for (auto& [stage, learner] : learners_) learner->on_commit(now_us, commit.terms.skip_update);
   if (phase_ == Phase::failed) return;
   const auto updated = [this, commit](std::int64_t now) {
     if (commit.terms.snapshot)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "daemon/core/task_desk.h"
 #include "scheduler/job.h"
 #include "scheduler/plan.h"
+#include "scheduler/record.h"
 
 namespace sidestep::daemon {
 
@@ -25,6 +27,8 @@ struct JobContext {
   std::vector<std::uint32_t> my_stages;
   net::NodeKey lead;
   StepTimer timer;  // of the step
+  // Of stages that were rebuilt here, until a Commit has them in its record.
+  std::map<std::uint32_t, scheduler::RecordRecovery> recoveries;
 
   // Sends a data message that is repeated until acknowledged; to this node itself: comes back as an event.
   std::function<void(std::int64_t now_us, const net::NodeKey& to, net::Message)> post;
@@ -54,6 +58,11 @@ struct JobContext {
     std::vector<net::NodeKey> replicas = plan.replicas(stage);
     const bool travels = replicas.size() > 1 || !plan.learners_of(stage).empty();
     return ChunkCut(elements, std::move(replicas), travels, options->chunk_bytes);
+  }
+  // For the stage's report.
+  nlohmann::json recovery_of(std::uint32_t stage) const {
+    const auto found = recoveries.find(stage);
+    return found == recoveries.end() ? nlohmann::json() : scheduler::to_json(found->second);
   }
   // "node-3 (b3f1)"
   std::string name_of(const net::NodeKey& node) const;

@@ -26,7 +26,7 @@ const net::Scope* scope_of(const net::Message& message) {
 
 std::optional<std::uint32_t> stage_of_lesson(const net::Message& message) {
   if (const auto* chunk = std::get_if<net::AverageChunk>(&message)) return chunk->stage;
-  if (const auto* offer = std::get_if<net::StateOffer>(&message)) return offer->stage;
+  if (const auto* offer = std::get_if<net::StateOffer>(&message)) return offer->lesson;
   return std::nullopt;
 }
 
@@ -185,7 +185,8 @@ bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::M
 std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey& peer,
                                         const net::Message& message) {
   // Learners are to hear of every Commit from their base on.
-  const bool base_open = phase_ == Phase::learning && !learners_.empty() && !learners_.begin()->second.base();
+  const bool base_open =
+      phase_ == Phase::learning && !learners_.empty() && !learners_.begin()->second->base();
   if (std::holds_alternative<net::Commit>(message) && (base_open || adding_ > 0)) return hold(peer, message);
   const std::optional<std::uint32_t> stage = stage_of_lesson(message);
   if (!stage) return std::nullopt;
@@ -197,7 +198,7 @@ std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey&
       return hold(peer, message);
     return offer != nullptr ? std::optional(true) : std::nullopt;
   }
-  Learner& learner = found->second;
+  Lesson& learner = *found->second;
   if (offer != nullptr) {
     const bool begins = phase_ == Phase::learning && !learner.base();
     learner.on_offer(now_us, peer, *offer);
@@ -235,20 +236,21 @@ void JobRun::dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::
 }
 
 void JobRun::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice) {
-  const auto learner = learners_.find(slice.stage);
-  if (learner != learners_.end()) learner->second.on_slice(now_us, peer, slice);
+  for (auto& [stage, learner] : learners_) learner->on_slice(now_us, peer, slice);
 }
 
 void JobRun::on_tick(std::int64_t now_us) {
   for (auto& [stage, learner] : learners_) {
-    learner.on_tick(now_us);
+    learner->on_tick(now_us);
     if (phase_ == Phase::failed) return;
   }
 }
 
 std::optional<net::Tensor> JobRun::read_state(const net::SliceRequest& request) const {
-  const auto shared = shared_.find({request.stage, request.commit});
-  const auto part = static_cast<std::size_t>(request.part);
+  auto part = static_cast<std::size_t>(request.part);
+  const bool layers_alone = request.part >= net::SnapshotPart::layer_weights;
+  if (layers_alone) part -= static_cast<std::size_t>(net::SnapshotPart::layer_weights);
+  const auto shared = shared_.find({request.stage, request.commit, layers_alone});
   if (request.job != context_.job || shared == shared_.end() || part >= shared->second.parts.size())
     return std::nullopt;
   const net::Tensor& whole = shared->second.parts[part];
@@ -265,7 +267,10 @@ void JobRun::pump(std::int64_t now_us) {
   while (!local_.empty()) {
     const net::Message message = std::move(local_.front());
     local_.pop_front();
-    on_data(now_us, context_.options->key, message);
+    if (const auto* slice = std::get_if<net::Slice>(&message))
+      on_slice(now_us, context_.options->key, *slice);
+    else
+      on_data(now_us, context_.options->key, message);
   }
   if (phase_ == Phase::catching_up) go_on_if_level(now_us);
   if (phase_ != Phase::running && phase_ != Phase::initialising) return;
@@ -300,8 +305,9 @@ std::vector<net::JobFault> JobRun::faults() const {
 }
 
 net::JobProgress JobRun::progress() const {
-  const bool learned = !learners_.empty() && given_up_.empty() &&
-                       std::ranges::all_of(learners_, [](const auto& entry) { return entry.second.level(); });
+  const bool learned =
+      !learners_.empty() && given_up_.empty() &&
+      std::ranges::all_of(learners_, [](const auto& entry) { return entry.second->level(); });
   const bool is_over = phase_ == Phase::finished && context_.my_stages.empty() && !ports_.has_posted();
   // A plan is worked under once its stages are all here.
   const bool works = phase_ != Phase::catching_up && phase_ != Phase::failed;
@@ -339,7 +345,7 @@ std::string JobRun::activity() const {
     case Phase::catching_up:
       break;
   }
-  for (const auto& [stage, learner] : learners_) add(learner.describe());
+  for (const auto& [stage, learner] : learners_) add(learner->describe());
   return what.empty() ? "waits for Commit" : what;
 }
 

@@ -12,8 +12,8 @@
 #include "daemon/core/averager.h"
 #include "daemon/core/handover.h"
 #include "daemon/core/job_context.h"
-#include "daemon/core/learner.h"
 #include "daemon/core/ledger.h"
+#include "daemon/core/lesson.h"
 #include "daemon/core/pipeline.h"
 #include "daemon/core/progress_line.h"
 #include "daemon/core/time_reporter.h"
@@ -103,8 +103,13 @@ class JobRun {
   };
 
   // A stage as it was after a commit, for these to pull.
+  using SharedName = std::tuple<std::uint32_t, std::uint64_t, bool>;  // stage, commit, its layers alone
+  struct Pupil {
+    net::NodeKey node;
+    std::uint32_t lesson = 0;  // the stage that it learns, or rebuilds
+  };
   struct SharedState {
-    std::vector<net::NodeKey> learners;
+    std::vector<Pupil> pupils;
     std::vector<net::Tensor> parts;
   };
 
@@ -149,7 +154,9 @@ class JobRun {
   // Goes on under it as soon as every stage is here that it gives this node.
   void go_on_if_level(std::int64_t now_us);
   void drop_stages(const scheduler::Plan& before);
-  void share_states(const scheduler::Plan& before);
+  void share_states();
+  std::vector<Pupil> beginners(std::uint32_t lesson) const;
+  void share_state(const SharedName& name, std::vector<Pupil> pupils);
   void learn_stages();
   void learn(std::uint32_t stage, std::uint64_t elements, LessonBegin begin);
   // The stage cannot be learned; whoever holds others goes on with those.
@@ -169,11 +176,13 @@ class JobRun {
   Pipeline pipeline_;
   std::map<std::uint32_t, Averager> averagers_;      // by stage held
   std::map<std::uint32_t, std::uint64_t> elements_;  // of the gradient, of each stage held or learned
-  std::map<std::uint32_t, Learner> learners_;        // by stage learned
-  std::map<std::uint32_t, std::string> given_up_;    // of the plan's lessons, by a node that holds a stage
-  std::size_t adding_ = 0;                           // AddStage tasks under way: their learners come
-  std::map<std::pair<std::uint32_t, std::uint64_t>, SharedState> shared_;  // by stage held and commit
-  Ledger ledger_;                                                          // used by the lead origin alone
+  // By stage learned or rebuilt.
+  std::map<std::uint32_t, std::unique_ptr<Lesson>> learners_;
+  std::map<std::uint32_t, std::string> given_up_;  // of the plan's lessons, by a node that holds a stage
+  std::size_t adding_ = 0;                         // AddStage tasks under way: their learners come
+  std::map<SharedName, SharedState> shared_;
+  scheduler::StagesByNode learned_before_;  // by the plan before the one that is taken
+  Ledger ledger_;                           // used by the lead origin alone
   TimeReporter times_;
   Handover handover_;
   ProgressLine progress_line_;

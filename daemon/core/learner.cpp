@@ -18,26 +18,8 @@ constexpr std::int64_t offers_wait_us = net::second;
 
 Learner::Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements, LessonBegin begin,
                  Ports ports)
-    : context_(context),
-      stage_(stage),
-      elements_(elements),
-      epoch_(begin.epoch),
-      ports_(std::move(ports)),
-      base_(begin.base) {
+    : Lesson(context, stage, std::move(ports)), elements_(elements), epoch_(begin.epoch), base_(begin.base) {
   if (base_) next_ = *base_ + 1;
-}
-
-template <class Then>
-void Learner::queue(Task task, Then then) {
-  context_.queue_task(std::move(task), [this, alive = std::weak_ptr<int>(alive_), then](
-                                           std::int64_t now, const Completion& done) {
-    if (!alive.expired() && went_well(now, done)) then(now, done);
-  });
-}
-
-bool Learner::went_well(std::int64_t now_us, const Completion& done) const {
-  if (!done.fault.empty()) ports_.fail(now_us, done.fault);
-  return done.fault.empty();
 }
 
 void Learner::on_offer(std::int64_t now_us, const net::NodeKey& peer, const net::StateOffer& offer) {
@@ -75,32 +57,34 @@ void Learner::begin_pull(std::int64_t now_us) {
 }
 
 // Weights first; each part from another replica, if there are so many.
-SlicePuller Learner::puller(std::size_t part) {
-  PullRequest request{context_.job, *base_, stage_, static_cast<net::SnapshotPart>(part), elements_, {}};
+recovery::SlicePuller Learner::puller(std::size_t part) {
+  recovery::PullRequest request{context_.job, *base_, stage_, static_cast<net::SnapshotPart>(part),
+                                elements_,    {}};
   for (const auto& [node, offer] : offers_)
     request.sources.push_back({node, context_.name_of(node), offer.digests[part]});
   std::rotate(request.sources.begin(),
               request.sources.begin() + static_cast<std::ptrdiff_t>(part % request.sources.size()),
               request.sources.end());
-  return SlicePuller(std::move(request), {}, [this, part](std::uint64_t begin, std::span<const std::byte>) {
-    ++storing_;
-    queue(StoreState{stage_, static_cast<net::SnapshotPart>(part), begin, incoming_->tensor},
-          [this](std::int64_t, const Completion&) {
-            --storing_;
-            finish_if_stored();
-          });
-    return Status();
-  });
+  return recovery::SlicePuller(
+      std::move(request), {}, [this, part](std::uint64_t begin, std::span<const std::byte>) {
+        ++storing_;
+        queue(StoreState{stage_, static_cast<net::SnapshotPart>(part), begin, {{incoming_->tensor, 1}}},
+              [this](std::int64_t, const Completion&) {
+                --storing_;
+                finish_if_stored();
+              });
+        return Status();
+      });
 }
 
-void Learner::send(const std::vector<SlicePuller::Outgoing>& requests) const {
-  for (const SlicePuller::Outgoing& one : requests) ports_.ask(one.to, one.request);
+void Learner::send(const std::vector<recovery::SlicePuller::Outgoing>& requests) const {
+  for (const recovery::SlicePuller::Outgoing& one : requests) ports_.ask(one.to, one.request);
 }
 
 void Learner::on_tick(std::int64_t now_us) {
   begin_pull(now_us);
-  std::vector<SlicePuller::Outgoing> out;
-  for (SlicePuller& pull : pulls_) {
+  std::vector<recovery::SlicePuller::Outgoing> out;
+  for (recovery::SlicePuller& pull : pulls_) {
     pull.on_tick(now_us, out);
     if (pull.failed()) return ports_.fail(now_us, pull.failure().message());
   }
@@ -111,7 +95,7 @@ void Learner::on_tick(std::int64_t now_us) {
 void Learner::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice) {
   const auto part = static_cast<std::size_t>(slice.part);
   if (part >= pulls_.size()) return;
-  std::vector<SlicePuller::Outgoing> out;
+  std::vector<recovery::SlicePuller::Outgoing> out;
   incoming_ = &slice;
   pulls_[part].on_slice(now_us, peer, slice, out);
   incoming_ = nullptr;
@@ -119,10 +103,12 @@ void Learner::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net:
 }
 
 void Learner::finish_if_stored() {
-  const bool all = std::ranges::all_of(pulls_, [](const SlicePuller& pull) { return pull.complete(); });
+  const bool all =
+      std::ranges::all_of(pulls_, [](const recovery::SlicePuller& pull) { return pull.complete(); });
   if (!all || storing_ > 0 || finishing_ || loaded_) return;
   finishing_ = true;
-  queue(FinishState{stage_, *base_, offers_.begin()->second.updates},
+  const net::StateOffer& offer = offers_.begin()->second;
+  queue(FinishState{stage_, *base_, {offer.updates, offer.gradient_norm, offer.learning_rate_scale}, false},
         [this](std::int64_t now, const Completion& done) { on_finished(now, done); });
 }
 
@@ -217,7 +203,7 @@ std::string Learner::describe() const {
   if (loaded_) return "learns " + what + ", " + std::to_string(steps_.size()) + " steps behind";
   if (pulls_.empty()) return "waits for the state of " + what;
   std::uint64_t received = 0;
-  for (const SlicePuller& pull : pulls_) received += pull.received();
+  for (const recovery::SlicePuller& pull : pulls_) received += pull.received();
   return "pulls " + what + ": " + std::to_string(received >> 18) + " of " +
          std::to_string(parts * elements_ >> 18) + " MiB";
 }

@@ -4,50 +4,29 @@
 // by JobRun.
 #pragma once
 
-#include <array>
-#include <functional>
 #include <map>
-#include <memory>
 #include <optional>
 
-#include "daemon/core/job_context.h"
-#include "daemon/core/slice_puller.h"
+#include "daemon/core/lesson.h"
+#include "recovery/slice_puller.h"
 
 namespace sidestep::daemon {
 
-// The plan by which a stage is learned, and the commit whose state is pulled, where it is known before the
-// first offer.
-struct LessonBegin {
-  std::uint64_t epoch = 0;
-  std::optional<std::uint64_t> base;
-};
-
-class Learner {
+class Learner : public Lesson {
  public:
-  struct Ports {
-    // Asks a replica for a slice, unacknowledged.
-    std::function<void(const net::NodeKey& to, const net::SliceRequest& request)> ask;
-    // The stage cannot be learned. Does not end this learner.
-    std::function<void(std::int64_t now_us, const std::string& why)> fail;
-  };
-
   // `elements`: length of the stage's flat weights.
   Learner(JobContext& context, std::uint32_t stage, std::uint64_t elements, LessonBegin begin, Ports ports);
 
-  // What does not fit is logged and dropped, repeats are dropped.
-  void on_offer(std::int64_t now_us, const net::NodeKey& peer, const net::StateOffer& offer);
-  void on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice);
-  // Of the step under way or an earlier one, by the plan that it was made under.
-  void on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net::AverageChunk& chunk);
-  // The context's step is committed, under the context's plan.
-  void on_commit(std::int64_t now_us, bool skip_update);
-  void on_tick(std::int64_t now_us);
+  void on_offer(std::int64_t now_us, const net::NodeKey& peer, const net::StateOffer& offer) override;
+  void on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice) override;
+  void on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net::AverageChunk& chunk) override;
+  void on_commit(std::int64_t now_us, bool skip_update) override;
+  void on_tick(std::int64_t now_us) override;
 
-  // Known from the first good offer on.
-  std::optional<std::uint64_t> base() const { return base_; }
+  std::optional<std::uint64_t> base() const override { return base_; }
   // Has made every update up to the last commit that it heard of.
-  bool level() const { return loaded_ && (steps_.empty() || !steps_.begin()->second.committed); }
-  std::string describe() const;
+  bool level() const override { return loaded_ && (steps_.empty() || !steps_.begin()->second.committed); }
+  std::string describe() const override;
 
  private:
   struct Step {
@@ -63,29 +42,21 @@ class Learner {
   Step* find_step(std::uint64_t step);
   std::string objection(const Step& step, const net::NodeKey& peer, const net::AverageChunk& chunk) const;
   void begin_pull(std::int64_t now_us);
-  SlicePuller puller(std::size_t part);
+  recovery::SlicePuller puller(std::size_t part);
   void finish_if_stored();
   void on_finished(std::int64_t now_us, const Completion& done);
-  void send(const std::vector<SlicePuller::Outgoing>& requests) const;
+  void send(const std::vector<recovery::SlicePuller::Outgoing>& requests) const;
   void advance();
-  // Whether the learner that asked is there still and the task went well.
-  bool went_well(std::int64_t now_us, const Completion& done) const;
-  template <class Then>
-  void queue(Task task, Then then);
 
-  JobContext& context_;
-  std::uint32_t stage_;
   std::uint64_t elements_;
   std::uint64_t epoch_;
-  Ports ports_;
-  std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // tasks may end later than this learner
 
   std::optional<std::uint64_t> base_;
   std::map<net::NodeKey, net::StateOffer> offers_;
   std::optional<std::int64_t> first_offer_us_;
-  std::vector<SlicePuller> pulls_;        // one for each part, once begun
-  const net::Slice* incoming_ = nullptr;  // while a puller takes it
-  std::size_t storing_ = 0;               // StoreState tasks under way
+  std::vector<recovery::SlicePuller> pulls_;  // one for each part, once begun
+  const net::Slice* incoming_ = nullptr;      // while a puller takes it
+  std::size_t storing_ = 0;                   // StoreState tasks under way
   bool finishing_ = false;
   bool loaded_ = false;
   std::map<std::uint64_t, Step> steps_;  // not made here yet, the one under way among them if it has chunks

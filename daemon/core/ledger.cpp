@@ -37,6 +37,22 @@ void Ledger::on_closed(std::int64_t now_us, const net::NodeKey& peer, const net:
 std::string Ledger::objection(const net::NodeKey& peer, const net::StageReport& report) const {
   if (!context_.plan.holds(peer, report.stage)) return "it does not hold the stage";
   if (report.attempt != 1) return "attempt " + std::to_string(report.attempt);
+  if (!report.recovery.is_null()) {
+    const auto recovery = scheduler::parse_recovery(report.recovery);
+    if (!recovery.ok()) return recovery.status().message();
+    double sum = 0;
+    for (const auto& source : recovery.value().sources) {
+      if (source.stage >= context_.plan.stage_count())
+        return "it is recovered from a stage that there is not";
+      sum += source.weight;
+    }
+    if (!recovery.value().sources.empty() && std::abs(sum - 1) > 1e-9)
+      return "the weights of its recovery do not add up to 1";
+    if (recovery.value().stage != report.stage || recovery.value().node != peer ||
+        recovery.value().policy != context_.spec.recovery.policy ||
+        recovery.value().commit >= std::max<std::uint64_t>(context_.step, 1))
+      return "its recovery is another one's, or of a commit to come";
+  }
   std::vector<net::Added> planned;
   if (context_.trains())
     for (const std::uint32_t microbatch : context_.plan.visits(peer, report.stage, context_.step)) {
@@ -107,6 +123,11 @@ Ledger::Page Ledger::commit(std::int64_t now_us) {
                        std::to_string(record.stages.back().norm));
     }
     record.stages.back().replicas.push_back({node, report.threads, report.added});
+    if (!report.recovery.is_null()) {
+      Result<scheduler::RecordRecovery> recovery = scheduler::parse_recovery(report.recovery);
+      SIDESTEP_ASSERT(recovery.ok());  // else objected to
+      record.recoveries.push_back(std::move(recovery).value());
+    }
     if ((!report.finite || !std::isfinite(report.norm)) && !page.skip_update) {
       page.skip_update = true;
       page.skip_reason = "the gradient of stage " + std::to_string(stage) + " at " + context_.name_of(node) +

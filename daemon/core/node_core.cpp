@@ -43,6 +43,7 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
                      std::holds_alternative<net::EndJob>(envelope.message) ||
                      std::holds_alternative<net::AdoptPlan>(envelope.message) ||
                      std::holds_alternative<net::Released>(envelope.message) ||
+                     std::holds_alternative<net::Vanish>(envelope.message) ||
                      std::holds_alternative<net::TakeSnapshot>(envelope.message) ||
                      std::holds_alternative<net::Guests>(envelope.message);
   if (order && (!membership.is_member() || envelope.boot != membership.scheduler_boot())) return;
@@ -240,7 +241,7 @@ void NodeCore::State::stop(std::int64_t now_us, const std::string& reason) {
   control.send_once(options.scheduler, Channel::control, net::Goodbye{reason}, sends);
   send_all(std::move(sends));
   stopping = true;
-  out->push_back(Stop{0, reason});
+  out->push_back(Stop{0, reason, false});
 }
 
 void NodeCore::check_invariants() const {

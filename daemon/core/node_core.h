@@ -57,6 +57,7 @@ struct WriteLog {
 struct Stop {
   int status = 0;
   std::string reason;
+  bool at_once = false;  // as if killed: nothing more is sent or written
 };
 
 using NodeAction = std::variant<net::Send, StartTask, SetPeers, WriteLog, Stop>;

@@ -117,4 +117,10 @@ void NodeCore::State::take(std::int64_t now_us, const net::Released& m) {
   stop(now_us, leave ? leave->reason : m.reason);
 }
 
+void NodeCore::State::take(std::int64_t now_us, const net::Vanish& m) {
+  log(now_us, net::LogLevel::warning, std::nullopt, "dies: " + m.reason);
+  stopping = true;
+  out->push_back(Stop{1, m.reason, true});
+}
+
 }  // namespace sidestep::daemon

@@ -130,21 +130,36 @@ struct DropStage {
 // is Completion::problem, not a fault.
 struct CopyState {
   std::uint32_t stage = 0;
+  bool layers_alone = false;  // without what stage 0 holds beside its layers
 };
 
-// Writes a slice of another node's copy over a part of the stage's state.
+// Writes a slice over a part of the stage's state: that of another node's copy, or the weighted average of
+// several stages' copies.
 struct StoreState {
+  struct Source {
+    net::Tensor values;  // flat, float32, all of one length
+    double weight = 1;   // 1 in all
+  };
   std::uint32_t stage = 0;
   net::SnapshotPart part = net::SnapshotPart::weights;
   std::uint64_t begin = 0;
-  net::Tensor values;  // flat, float32
+  std::vector<Source> sources;
 };
 
-// Every part is stored: the stage is as it was where the copy was made, after this commit.
+// What a stage has beside its weights and moments.
+struct StateTraits {
+  std::uint64_t updates = 0;       // made so far
+  double gradient_norm = 0;        // of the last of them, averaged and clipped; 0: none was made
+  double learning_rate_scale = 1;  // times the job's
+};
+
+// Every part is stored: the stage is as it was where the copy was made, after this commit, or rebuilt out of
+// others as they were after it.
 struct FinishState {
   std::uint32_t stage = 0;
   std::uint64_t commit = 0;
-  std::uint64_t updates = 0;  // made there so far
+  StateTraits traits;
+  bool rebuilt = false;
 };
 
 // Ends a step for a stage whose average was made elsewhere: stores it, clips, updates; without an average the
@@ -206,7 +221,7 @@ struct Completion {
   std::vector<std::uint64_t> gradient_elements;  // per stage asked for, in that order
   // CopyState
   std::vector<net::Tensor> state;  // flat float32, in the order of SnapshotPart
-  std::uint64_t updates = 0;
+  StateTraits traits;
   // CopyState, FinishState: of the parts, in that order
   std::vector<std::string> digests;
   // DropJob, from an executor with a clock: TimeUse::text of the job

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "daemon/data/safetensors_header.h"
 #include "net/digest.h"
 #include "scheduler/options.h"
 
@@ -24,10 +25,6 @@ bool exists(const std::string& path) {
 bool is_plain_name(const std::string& name) {
   return name.ends_with(".safetensors") && name.find('/') == std::string::npos &&
          name.find('\0') == std::string::npos;
-}
-
-std::string quoted(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace
@@ -97,7 +94,7 @@ Status HfFolder::read_indexed() {
     return Status::invalid(path + ": \"weight_map\" is missing, or is no object of tensor and file names");
   for (const auto& [name, value] : map->items()) {
     if (!value.is_string() || !is_plain_name(value.get<std::string>()))
-      return Status::invalid(path + ": tensor " + quoted(name) + ": " + scheduler::describe(value) +
+      return Status::invalid(path + ": tensor " + quoted_name(name) + ": " + scheduler::describe(value) +
                              " is not the name of a .safetensors file in the same folder");
     const auto file_name = value.get<std::string>();
     if (!files_.contains(file_name))
@@ -105,14 +102,14 @@ Status HfFolder::read_indexed() {
     const auto& file = files_.at(file_name);
     const auto tensor = file->content().tensors.find(name);
     if (tensor == file->content().tensors.end())
-      return Status::invalid(file->path() + ": tensor " + quoted(name) + " is missing; " + index_file_name +
-                             " says that it is here");
+      return Status::invalid(file->path() + ": tensor " + quoted_name(name) + " is missing; " +
+                             index_file_name + " says that it is here");
     places_[name] = {file, &tensor->second};
   }
   for (const auto& [file_name, file] : files_)
     for (const auto& [name, tensor] : file->content().tensors)
       if (places_[name].file != file)
-        return Status::invalid(file->path() + ": tensor " + quoted(name) + " is here, but " +
+        return Status::invalid(file->path() + ": tensor " + quoted_name(name) + " is here, but " +
                                index_file_name + " does not say so");
   return {};
 }
@@ -147,7 +144,8 @@ const StoredTensor* HfFolder::find(const std::string& name) const {
 
 Result<StoredTensor> HfFolder::tensor(const std::string& name) const {
   const auto place = places_.find(name);
-  if (place == places_.end()) return Status::not_found(path_ + ": tensor " + quoted(name) + " is missing");
+  if (place == places_.end())
+    return Status::not_found(path_ + ": tensor " + quoted_name(name) + " is missing");
   const auto& [file, tensor] = place->second;
   if (Status status = file->verify(*tensor); !status.ok()) return status;
   return *tensor;

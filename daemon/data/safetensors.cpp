@@ -40,11 +40,6 @@ const TypeRow& row_of(ElementType type) {
   return *row;
 }
 
-// Names come from the file: printable whatever they hold.
-std::string quoted(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-}
-
 template <class Numbers>
 std::string list_text(const Numbers& numbers) {
   std::string text = "[";
@@ -71,13 +66,13 @@ std::optional<std::uint64_t> size_of_shape(const std::vector<std::uint64_t>& sha
 
 Status check_entry(const HeaderEntry& entry) {
   const auto wrong = [&](const std::string& what) {
-    return Status::invalid("tensor " + quoted(entry.name) + ": " + what);
+    return Status::invalid("tensor " + quoted_name(entry.name) + ": " + what);
   };
   const auto type = element_type(entry.type);
   if (!type) {
     std::string known;
     for (const TypeRow& row : type_rows) known += (known.empty() ? "" : ", ") + std::string(row.name);
-    return wrong("type " + quoted(entry.type) + " is not known; known: " + known);
+    return wrong("type " + quoted_name(entry.type) + " is not known; known: " + known);
   }
   if (entry.offsets.size() != 2 || entry.offsets[0] > entry.offsets[1])
     return wrong("data_offsets " + list_text(entry.offsets) + " are no begin and end");
@@ -100,15 +95,15 @@ Status check_places(std::vector<HeaderEntry>& entries, std::uint64_t data_bytes)
   for (const HeaderEntry& entry : entries) {
     const std::uint64_t begin = entry.offsets[0];
     if (begin < end)
-      return Status::invalid("tensor " + quoted(entry.name) + ": overlaps tensor " + quoted(before->name) +
-                             " by " + std::to_string(end - begin) + " bytes");
+      return Status::invalid("tensor " + quoted_name(entry.name) + ": overlaps tensor " +
+                             quoted_name(before->name) + " by " + std::to_string(end - begin) + " bytes");
     if (begin > end)
-      return Status::invalid("tensor " + quoted(entry.name) + ": there is a gap of " +
+      return Status::invalid("tensor " + quoted_name(entry.name) + ": there is a gap of " +
                              std::to_string(begin - end) + " bytes before it");
     end = entry.offsets[1];
     before = &entry;
     if (end > data_bytes)
-      return Status::invalid("tensor " + quoted(entry.name) + ": ends at byte " + std::to_string(end) +
+      return Status::invalid("tensor " + quoted_name(entry.name) + ": ends at byte " + std::to_string(end) +
                              " of the data, which has only " + std::to_string(data_bytes) +
                              "; the file is cut short");
   }
@@ -196,7 +191,7 @@ Status SafetensorsFile::verify(const StoredTensor& tensor) const {
   const auto digest = content_.metadata.find(digest_key(tensor.info.name));
   if (digest == content_.metadata.end() || digest->second == net::sha256(tensor.bytes)) return {};
   return Status::invalid(
-      path() + ": tensor " + quoted(tensor.info.name) +
+      path() + ": tensor " + quoted_name(tensor.info.name) +
       ": its bytes are not the ones that were written; the file is damaged, copy it again");
 }
 

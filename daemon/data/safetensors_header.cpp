@@ -127,10 +127,7 @@ class HeaderReader : public Json::json_sax_t {
   bool fail(const std::string& what) {
     if (!problem_.empty()) return false;
     const bool in_tensor = place_ == Place::tensor || place_ == Place::list;
-    problem_ =
-        in_tensor
-            ? "tensor " + Json(entry().name).dump(-1, ' ', true, Json::error_handler_t::replace) + ": " + what
-            : what;
+    problem_ = in_tensor ? "tensor " + quoted_name(entry().name) + ": " + what : what;
     return false;
   }
 
@@ -143,6 +140,10 @@ class HeaderReader : public Json::json_sax_t {
 };
 
 }  // namespace
+
+std::string quoted_name(const std::string& name) {
+  return Json(name).dump(-1, ' ', true, Json::error_handler_t::replace);
+}
 
 Result<SafetensorsHeader> parse_safetensors_header(std::string_view text) {
   HeaderReader reader;

@@ -29,4 +29,7 @@ struct SafetensorsHeader {
 // Failures: not JSON, not the format's structure, a name twice; the text names the tensor, not the file.
 Result<SafetensorsHeader> parse_safetensors_header(std::string_view text);
 
+// Names come from the file: printable whatever they hold.
+std::string quoted_name(const std::string& name);
+
 }  // namespace sidestep::daemon

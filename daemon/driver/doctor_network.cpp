@@ -19,8 +19,8 @@ constexpr std::int64_t scheduler_limit_us = 6 * net::second;
 constexpr std::int64_t answer_limit_us = 5 * net::second;
 constexpr std::int64_t node_limit_us = 5 * net::second;  // to connect, and for the first answer
 constexpr std::int64_t transfer_limit_us = 2 * net::second;
-constexpr std::int64_t repeat_us = 250 * net::ms;
-constexpr std::int64_t slice_us = 5 * net::ms;
+constexpr std::int64_t probe_repeat_us = 250 * net::ms;
+constexpr std::int64_t probe_slice_us = 5 * net::ms;
 constexpr std::int64_t clock_apart_us = net::second;
 constexpr std::size_t piece_bytes = 1 << 16;  // every daemon takes so much
 constexpr std::size_t transfer_bytes = 4 << 20;
@@ -73,7 +73,7 @@ class Examiner {
     while (!condition()) {
       if (options_.interrupted() || net::monotonic_us() >= end_us) return false;
       io_.restart();
-      io_.run_one_for(std::chrono::microseconds(slice_us));
+      io_.run_one_for(std::chrono::microseconds(probe_slice_us));
     }
     return true;
   }
@@ -196,7 +196,7 @@ class Examiner {
           if (answer_ || !refusal_.empty()) return true;
           if (net::monotonic_us() < next_us) return false;
           asked_us_ = net::monotonic_us();
-          next_us = asked_us_ + 4 * repeat_us;  // an answer belongs to the last question
+          next_us = asked_us_ + 4 * probe_repeat_us;  // an answer belongs to the last question
           ask_to_visit();
           return false;
         },
@@ -303,7 +303,7 @@ class Examiner {
   std::optional<std::int64_t> first_round_trip(const net::Member& member) {
     const std::int64_t end_us = net::monotonic_us() + node_limit_us;
     while (net::monotonic_us() < end_us && !options_.interrupted())
-      if (const auto us = round_trip(member.key, 2 * repeat_us)) return us;
+      if (const auto us = round_trip(member.key, 2 * probe_repeat_us)) return us;
     return std::nullopt;
   }
 
@@ -331,7 +331,8 @@ class Examiner {
 
   void measure(const net::Member& member, std::int64_t round_trip_us) {
     for (int i = 1; i < round_trips; ++i)
-      if (const auto us = round_trip(member.key, repeat_us)) round_trip_us = std::min(round_trip_us, *us);
+      if (const auto us = round_trip(member.key, probe_repeat_us))
+        round_trip_us = std::min(round_trip_us, *us);
     const double there = transfer(member.key, piece_bytes, 0);
     const double back = transfer(member.key, 0, piece_bytes);
     const std::string facts = "reached at " + member.data_address + ", reaches us at " + advertised_ +

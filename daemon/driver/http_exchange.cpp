@@ -28,7 +28,7 @@ using Problem = boost::system::error_code;
 
 constexpr int http_1_1 = 11;
 
-Status explain(const Problem& problem, const HttpLimits& limits) {
+Status described(const Problem& problem, const HttpLimits& limits) {
   if (problem == beast::error::timeout) {
     std::array<char, 64> text{};
     std::snprintf(text.data(), text.size(), "no answer within %g s",
@@ -99,7 +99,7 @@ struct HttpExchange::State : std::enable_shared_from_this<HttpExchange::State> {
                      });
   }
 
-  void fail(const Problem& problem) { finish(explain(problem, limits)); }
+  void fail(const Problem& problem) { finish(described(problem, limits)); }
 
   void finish(Result<HttpAnswer> result) {
     stream.close();

@@ -8,8 +8,8 @@
 namespace sidestep::driver {
 namespace {
 
-constexpr std::int64_t repeat_us = 500 * net::ms;
-constexpr std::int64_t slice_us = 20 * net::ms;
+constexpr std::int64_t join_repeat_us = 500 * net::ms;
+constexpr std::int64_t join_slice_us = 20 * net::ms;
 
 }  // namespace
 
@@ -50,7 +50,7 @@ void Joiner::on_tick(std::int64_t now_us) {
   if (link.state != net::LinkState::up || now_us < send_at_us_) return;
   bus_->send(options_.invite.scheduler, net::Channel::control,
              {boot_, 0, net::Join{options_.key, options_.nickname}});
-  send_at_us_ = now_us + repeat_us;
+  send_at_us_ = now_us + join_repeat_us;
 }
 
 Status Joiner::standing() const {
@@ -70,7 +70,7 @@ Status join_by_invite(JoinerOptions options, const std::function<bool()>& interr
     if (now >= end_us) return joiner.value()->standing();
     joiner.value()->on_tick(now);
     io.restart();
-    io.run_for(std::chrono::microseconds(slice_us));
+    io.run_for(std::chrono::microseconds(join_slice_us));
   }
   return *joiner.value()->result();
 }

@@ -1,6 +1,7 @@
 #include "daemon/driver/node_driver.h"
 
 #include <csignal>
+
 #include <map>
 
 #include "daemon/core/node_core.h"
@@ -131,6 +132,7 @@ class NodeDriver {
   }
   void act(daemon::WriteLog& log) { log_->write(log.line); }
   void act(daemon::Stop& stop) {
+    if (stop.at_once) std::raise(SIGKILL);
     if (stop.status != 0) result_ = Status::refused(stop.reason);
     loop_.finish(linger_us);
   }

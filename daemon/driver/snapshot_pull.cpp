@@ -51,14 +51,14 @@ class File {
 
 }  // namespace
 
-Status pull_stage(Client& client, const daemon::PullRequest& request, const std::string& path,
+Status pull_stage(Client& client, const recovery::PullRequest& request, const std::string& path,
                   std::function<void()> meanwhile) {
   File file(path);
   if (!file.opened().ok()) return file.opened();
-  daemon::SlicePuller puller(request, {}, [&](std::uint64_t begin, std::span<const std::byte> bytes) {
+  recovery::SlicePuller puller(request, {}, [&](std::uint64_t begin, std::span<const std::byte> bytes) {
     return file.write(begin * sizeof(float), bytes);
   });
-  const auto send = [&](const std::vector<daemon::SlicePuller::Outgoing>& outgoing) {
+  const auto send = [&](const std::vector<recovery::SlicePuller::Outgoing>& outgoing) {
     for (const auto& [to, slice] : outgoing) client.send_data(to, slice);
   };
   // Taken off before the puller goes, however this ends.
@@ -69,7 +69,7 @@ Status pull_stage(Client& client, const daemon::PullRequest& request, const std:
   client.set_data_handler([&](const net::NodeKey& peer, const net::Message& message) {
     const auto* slice = std::get_if<net::Slice>(&message);
     if (slice == nullptr) return;
-    std::vector<daemon::SlicePuller::Outgoing> out;
+    std::vector<recovery::SlicePuller::Outgoing> out;
     puller.on_slice(net::monotonic_us(), peer, *slice, out);
     send(out);
   });
@@ -90,7 +90,7 @@ Status pull_stage(Client& client, const daemon::PullRequest& request, const std:
     const net::LinkReport link = client.data_link(puller.source().node);
     if (link.state == net::LinkState::up) {
       down_since_us = now_us;
-      std::vector<daemon::SlicePuller::Outgoing> out;
+      std::vector<recovery::SlicePuller::Outgoing> out;
       puller.on_tick(now_us, out);
       send(out);
     } else if (now_us - down_since_us >= connect_limit_us) {

@@ -4,9 +4,9 @@
 #include <functional>
 #include <string>
 
-#include "daemon/core/slice_puller.h"
 #include "daemon/driver/client.h"
 #include "net/status.h"
+#include "recovery/slice_puller.h"
 
 namespace sidestep::driver {
 
@@ -14,7 +14,7 @@ namespace sidestep::driver {
 // that it promised. Precondition: the sources were connected (Client::connect_data). Memory: the window.
 // Errors: every source with what was wrong with it, its link included; the disk's; interrupted.
 // `meanwhile` is called every 20 ms or so, between two events.
-Status pull_stage(Client& client, const daemon::PullRequest& request, const std::string& path,
+Status pull_stage(Client& client, const recovery::PullRequest& request, const std::string& path,
                   std::function<void()> meanwhile);
 
 }  // namespace sidestep::driver

@@ -5,7 +5,9 @@
 
 #include "daemon/executor/machine.h"
 #include "daemon/executor/torch_runner.h"
+#include "daemon/model/parameters.h"
 #include "net/digest.h"
+#include "recovery/weighted_average.h"
 #include "scheduler/memory.h"
 
 namespace sidestep::daemon {
@@ -49,32 +51,56 @@ Status TorchRunner::perform(const CopyState& task, Completion& done) {
                    scheduler::mebibytes(used) + " of " + scheduler::mebibytes(limit) + " are used";
     return {};
   }
+  const ParameterLayout& layout = held.value()->stage.layout();
   for (const at::Tensor* part : state_of(*held.value())) {
-    done.state.push_back(to_wire(part->to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true)));
+    const at::Tensor wanted = task.layers_alone ? layers_of(*part, layout) : *part;
+    done.state.push_back(to_wire(wanted.to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true)));
     done.digests.push_back(digest_of(done.state.back()));
   }
-  done.updates = static_cast<std::uint64_t>(held.value()->optimizer.updates());
+  const AdamW& optimizer = held.value()->optimizer;
+  done.traits = {static_cast<std::uint64_t>(optimizer.updates()), optimizer.gradient_norm(),
+                 optimizer.learning_rate_scale()};
   return {};
 }
 
 Status TorchRunner::perform(const StoreState& task, Completion&) {
   auto held = find_stage(task.stage);
   if (!held.ok()) return held.status();
+  if (task.sources.empty()) return Status::invalid("nothing to store");
   at::Tensor& whole = *state_of(*held.value()).at(static_cast<std::size_t>(task.part));
-  auto target = slice(whole, task.begin, task.values.payload.size() / sizeof(float));
+  const std::uint64_t length = task.sources.front().values.payload.size() / sizeof(float);
+  auto target = slice(whole, task.begin, length);
   if (!target.ok()) return target.status();
-  auto values = read_flat(task.values, static_cast<std::uint64_t>(target.value().numel()));
-  if (!values.ok()) return values.status();
-  target.value().copy_(values.value());
+  if (task.sources.size() == 1 && task.sources.front().weight == 1) {
+    auto values = read_flat(task.sources.front().values, length);
+    if (!values.ok()) return values.status();
+    target.value().copy_(values.value());
+    return {};
+  }
+  std::vector<recovery::Weighted> sources;
+  for (const StoreState::Source& source : task.sources) {
+    if (source.values.dtype != net::DType::float32 || source.values.payload.size() != length * sizeof(float))
+      return Status::invalid("a slice of another size or type than the others");
+    sources.push_back(
+        {{reinterpret_cast<const float*>(source.values.payload.data()), length}, source.weight});
+  }
+  const at::Tensor average = at::empty({static_cast<std::int64_t>(length)}, at::kFloat);
+  recovery::weighted_average(sources, {average.mutable_data_ptr<float>(), length});
+  target.value().copy_(average);
   return {};
 }
 
 Status TorchRunner::perform(const FinishState& task, Completion& done) {
   auto held = find_stage(task.stage);
   if (!held.ok()) return held.status();
-  for (const at::Tensor* part : state_of(*held.value()))
-    done.digests.push_back(digest_of(to_wire(part->to(at::kCPU, at::kFloat))));
-  held.value()->optimizer.set_updates(static_cast<std::int64_t>(task.updates));
+  // There is nothing to compare those of a rebuilt stage with.
+  if (!task.rebuilt)
+    for (const at::Tensor* part : state_of(*held.value()))
+      done.digests.push_back(digest_of(to_wire(part->to(at::kCPU, at::kFloat))));
+  AdamW& optimizer = held.value()->optimizer;
+  optimizer.set_updates(static_cast<std::int64_t>(task.traits.updates));
+  optimizer.set_gradient_norm(task.traits.gradient_norm);
+  optimizer.set_learning_rate_scale(task.traits.learning_rate_scale);
   held.value()->stage.weights_changed();
   return {};
 }

@@ -25,9 +25,13 @@ double AdamW::norm() {
 
 void AdamW::update(at::Tensor& weights, double learning_rate) {
   ++updates_;
+  gradient_norm_ = norm();
   if (spec_.clip_norm > 0) {
     const double coefficient = spec_.clip_norm / (norm() + 1e-6);
-    if (coefficient < 1) average().mul_(coefficient);
+    if (coefficient < 1) {
+      average().mul_(coefficient);
+      gradient_norm_ *= coefficient;
+    }
   }
   const at::Tensor count =
       at::scalar_tensor(static_cast<double>(updates_), weights.options().dtype(at::kFloat));
@@ -35,7 +39,8 @@ void AdamW::update(at::Tensor& weights, double learning_rate) {
     if (length == 0) return;
     const auto part = [&](at::Tensor& flat) { return flat.narrow(0, begin, length); };
     at::_fused_adamw_({part(weights)}, {part(average_)}, {part(first_moment_)}, {part(second_moment_)}, {},
-                      {count}, learning_rate, spec_.beta1, spec_.beta2, weight_decay, spec_.eps,
+                      {count}, learning_rate_scale_ * learning_rate, spec_.beta1, spec_.beta2, weight_decay,
+                      spec_.eps,
                       /*amsgrad=*/false,
                       /*maximize=*/false);
   };

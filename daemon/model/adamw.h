@@ -35,11 +35,19 @@ class AdamW {
   at::Tensor& first_moment() { return first_moment_; }
   at::Tensor& second_moment() { return second_moment_; }
   void set_updates(std::int64_t updates) { updates_ = updates; }
+  // Of the gradient of the last update, after clipping; 0: none was made.
+  double gradient_norm() const { return gradient_norm_; }
+  void set_gradient_norm(double norm) { gradient_norm_ = norm; }
+  // Times every learning rate from now on.
+  double learning_rate_scale() const { return learning_rate_scale_; }
+  void set_learning_rate_scale(double scale) { learning_rate_scale_ = scale; }
 
  private:
   scheduler::OptimizerSpec spec_;
   std::int64_t matrix_elements_ = 0;
   std::int64_t updates_ = 0;
+  double gradient_norm_ = 0;
+  double learning_rate_scale_ = 1;
   at::Tensor average_;
   std::optional<double> norm_;
   at::Tensor first_moment_;

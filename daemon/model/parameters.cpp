@@ -1,6 +1,7 @@
 #include "daemon/model/parameters.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -129,6 +130,18 @@ EdgeTensors edge_views(const scheduler::ModelSpec& model, const ParameterLayout&
   edge.head = model.tie_word_embeddings ? edge.embedding : view_of(matrices, layout.find("lm_head.weight"));
   edge.norm = norm_view(norms, layout, layout.find("model.norm.weight"));
   return edge;
+}
+
+at::Tensor layers_of(const at::Tensor& flat, const ParameterLayout& layout) {
+  std::vector<const Parameter*> kept;
+  for (const Parameter& parameter : layout.parameters)
+    if (parameter.name.starts_with("model.layers.")) kept.push_back(&parameter);
+  if (kept.size() == layout.parameters.size()) return flat;
+  std::ranges::sort(kept, {}, &Parameter::offset);
+  std::vector<at::Tensor> parts;
+  for (const Parameter* parameter : kept)
+    parts.push_back(flat.narrow(0, parameter->offset, parameter->elements()));
+  return parts.empty() ? flat.narrow(0, 0, 0) : at::cat(parts);
 }
 
 void initialize(const ParameterLayout& layout, std::uint64_t seed, double initializer_range,

@@ -65,6 +65,10 @@ LayerTensors layer_views(const scheduler::ModelSpec& model, const ParameterLayou
 EdgeTensors edge_views(const scheduler::ModelSpec& model, const ParameterLayout& layout,
                        const at::Tensor& matrices, const at::Tensor& norms);
 
+// What the decoder layers have of a flat buffer of this layout, in its order: as long for every stage with as
+// many layers. A part of `flat`, or a copy where the stage holds more than layers.
+at::Tensor layers_of(const at::Tensor& flat, const ParameterLayout& layout);
+
 // Writes initial weights as Hugging Face's LlamaPreTrainedModel does: matrices from a normal distribution
 // of mean 0 and standard deviation initializer_range, norms 1. Element i of a parameter depends on
 // (seed, name, i) only, so that it is the same in every split into stages and on every replica.

@@ -9,6 +9,7 @@
 
 #include "daemon/data/snapshot_store.h"
 #include "net/digest.h"
+#include "recovery/weighted_average.h"
 
 namespace sidestep::sim {
 
@@ -36,8 +37,15 @@ std::vector<float> floats_of(const net::Tensor& tensor) {
   return values;
 }
 
-// Different for each stage, and divided by no chunk size in use.
-std::size_t gradient_elements(std::uint32_t stage) { return 5 + 2 * stage; }
+// Divided by no chunk size in use. All stages have as much of layers, stage 0 has more beside them.
+constexpr std::size_t layer_elements = 7;
+std::size_t gradient_elements(std::uint32_t stage) { return layer_elements + (stage == 0 ? 4 : 0); }
+
+double norm_of(const std::vector<float>& values) {
+  double squares = 0;
+  for (const float value : values) squares += static_cast<double>(value) * value;
+  return std::sqrt(squares);
+}
 
 std::string name_of(std::uint32_t stage, std::uint32_t microbatch) {
   return "stage " + std::to_string(stage) + ", microbatch " + std::to_string(microbatch);
@@ -66,6 +74,12 @@ void FakeRunner::violation(Completion& done, const std::string& what) {
   if (done.fault.empty()) done.fault = what;
 }
 
+bool FakeRunner::is_at(std::uint64_t step) {
+  // No commit has changed the stage that it rebuilt: nobody told it of them.
+  if (joining_ && rebuilt_ && step > step_) step_ = step;
+  return step == step_;
+}
+
 FakeRunner::Stage* FakeRunner::find(Completion& done, std::uint32_t stage,
                                     std::optional<std::uint64_t> step) {
   const auto it = stages_.find(stage);
@@ -73,7 +87,7 @@ FakeRunner::Stage* FakeRunner::find(Completion& done, std::uint32_t stage,
     violation(done, "a task for stage " + std::to_string(stage) + ", which is not held here");
     return nullptr;
   }
-  if (step && *step != step_) {
+  if (step && !is_at(*step)) {
     violation(done, "a task of step " + std::to_string(*step));
     return nullptr;
   }
@@ -129,6 +143,7 @@ void FakeRunner::perform(const DropJob&, Completion& done) {
 void FakeRunner::perform(const Forward& task, Completion& done) {
   Stage* stage = find(done, task.stage, task.step);
   if (stage == nullptr) return;
+  stage->unused = false;
   const std::string name = name_of(task.stage, task.microbatch);
   std::uint64_t input = hash_of(task.input);
   if (task.stage == 0) {
@@ -260,9 +275,7 @@ void FakeRunner::perform(const MeasureAverage& task, Completion& done) {
     return violation(done, "MeasureAverage of a part of the average");
   }
   stage->measured = true;
-  double squares = 0;
-  for (const float value : stage->average) squares += static_cast<double>(value) * value;
-  done.norm = std::sqrt(squares);
+  done.norm = norm_of(stage->average);
   done.finite = options_.non_finite_step == 0 || step_ < options_.non_finite_step ||
                 step_ > std::max(options_.non_finite_step, options_.non_finite_last);
   if (!done.finite) done.norm = std::numeric_limits<double>::quiet_NaN();
@@ -270,7 +283,7 @@ void FakeRunner::perform(const MeasureAverage& task, Completion& done) {
 
 void FakeRunner::perform(const Update& task, Completion& done) {
   if (!spec_) return violation(done, "Update without a job");
-  if (task.step != step_) return violation(done, "Update of step " + std::to_string(task.step));
+  if (!is_at(task.step)) return violation(done, "Update of step " + std::to_string(task.step));
   if (!kept_.empty()) violation(done, "Update while activations of the step are kept");
   for (const std::uint32_t updated : task.updated) {
     Stage* stage = find(done, updated, {});
@@ -282,12 +295,14 @@ void FakeRunner::perform(const Update& task, Completion& done) {
   FakeJob& job = trace_->jobs[job_];
   ++job.updates;
   clear_step();
-  for (const auto& [number, stage] : stages_) job.weights[step_][number] = stage.weights;
+  for (const auto& [number, stage] : stages_)
+    if (!stage.unused) job.weights[step_][number] = stage.weights;
   joining_ = false;
   ++step_;
 }
 
 void FakeRunner::update(Stage& stage) {
+  stage.gradient_norm = norm_of(stage.average);
   for (const float value : stage.average)
     stage.weights = mix(stage.weights, std::bit_cast<std::uint32_t>(value));
   ++stage.updates;
@@ -307,7 +322,7 @@ void FakeRunner::clear(Stage& stage) {
 void FakeRunner::perform(const AbandonStep& task, Completion& done) {
   if (!spec_) return violation(done, "AbandonStep without a job");
   const bool validation_alone = task.step > static_cast<std::uint64_t>(spec_->steps);
-  if (task.step != step_ && !validation_alone)
+  if (!validation_alone && !is_at(task.step))
     violation(done, "AbandonStep of step " + std::to_string(task.step));
   kept_.clear();
   clear_step();
@@ -359,6 +374,7 @@ void FakeRunner::perform(const AddStage& task, Completion& done) {
     return;
   }
   add_stage(task.stage, done);
+  stages_[task.stage].unused = true;
   origin_ = origin_ || task.stage == 0;
 }
 
@@ -383,17 +399,24 @@ void FakeRunner::perform(const CopyState& task, Completion& done) {
   Stage* stage = find(done, task.stage, {});
   if (stage == nullptr) return;
   if (!stage->added.empty()) violation(done, "CopyState in the middle of a step");
-  for (const std::vector<float>& part : state_of(*stage)) {
+  for (std::vector<float> part : state_of(*stage)) {
+    if (task.layers_alone) part.resize(layer_elements);
     done.state.push_back(floats(part));
     done.digests.push_back(net::sha256(std::as_bytes(std::span(part))));
   }
-  done.updates = stage->updates;
+  done.traits = {stage->updates, stage->gradient_norm, stage->learning_rate_scale};
 }
 
 void FakeRunner::perform(const StoreState& task, Completion& done) {
   Stage* stage = find(done, task.stage, {});
   if (stage == nullptr) return;
-  const std::vector<float> values = floats_of(task.values);
+  std::vector<std::vector<float>> of_sources;
+  std::vector<recovery::Weighted> sources;
+  for (const StoreState::Source& source : task.sources) of_sources.push_back(floats_of(source.values));
+  for (std::size_t i = 0; i < of_sources.size(); ++i)
+    sources.push_back({of_sources[i], task.sources[i].weight});
+  std::vector<float> values = of_sources.at(0);
+  if (sources.size() > 1 || task.sources[0].weight != 1) recovery::weighted_average(sources, values);
   std::vector<float>& part = stage->stored.at(static_cast<std::size_t>(task.part));
   if (task.begin + values.size() > part.size()) return violation(done, "StoreState beyond the stage's end");
   std::ranges::copy(values, part.begin() + static_cast<std::ptrdiff_t>(task.begin));
@@ -402,8 +425,17 @@ void FakeRunner::perform(const StoreState& task, Completion& done) {
 void FakeRunner::perform(const FinishState& task, Completion& done) {
   Stage* stage = find(done, task.stage, {});
   if (stage == nullptr) return;
+  stage->updates = task.traits.updates;
+  stage->gradient_norm = task.traits.gradient_norm;
+  stage->learning_rate_scale = task.traits.learning_rate_scale;
+  if (task.rebuilt) {
+    for (const std::vector<float>& part : stage->stored)
+      for (const float value : part)
+        stage->weights = mix(stage->weights, std::bit_cast<std::uint32_t>(value));
+    for (std::vector<float>& part : stage->stored) part.assign(part.size(), 0);
+    stage->stored = state_of(*stage);
+  }
   std::memcpy(&stage->weights, stage->stored[0].data(), sizeof stage->weights);
-  stage->updates = task.updates;
   const std::array<std::vector<float>, 3> expected = state_of(*stage);
   for (std::size_t part = 0; part < expected.size(); ++part)  // bits, which may be those of a nan
     if (std::memcmp(expected[part].data(), stage->stored[part].data(),
@@ -411,6 +443,8 @@ void FakeRunner::perform(const FinishState& task, Completion& done) {
       return violation(done, "FinishState of parts that do not belong together");
   for (const std::vector<float>& part : stage->stored)
     done.digests.push_back(net::sha256(std::as_bytes(std::span(part))));
+  rebuilt_ = task.rebuilt;
+  stage->unused = true;
   joining_ = joining_ || (trace_->jobs[job_].updates == 0 && stages_.size() == 1);
   if (joining_) step_ = task.commit + 1;
   trace_->jobs[job_].weights[task.commit][task.stage] = stage->weights;

@@ -75,6 +75,9 @@ class FakeRunner : public daemon::TaskRunner {
     bool exposed = false;
     bool measured = false;
     std::uint64_t updates = 0;
+    bool unused = false;  // learned or rebuilt, and nothing has come through it since
+    double gradient_norm = 0;
+    double learning_rate_scale = 1;
     std::array<std::vector<float>, 3> stored;  // of another node's state
   };
 
@@ -108,6 +111,7 @@ class FakeRunner : public daemon::TaskRunner {
   static std::array<std::vector<float>, 3> state_of(const Stage& stage);
   // Notes a violation and fails the task.
   void violation(daemon::Completion& done, const std::string& what);
+  bool is_at(std::uint64_t step);
   // The stage, if it is held here and the task is for the step in hand; else a violation and null.
   Stage* find(daemon::Completion& done, std::uint32_t stage, std::optional<std::uint64_t> step);
   void accumulate(daemon::Completion& done, Stage& stage, std::uint32_t microbatch, bool head,
@@ -125,6 +129,7 @@ class FakeRunner : public daemon::TaskRunner {
   bool origin_ = false;
   std::uint64_t step_ = 1;
   bool joining_ = false;  // only learns a stage so far
+  bool rebuilt_ = false;  // or rebuilds one
   std::map<std::uint32_t, Stage> stages_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, Kept> kept_;  // by stage, microbatch
 };

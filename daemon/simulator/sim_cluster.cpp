@@ -24,7 +24,7 @@ NodeKey draw_key(net::Random& random) {
 
 // Of what is sent most: tensors with a header of about this size, acknowledgements and heartbeats.
 std::optional<std::size_t> plain_bytes(const net::Envelope& envelope) {
-  constexpr std::size_t header_bytes = 200, small_bytes = 60;
+  static constexpr std::size_t header_bytes = 200, small_bytes = 60;
   return std::visit(
       [](const auto& message) -> std::optional<std::size_t> {
         using Message = std::decay_t<decltype(message)>;

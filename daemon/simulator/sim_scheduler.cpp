@@ -3,10 +3,10 @@
 #include <cstring>
 #include <span>
 
-#include "daemon/core/slice_puller.h"
 #include "daemon/simulator/sim_cluster.h"
 #include "net/clock.h"
 #include "net/digest.h"
+#include "recovery/slice_puller.h"
 
 namespace sidestep::sim {
 
@@ -183,7 +183,7 @@ std::string SimCluster::submit(const nlohmann::json& job, std::int64_t bound_us)
 
 std::string SimCluster::pull(const nlohmann::json& answer, const nlohmann::json& stage,
                              std::vector<float>& values, std::int64_t end_us) {
-  daemon::PullRequest request;
+  recovery::PullRequest request;
   request.job = answer.at("job").get<std::string>();
   request.commit = answer.at("commit").get<std::uint64_t>();
   request.stage = stage.at("stage").get<std::uint32_t>();
@@ -196,17 +196,17 @@ std::string SimCluster::pull(const nlohmann::json& answer, const nlohmann::json&
   values.resize(request.elements);
   // Slices and a window so small that there are many of them, of a real model as of the fake's few numbers.
   const std::uint64_t slice_elements = std::max<std::uint64_t>(2, request.elements / 50);
-  daemon::SlicePuller puller(request, {.slice_elements = slice_elements, .window = 2},
-                             [&](std::uint64_t begin, std::span<const std::byte> bytes) {
-                               std::memcpy(values.data() + begin, bytes.data(), bytes.size());
-                               return Status();
-                             });
-  const auto send = [&](const std::vector<daemon::SlicePuller::Outgoing>& outgoing) {
+  recovery::SlicePuller puller(request, {.slice_elements = slice_elements, .window = 2},
+                               [&](std::uint64_t begin, std::span<const std::byte> bytes) {
+                                 std::memcpy(values.data() + begin, bytes.data(), bytes.size());
+                                 return Status();
+                               });
+  const auto send = [&](const std::vector<recovery::SlicePuller::Outgoing>& outgoing) {
     for (const auto& [to, slice] : outgoing)
       operator_bus_->send(to, Channel::data, {operator_boot_, 0, slice});
   };
   on_slice_ = [&](const NodeKey& peer, const net::Slice& slice) {
-    std::vector<daemon::SlicePuller::Outgoing> out;
+    std::vector<recovery::SlicePuller::Outgoing> out;
     puller.on_slice(now_us(), peer, slice, out);
     send(out);
   };
@@ -220,7 +220,7 @@ std::string SimCluster::pull(const nlohmann::json& answer, const nlohmann::json&
     } else if (now_us() >= end_us) {
       problem = "stage " + std::to_string(request.stage) + " was not pulled in time";
     } else {
-      std::vector<daemon::SlicePuller::Outgoing> out;
+      std::vector<recovery::SlicePuller::Outgoing> out;
       puller.on_tick(now_us(), out);
       send(out);
       run_until([&] { return puller.complete(); }, 100 * net::ms);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "net/digest.h"
 #include "scheduler/memory.h"
 
 namespace sidestep::sim {
@@ -39,6 +40,12 @@ net::Tensor Zeros::tensor(net::DType dtype, std::vector<std::int64_t> shape) con
   for (const std::int64_t length : shape) bytes *= static_cast<std::size_t>(length);
   SIDESTEP_ASSERT(bytes <= size_);
   return {dtype, std::move(shape), net::Payload(bytes_, bytes_.get(), bytes)};
+}
+
+std::string Zeros::digest(const net::Tensor& tensor) const {
+  const auto [known, is_new] = digests_.try_emplace(tensor.payload.size());
+  if (is_new) known->second = net::sha256({tensor.payload.data(), tensor.payload.size()});
+  return known->second;
 }
 
 TimedRunner::TimedRunner(std::shared_ptr<const TimedMachine> machine, std::shared_ptr<const Zeros> zeros,
@@ -193,14 +200,20 @@ double TimedRunner::perform(const DropStage& task, Completion&) {
 }
 
 double TimedRunner::perform(const CopyState& task, Completion& done) {
-  done.state.assign(state_parts, floats(elements_.at(task.stage)));
-  done.digests.assign(state_parts, same_digest());
-  done.updates = updates_;
+  const bool has_more = task.layers_alone && task.stage == 0 && spec_->pipeline.stages > 1;
+  done.state.assign(state_parts,
+                    floats(has_more ? scheduler::stage_parameters(*spec_, 1) : elements_.at(task.stage)));
+  // What is rebuilt is compared slice by slice, what is learned by what FinishState says.
+  done.digests.assign(state_parts, task.layers_alone ? zeros_->digest(done.state.front()) : same_digest());
+  done.traits.updates = updates_;
   return passes_us(task.stage, copy_passes);
 }
 
 double TimedRunner::perform(const StoreState& task, Completion&) {
-  return memory_us(task.values.payload.size() / sizeof(float), 2);
+  double us = 0;
+  for (const StoreState::Source& source : task.sources)
+    us += memory_us(source.values.payload.size() / sizeof(float), 2);
+  return us;
 }
 
 double TimedRunner::perform(const FinishState& task, Completion& done) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "daemon/core/task_runner.h"
@@ -22,10 +23,13 @@ class Zeros {
   explicit Zeros(const scheduler::JobSpec& job);
   // Precondition: not larger than that.
   net::Tensor tensor(net::DType dtype, std::vector<std::int64_t> shape) const;
+  // SHA-256 of such a tensor; one of each length is computed once.
+  std::string digest(const net::Tensor& tensor) const;
 
  private:
   std::shared_ptr<const std::byte> bytes_;
   std::size_t size_;
+  mutable std::map<std::size_t, std::string> digests_;  // by bytes
 };
 
 // Of one machine, for one microbatch of the job.

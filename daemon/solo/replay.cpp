@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdio>
+#include <deque>
 #include <limits>
 
 #include "daemon/solo/step_follower.h"
@@ -13,6 +14,7 @@ namespace sidestep::daemon {
 using net::NodeKey;
 using scheduler::JobSpec;
 using scheduler::RecordHeader;
+using scheduler::RecordRecovery;
 using scheduler::RecordReplica;
 using scheduler::RecordRoute;
 using scheduler::RecordStage;
@@ -35,6 +37,45 @@ std::string digits(double value) {
   std::snprintf(text, sizeof text, "%.17g", value);
   return text;
 }
+
+// The steps of a record, and what follows in it: a stage that was rebuilt is in the record when it is back,
+// and made of what its neighbours were before.
+class Ahead {
+ public:
+  Ahead(const StepSource& next_step, std::int64_t stages)
+      : next_step_(next_step), stages_(static_cast<std::size_t>(stages)) {}
+
+  Result<std::optional<RecordStep>> next() {
+    if (steps_.empty()) return next_step_();
+    RecordStep step = std::move(steps_.front());
+    steps_.pop_front();
+    return std::optional<RecordStep>(std::move(step));
+  }
+
+  // Recoveries out of the states with which this step begins, which was next() last.
+  Result<std::vector<RecordRecovery>> made_of(const RecordStep& step) {
+    std::vector<RecordRecovery> found;
+    if (is_whole(step)) return found;
+    while (steps_.empty() || !is_whole(steps_.back())) {
+      auto read = next_step_();
+      if (!read.ok()) return read.status();
+      if (!read.value()) break;
+      steps_.push_back(std::move(*read.value()));
+    }
+    for (const RecordStep& later : steps_)
+      for (const RecordRecovery& recovery : later.recoveries)
+        if (recovery.commit + 1 == step.step) found.push_back(recovery);
+    return found;
+  }
+
+ private:
+  // A step of validation alone says nothing.
+  bool is_whole(const RecordStep& step) const { return step.stages.size() == stages_; }
+
+  const StepSource& next_step_;
+  std::size_t stages_;
+  std::deque<RecordStep> steps_;
+};
 
 class Comparison {
  public:
@@ -135,22 +176,31 @@ Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_s
                             const TaskRunnerFactory& factory, const ReplayObserver& on_step) {
   Result<JobSpec> job = scheduler::parse_job(header.spec, "the record's job");
   if (!job.ok()) return job.status();
-  Result<std::optional<RecordStep>> recorded = next_step();
+  Ahead ahead(next_step, job.value().pipeline.stages);
+  Result<std::optional<RecordStep>> recorded = ahead.next();
   if (!recorded.ok()) return recorded.status();
   if (!recorded.value() || recorded.value()->step != 0 || recorded.value()->stages.empty()) {
     return Status::invalid("the record does not begin with step 0 and the nodes that hold its stages");
   }
   StepFollower follower(std::move(job.value()), factory);
   if (Status status = follower.begin(stages_of(*recorded.value())); !status.ok()) return status;
+  const auto keep_sources = [&](const RecordStep& step) -> Status {
+    const auto recoveries = ahead.made_of(step);
+    if (!recoveries.ok()) return recoveries.status();
+    for (const RecordRecovery& recovery : recoveries.value())
+      if (Status status = follower.keep_sources(recovery); !status.ok()) return status;
+    return {};
+  };
 
   ReplayReport report;
   Comparison comparison(report);
   for (;;) {
-    recorded = next_step();
+    recorded = ahead.next();
     if (!recorded.ok()) return recorded.status();
     if (!recorded.value()) break;
     const RecordStep& step = *recorded.value();
     if (Status status = follower.take_places(step); !status.ok()) return status;
+    if (Status status = keep_sources(step); !status.ok()) return status;
     const Result<RecordStep> replayed = follower.run(step);
     if (!replayed.ok()) return replayed.status();
     if (Status status = follower.commit(step, !step.skipped_update); !status.ok()) return status;

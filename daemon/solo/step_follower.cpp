@@ -12,6 +12,7 @@ namespace sidestep::daemon {
 using net::Added;
 using net::Hop;
 using net::NodeKey;
+using scheduler::RecordRecovery;
 using scheduler::RecordReplica;
 using scheduler::RecordRoute;
 using scheduler::RecordStage;
@@ -133,7 +134,7 @@ Status StepFollower::give_stage(const NodeKey& node, std::uint32_t stage, std::u
   };
   if (const auto own = stages_of_.find(node); own != stages_of_.end() && holds(*own)) return {};
   const auto source = std::ranges::find_if(stages_of_, holds);
-  if (source == stages_of_.end())
+  if (source == stages_of_.end() && !coming_.contains(stage))
     return Status::invalid("stage " + std::to_string(stage) + " was held by nobody before");
   Result<Completion> ready = [&] {
     if (runners_.contains(node)) return call(node, AddStage{stage});
@@ -141,15 +142,52 @@ Status StepFollower::give_stage(const NodeKey& node, std::uint32_t stage, std::u
     return call(node, InitJob{job_, {stage}, stage == 0});
   }();
   if (!ready.ok()) return ready.status();
-  Result<Completion> copy = call(source->first, CopyState{stage});
+  elements_[stage] = ready.value().gradient_elements.at(0);
+  if (source == stages_of_.end()) return rebuild_stage(node, stage);
+  Result<Completion> copy = copy_state(source->first, {stage, false});
   if (!copy.ok()) return copy.status();
-  if (!copy.value().problem.empty()) return Status(Code::internal, copy.value().problem);
   for (std::size_t part = 0; part < copy.value().state.size(); ++part) {
-    const Result<Completion> stored = call(node, StoreState{stage, static_cast<net::SnapshotPart>(part), 0,
-                                                            std::move(copy.value().state[part])});
-    if (!stored.ok()) return stored.status();
+    StoreState task{stage, static_cast<net::SnapshotPart>(part), 0, {{copy.value().state[part], 1}}};
+    if (const auto stored = call(node, task); !stored.ok()) return stored.status();
   }
-  const Result<Completion> finished = call(node, FinishState{stage, step - 1, copy.value().updates});
+  const Result<Completion> finished = call(node, FinishState{stage, step - 1, copy.value().traits, false});
+  return finished.ok() ? Status() : finished.status();
+}
+
+Result<Completion> StepFollower::copy_state(const NodeKey& node, const CopyState& task) {
+  Result<Completion> copy = call(node, task);
+  if (copy.ok() && !copy.value().problem.empty()) return Status(Code::internal, copy.value().problem);
+  return copy;
+}
+
+Status StepFollower::keep_sources(const RecordRecovery& recovery) {
+  Coming coming{recovery, {}};
+  for (const RecordRecovery::Source& source : recovery.sources) {
+    const auto holder = std::ranges::find_if(stages_of_, [&](const auto& entry) {
+      return std::ranges::find(entry.second, source.stage) != entry.second.end();
+    });
+    const std::string what = "stage " + std::to_string(recovery.stage) + " is rebuilt out of stage " +
+                             std::to_string(source.stage) + " of commit " + std::to_string(recovery.commit);
+    if (holder == stages_of_.end()) return Status::invalid(what + ", which nobody holds there");
+    Result<Completion> copy = copy_state(holder->first, {source.stage, true});
+    if (!copy.ok()) return copy.status().with_context(what);
+    coming.parts.resize(recovery.moments ? copy.value().state.size() : 1);
+    for (std::size_t part = 0; part < coming.parts.size(); ++part)
+      coming.parts[part].push_back({std::move(copy.value().state[part]), source.weight});
+  }
+  coming_[recovery.stage] = std::move(coming);
+  return {};
+}
+
+Status StepFollower::rebuild_stage(const NodeKey& node, std::uint32_t stage) {
+  Coming coming = std::move(coming_.extract(stage).mapped());
+  for (std::size_t part = 0; part < coming.parts.size(); ++part) {
+    StoreState task{stage, static_cast<net::SnapshotPart>(part), 0, std::move(coming.parts[part])};
+    if (const auto stored = call(node, task); !stored.ok()) return stored.status();
+  }
+  const RecordRecovery& recovery = coming.recovery;
+  const auto finished = call(
+      node, FinishState{stage, recovery.commit, {recovery.updates, 0, recovery.learning_rate_scale}, true});
   return finished.ok() ? Status() : finished.status();
 }
 

@@ -30,6 +30,8 @@ class StepFollower {
   // Before a step: gives stages to nodes that hold them from it on, as they are at a node that holds them,
   // and drops the rest. Errors: a stage that nobody holds.
   Status take_places(const scheduler::RecordStep& script);
+  // Before the step after recovery.commit: keeps what the stage will be made of when a node takes it.
+  Status keep_sources(const scheduler::RecordRecovery& recovery);
   // Ends the step that ran last; without `update` gradients are only cleared.
   Status commit(const scheduler::RecordStep& script, bool update);
   // Drops the job at every runner.
@@ -44,11 +46,19 @@ class StepFollower {
   Status average(scheduler::RecordStep& done);
   Status average_stage(scheduler::RecordStage& stage);
   Status give_stage(const net::NodeKey& node, std::uint32_t stage, std::uint64_t step);
+  Result<Completion> copy_state(const net::NodeKey& node, const CopyState& task);
+  Status rebuild_stage(const net::NodeKey& node, std::uint32_t stage);
 
   scheduler::JobSpec job_;
   TaskRunnerFactory factory_;
   std::map<net::NodeKey, std::unique_ptr<TaskRunner>> runners_;
   std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of_;
+  // A stage that is rebuilt: by part, what is stored in it.
+  struct Coming {
+    scheduler::RecordRecovery recovery;
+    std::vector<std::vector<StoreState::Source>> parts;
+  };
+  std::map<std::uint32_t, Coming> coming_;           // by stage
   std::map<std::uint32_t, std::uint64_t> elements_;  // of each stage's gradient
   TaskId next_task_ = 1;
   std::int64_t compute_us_ = 0;  // since the last step was run

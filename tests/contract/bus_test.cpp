@@ -58,7 +58,7 @@ struct Swarm {
 
 TEMPLATE_TEST_CASE("Bus: delivers both ways on both channels", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &scheduler = swarm.scheduler, &a = swarm.a, &b = swarm.b;
   a.tell(scheduler.key(), Channel::control, numbered(1));
   REQUIRE(swarm.until([&] { return scheduler.control.size() == 1; }));
   CHECK(number_of(scheduler.control[0]) == 1);
@@ -78,7 +78,7 @@ TEMPLATE_TEST_CASE("Bus: delivers both ways on both channels", "", Sim, Inproc, 
 
 TEMPLATE_TEST_CASE("Bus: a link keeps the order of what is sent", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &a = swarm.a, &b = swarm.b;
   for (std::uint64_t n = 0; n < 200; ++n) a.tell(b.key(), Channel::data, numbered(n));
   REQUIRE(swarm.until([&] { return b.data.size() == 200; }));
   for (std::uint64_t n = 0; n < 200; ++n) CHECK(number_of(b.data[n]) == n);
@@ -87,7 +87,7 @@ TEMPLATE_TEST_CASE("Bus: a link keeps the order of what is sent", "", Sim, Inpro
 TEMPLATE_TEST_CASE("Bus: a large tensor arrives whole, shared where that can be", "", Sim, Inproc, Tcp,
                    AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &a = swarm.a, &b = swarm.b;
   const Message sent = bulk(8 << 20);
   a.tell(b.key(), Channel::data, sent);
   REQUIRE(swarm.until([&] { return b.data.size() == 1; }));
@@ -101,7 +101,7 @@ TEMPLATE_TEST_CASE("Bus: a large tensor arrives whole, shared where that can be"
 
 TEMPLATE_TEST_CASE("Bus: a payload is let go once it has been sent", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &a = swarm.a, &b = swarm.b;
   Message sent = bulk(1 << 20);
   const std::weak_ptr<const void> owner = payload_of(sent).owner();
   a.tell(b.key(), Channel::data, std::move(sent));
@@ -113,7 +113,8 @@ TEMPLATE_TEST_CASE("Bus: a payload is let go once it has been sent", "", Sim, In
 TEMPLATE_TEST_CASE("Bus: a key that is not known is not heard until it is added", "", Sim, Inproc, Tcp,
                    AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  auto& transport = swarm.transport;
+  Party& scheduler = swarm.scheduler;
   Party stranger;
   transport.start(stranger, Role::node);
   stranger.bus->add_peer(scheduler.key(), Channel::control, scheduler.control_address);
@@ -128,7 +129,8 @@ TEMPLATE_TEST_CASE("Bus: a key that is not known is not heard until it is added"
 TEMPLATE_TEST_CASE("Bus: a node that learns of a peer later lets it in then", "", Sim, Inproc, Tcp, AtOnce,
                    Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  auto& transport = swarm.transport;
+  Party& a = swarm.a;
   Party c;
   transport.start(c, Role::node);
   swarm.join(c, a);
@@ -143,7 +145,8 @@ TEMPLATE_TEST_CASE("Bus: a node that learns of a peer later lets it in then", ""
 TEMPLATE_TEST_CASE("Bus: a guest connects to a data socket and is answered on its connection", "", Sim,
                    Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  auto& transport = swarm.transport;
+  Party &a = swarm.a, &b = swarm.b;
   Party guest;  // binds nothing, as an operator's program
   transport.start(guest, Role::scheduler);
   guest.bus->add_peer(a.key(), Channel::data, a.data_address);
@@ -175,7 +178,7 @@ TEMPLATE_TEST_CASE("Bus: a guest connects to a data socket and is answered on it
 
 TEMPLATE_TEST_CASE("Bus: a removed peer is not heard and not sent to", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &a = swarm.a, &b = swarm.b;
   REQUIRE(swarm.reaches(a, b, Channel::data));
   b.bus->remove_peer(a.key(), Channel::data);
   b.data.clear();
@@ -193,7 +196,8 @@ TEMPLATE_TEST_CASE("Bus: a removed peer is not heard and not sent to", "", Sim, 
 
 TEMPLATE_TEST_CASE("Bus: two runs under one key are told apart", "", Sim, Inproc, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  auto& transport = swarm.transport;
+  Party &scheduler = swarm.scheduler, &a = swarm.a;
   Party second;
   second.keys = a.keys;
   transport.start(second, Role::node);
@@ -218,7 +222,7 @@ TEMPLATE_TEST_CASE("Bus: two runs under one key are told apart", "", Sim, Inproc
 TEMPLATE_TEST_CASE("Bus: sends to nobody do not wait, and leave nothing behind", "", Sim, Inproc, Tcp, AtOnce,
                    Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &scheduler = swarm.scheduler, &a = swarm.a, &b = swarm.b;
   const NodeKey nobody = generate_key_pair().public_key;
   Message message = bulk(1 << 20);
   const std::weak_ptr<const void> owner = payload_of(message).owner();
@@ -239,7 +243,8 @@ TEMPLATE_TEST_CASE("Bus: sends to nobody do not wait, and leave nothing behind",
 
 TEMPLATE_TEST_CASE("Bus: control does not wait behind bulk data", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  auto& transport = swarm.transport;
+  Party &a = swarm.a, &b = swarm.b;
   // b is reached on control as well as on data, as if it were the scheduler.
   Party hub;
   transport.start(hub, Role::scheduler);
@@ -259,7 +264,7 @@ TEMPLATE_TEST_CASE("Bus: control does not wait behind bulk data", "", Sim, Tcp, 
 
 TEMPLATE_TEST_CASE("Bus: the end of a node is reported once on each channel", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &scheduler = swarm.scheduler, &a = swarm.a, &b = swarm.b;
   REQUIRE(swarm.reaches(a, scheduler, Channel::control));
   REQUIRE(swarm.reaches(a, b, Channel::data));
   REQUIRE(swarm.reaches(b, a, Channel::data));
@@ -273,7 +278,7 @@ TEMPLATE_TEST_CASE("Bus: the end of a node is reported once on each channel", ""
 
 TEMPLATE_TEST_CASE("Bus: the end of the scheduler is reported", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &scheduler = swarm.scheduler, &a = swarm.a;
   REQUIRE(swarm.reaches(a, scheduler, Channel::control));
   const NodeKey key = scheduler.key();
   scheduler.bus.reset();
@@ -283,7 +288,7 @@ TEMPLATE_TEST_CASE("Bus: the end of the scheduler is reported", "", Sim, Tcp, At
 
 TEMPLATE_TEST_CASE("Bus: a removed peer's end is nobody's business", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  Party &scheduler = swarm.scheduler, &a = swarm.a;
   REQUIRE(swarm.reaches(a, scheduler, Channel::control));
   scheduler.bus->remove_peer(a.key(), Channel::control);
   a.bus.reset();
@@ -292,7 +297,8 @@ TEMPLATE_TEST_CASE("Bus: a removed peer's end is nobody's business", "", Sim, Tc
 
 TEMPLATE_TEST_CASE("Bus: who restarts is reached again, with a new boot", "", Sim, Tcp, AtOnce, Late) {
   Swarm<TestType> swarm;
-  auto& [transport, scheduler, a, b] = swarm;
+  auto& transport = swarm.transport;
+  Party &scheduler = swarm.scheduler, &a = swarm.a, &b = swarm.b;
   REQUIRE(swarm.reaches(a, scheduler, Channel::control));
   REQUIRE(swarm.reaches(a, b, Channel::data));
 

@@ -98,7 +98,8 @@ TEST_CASE("ZeroMQ bus: a port is free again when its bus has gone") {
 
 TEST_CASE("ZeroMQ bus: a link says what the matter is") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party &scheduler = control.scheduler, &node = control.node;
 
   SECTION("nothing listens") {
     control.connect(scheduler.key(), "127.0.0.1:1");
@@ -167,7 +168,8 @@ TEST_CASE("ZeroMQ bus: a link says what the matter is") {
 
 TEST_CASE("ZeroMQ bus: a key that becomes known within a moment is not complained about") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party &scheduler = control.scheduler, &node = control.node;
   control.connect(scheduler.key(), scheduler.control_address);
   REQUIRE(control.becomes(scheduler.key(), LinkState::handshake_failed_auth));
   control.admit();
@@ -183,7 +185,8 @@ TEST_CASE("ZeroMQ bus: a key that becomes known within a moment is not complaine
 TEST_CASE(
     "ZeroMQ bus: a removed peer's open connection is not heard, on both channels, and a new one is refused") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party &scheduler = control.scheduler, &node = control.node;
   const Channel channel = GENERATE(Channel::control, Channel::data);
   Party& listener = channel == Channel::control ? scheduler : node;
   RawPeer raw;
@@ -209,7 +212,7 @@ TEST_CASE(
 
 TEST_CASE("ZeroMQ bus: an odd address from a peer harms nobody") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Party &scheduler = control.scheduler, &node = control.node;
   for (const char* address : {"-:1", "..:1", "_:1", "[::::::]:1", "[.]:1", "256.1.1.1:1", "a-.-b:65535"}) {
     const NodeKey peer = generate_key_pair().public_key;
     control.connect(peer, address);
@@ -223,7 +226,8 @@ TEST_CASE("ZeroMQ bus: an odd address from a peer harms nobody") {
 
 TEST_CASE("ZeroMQ bus: garbage from an admitted peer is counted and harms nobody") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party& scheduler = control.scheduler;
   RawPeer raw;
   scheduler.bus->add_peer(raw.keys.public_key, Channel::control, "");
   raw.connect(scheduler.key(), scheduler.control_address);
@@ -246,7 +250,8 @@ TEST_CASE("ZeroMQ bus: garbage from an admitted peer is counted and harms nobody
 
 TEST_CASE("ZeroMQ bus: a message over the limit ends its connection, not the bus") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party& scheduler = control.scheduler;
   RawPeer raw;
   scheduler.bus->add_peer(raw.keys.public_key, Channel::control, "");
   raw.connect(scheduler.key(), scheduler.control_address);
@@ -262,7 +267,8 @@ TEST_CASE("ZeroMQ bus: a message over the limit ends its connection, not the bus
 
 TEST_CASE("ZeroMQ bus: another wire version is named on both sides") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party& scheduler = control.scheduler;
   RawPeer raw;
   scheduler.bus->add_peer(raw.keys.public_key, Channel::control, "");
   raw.connect(scheduler.key(), scheduler.control_address);
@@ -312,7 +318,8 @@ TEST_CASE("ZeroMQ bus: what a peer's queue cannot hold is dropped and counted") 
 
 TEST_CASE("ZeroMQ bus: last words leave before a bus goes") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party &scheduler = control.scheduler, &node = control.node;
   control.admit();
   control.connect(scheduler.key(), scheduler.control_address);
   REQUIRE(control.becomes(scheduler.key(), LinkState::up));
@@ -337,7 +344,8 @@ TEST_CASE("ZeroMQ bus: a program that is too busy for handshakes is told from on
 
 TEST_CASE("ZeroMQ bus: a peer may be removed from within its own message") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party &scheduler = control.scheduler, &node = control.node;
   control.admit();
   control.connect(scheduler.key(), scheduler.control_address);
   node.tell(scheduler.key(), Channel::control, Goodbye{});
@@ -357,7 +365,8 @@ TEST_CASE("ZeroMQ bus: a peer may be removed from within its own message") {
 
 TEST_CASE("ZeroMQ bus: a link may be removed when it goes down") {
   Control control;
-  auto& [transport, scheduler, node] = control;
+  Tcp& transport = control.transport;
+  Party &scheduler = control.scheduler, &node = control.node;
   control.admit();
   control.connect(scheduler.key(), scheduler.control_address);
   REQUIRE(control.becomes(scheduler.key(), LinkState::up));

@@ -118,7 +118,9 @@ TEST_CASE("Solo: Ctrl-C ends it after the step that runs, and says so") {
 
 TEST_CASE("Killed daemon: the job ends in time with the reason and the last commit") {
   LocalSwarm swarm(3);
-  const auto submit = swarm.submit(small_job(swarm.folder(), "long", 3, 1'000'000));
+  auto job = small_job(swarm.folder(), "long", 3, 1'000'000);
+  job["recovery"]["policy"] = "replica";  // by default the stage would be rebuilt
+  const auto submit = swarm.submit(job);
   REQUIRE(submit->wait_for("step ", Seconds(40)));
   const auto killed_at = std::chrono::steady_clock::now();
   kill(swarm.node_pid(2), SIGKILL);

@@ -13,7 +13,8 @@ nlohmann::json two_nodes() {
   auto scenario = nlohmann::json::parse(R"({
     "nodes": [{"count": 2, "layer_forward_ms": 10}], "duration_s": 20, "planning_work": 20000,
     "events": [{"at_s": 5, "kind": "kill", "node": 1}]})");
-  scenario["job"] = SIDESTEP_SOURCE_DIR "/configs/jobs/replicas.json";
+  scenario["job"] = read_json(SIDESTEP_SOURCE_DIR "/configs/jobs/replicas.json");
+  scenario["job"]["recovery"]["policy"] = "replica";
   return scenario;
 }
 

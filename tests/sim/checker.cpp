@@ -113,7 +113,8 @@ class StepCheck {
     for (const scheduler::SkipPhase& phase : phases)
       if (static_cast<std::uint64_t>(phase.from_step) <= step_.step) ratio = phase.ratio;
     const auto stages = static_cast<double>(job_.pipeline.stages);
-    const auto length = std::max(1.0, std::floor(stages * (1 - ratio) + 0.5));
+    const double live = stages - static_cast<double>(plan_.stages_out.size());
+    const auto length = std::min(live, std::max(1.0, std::floor(stages * (1 - ratio) + 0.5)));
     if (static_cast<double>(route.hops.size()) != length)
       wrong("microbatch " + std::to_string(route.microbatch) + " visits " +
             std::to_string(route.hops.size()) + " stages at skip ratio " + std::to_string(ratio));
@@ -124,6 +125,10 @@ class StepCheck {
     if (step_.stages.empty() && !trains(job_, step_.step)) return;
     for (std::uint32_t stage = 0; stage < plan_.stage_count(); ++stage) {
       const auto entry = std::ranges::find(step_.stages, stage, &RecordStage::stage);
+      if (plan_.is_out(stage)) {
+        if (entry != step_.stages.end()) wrong("lists stage " + std::to_string(stage) + ", which is out");
+        continue;
+      }
       if (entry == step_.stages.end()) {
         wrong("does not list stage " + std::to_string(stage));
         continue;
@@ -217,7 +222,7 @@ Problems check_weights(const SimCluster& cluster, const std::map<std::uint64_t, 
       for (const auto& [step, of_stages] : lived->weights) {
         // A lost node may have made the update of a commit that it is not part of any more in the record.
         if (step > 0 && step < steps.size() && !takes_part(steps[step], key)) continue;
-        const bool same = std::ranges::all_of(of_stages, [&](const auto& entry) {
+        const bool same = std::ranges::all_of(of_stages, [&, step = step](const auto& entry) {
           const auto there = followed.find({step, entry.first});
           return there == followed.end() || there->second == entry.second;
         });
@@ -265,7 +270,7 @@ void check_part(const JobSpec& job, const std::map<std::uint64_t, Plan>& plans,
       if (!throughout) continue;  // it may have been in the middle of a step that began anew without it
       std::int64_t count = job.pipeline.microbatches_per_step;
       if (job.gradient_scale == "visited" && step < steps.size()) {
-        count = std::ranges::count_if(steps[step].routes, [&](const RecordRoute& route) {
+        count = std::ranges::count_if(steps[step].routes, [stage = stage](const RecordRoute& route) {
           return std::ranges::find(route.hops, stage, &Hop::stage) != route.hops.end();
         });
       }
@@ -278,6 +283,20 @@ void check_part(const JobSpec& job, const std::map<std::uint64_t, Plan>& plans,
 }
 
 }  // namespace
+
+std::string join(const Problems& problems) {
+  std::string text;
+  for (const std::string& problem : problems) text += problem + "\n";
+  return text;
+}
+
+Plan plan_of(const SimCluster& cluster, const std::string& job) {
+  return std::move(scheduler::parse_plan(cluster.job(job)->plan)).value();
+}
+
+std::size_t holder_of(const SimCluster& cluster, const std::string& job, std::uint32_t stage) {
+  return cluster.node_of(plan_of(cluster, job).replicas(stage).front());
+}
 
 Problems check_record(const JobSpec& job, const std::map<std::uint64_t, Plan>& plans,
                       const std::vector<RecordStep>& steps, bool complete) {

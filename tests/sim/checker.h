@@ -17,6 +17,12 @@ namespace sidestep::sim {
 
 // One line for each thing that is wrong; none: all is well.
 using Problems = std::vector<std::string>;
+// A line each.
+std::string join(const Problems& problems);
+
+// The plan that holds now, and the first that holds a stage in it.
+scheduler::Plan plan_of(const SimCluster& cluster, const std::string& job);
+std::size_t holder_of(const SimCluster& cluster, const std::string& job, std::uint32_t stage);
 
 // Steps 0, 1, 2, ... each once; every microbatch closed once; on each stage of its final route one backward
 // added by the node of the route, one head at its origin, nothing else; losses are means; routes are the

@@ -14,28 +14,6 @@ using scheduler::Plan;
 
 namespace {
 
-JobShape long_job() {
-  JobShape shape;
-  shape.steps = 30;
-  shape.stages = 4;
-  shape.microbatches = 8;
-  return shape;
-}
-
-std::string join(const Problems& problems) {
-  std::string text;
-  for (const std::string& problem : problems) text += problem + "\n";
-  return text;
-}
-
-Plan plan_of(const SimCluster& cluster, const std::string& job) {
-  return std::move(scheduler::parse_plan(cluster.job(job)->plan)).value();
-}
-
-std::size_t holder_of(const SimCluster& cluster, const std::string& job, std::uint32_t stage) {
-  return cluster.node_of(plan_of(cluster, job).replicas(stage).front());
-}
-
 // Every stage is the one that its holder had after the commit whose update was made at `step`; what the
 // holders had at each step is for check_done, which compares it with a replay in one process.
 void check_stages(const SimCluster& cluster, const std::string& job, const SimCluster::Export& got,

@@ -14,8 +14,8 @@ using net::second;
 
 namespace {
 
-constexpr std::int64_t job_us_max = 900 * second;
-constexpr std::int64_t settle_us = 20 * second;
+constexpr std::int64_t fault_job_us_max = 900 * second;
+constexpr std::int64_t fault_settle_us = 20 * second;
 // A node that was declared dead or ended is back this long after its fault at the latest.
 constexpr std::int64_t fault_us_max = 12 * second;
 
@@ -53,6 +53,7 @@ class Faults {
     const auto held = plan.stages_of.find(cluster_.key(node));
     if (held == plan.stages_of.end()) return true;
     return std::ranges::all_of(held->second, [&](std::uint32_t stage) {
+      if (stage > 0 && run_.job.recovery == "checkfree") return true;
       return std::ranges::any_of(plan.replicas(stage), [&](const net::NodeKey& key) {
         const std::size_t other = cluster_.node_of(key);
         return other != node && is_well(other) && proven(key, plan);
@@ -181,6 +182,16 @@ FaultRun draw_fault_run(std::uint64_t seed) {
   return run;
 }
 
+FaultRun draw_rebuild_run(std::uint64_t seed) {
+  FaultRun run = draw_fault_run(seed);
+  net::Random random(seed * 11 + 5);
+  run.job.recovery = "checkfree";
+  run.job.stages = random.between(
+      2, static_cast<std::int64_t>(std::min<std::size_t>(5, run.options.nodes - run.options.nodes_later)));
+  run.may_lose_stage = false;
+  return run;
+}
+
 std::string FaultRun::describe() const {
   std::ostringstream text;
   text << job.stages << " stages on " << options.nodes << " nodes, " << options.nodes_later
@@ -200,13 +211,13 @@ RunResult run(const FaultRun& drawn) {
   if (!cluster.run_until_joined(drawn.options.nodes - drawn.options.nodes_later))
     wrong("not all nodes joined");
   const std::string job = cluster.submit(job_json(drawn.job));
-  if (!cluster.run_until_commit(job, 0, job_us_max)) wrong("training did not begin");
+  if (!cluster.run_until_commit(job, 0, fault_job_us_max)) wrong("training did not begin");
   faults.begin(job);
-  const bool is_over = cluster.run_until_ended(job, job_us_max);
+  const bool is_over = cluster.run_until_ended(job, fault_job_us_max);
   const scheduler::JobRow& row = *cluster.job(job);
-  if (!is_over) wrong("the job did not end in " + std::to_string(job_us_max / second) + " s");
+  if (!is_over) wrong("the job did not end in " + std::to_string(fault_job_us_max / second) + " s");
   cluster.network().heal_all();
-  cluster.run_for(settle_us);
+  cluster.run_for(fault_settle_us);
   const bool done = row.state == scheduler::JobState::done;
   const bool lost = row.reason.find("no replica left") != std::string::npos;
   if (is_over && !done && !(faults.lost_stage() && lost)) wrong("not done: " + row.reason);

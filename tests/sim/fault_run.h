@@ -20,9 +20,12 @@ struct FaultRun {
 };
 
 FaultRun draw_fault_run(std::uint64_t seed);
+// The same faults where lost stages are rebuilt: also of every node that holds one, but that an origin is
+// left.
+FaultRun draw_rebuild_run(std::uint64_t seed);
 
-// While every stage has a replica left the job is done, rightly, within bounded time after the last fault;
-// only where it may lose a stage it may also end with that as the reason.
+// While every stage has a replica left, or is rebuilt, the job is done, rightly, within bounded time after
+// the last fault; only where it may lose a stage it may also end with that as the reason.
 RunResult run(const FaultRun& drawn);
 
 }  // namespace sidestep::sim

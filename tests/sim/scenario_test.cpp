@@ -15,31 +15,9 @@ using scheduler::Plan;
 
 namespace {
 
-JobShape long_job() {
-  JobShape shape;
-  shape.steps = 30;
-  shape.stages = 4;
-  shape.microbatches = 8;
-  return shape;
-}
-
-std::string join(const Problems& problems) {
-  std::string text;
-  for (const std::string& problem : problems) text += problem + "\n";
-  return text;
-}
-
 void expect_done(const SimCluster& cluster, const std::string& job, const SimOptions& options) {
   INFO(cluster.last_lines());
   CHECK(join(check_done(cluster, job, options.fake)) == "");
-}
-
-Plan plan_of(const SimCluster& cluster, const std::string& job) {
-  return std::move(scheduler::parse_plan(cluster.job(job)->plan)).value();
-}
-
-std::size_t holder_of(const SimCluster& cluster, const std::string& job, std::uint32_t stage) {
-  return cluster.node_of(plan_of(cluster, job).replicas(stage).front());
 }
 
 // The only holder of some stage.

@@ -62,6 +62,10 @@ TEST_CASE("Swarm: drawn jobs get through mixed faults", "[seeds]") {
   run_seeds(500, draw_fault_run, [](const FaultRun& drawn) { return run(drawn); });
 }
 
+TEST_CASE("Swarm: drawn jobs get through the loss of stages", "[seeds]") {
+  run_seeds(500, draw_rebuild_run, [](const FaultRun& drawn) { return run(drawn); });
+}
+
 TEST_CASE("Swarm: the same seed gives the same trace, byte for byte") {
   for (const std::uint64_t seed : {3, 17, 40}) {
     INFO("seed " << seed);

@@ -24,6 +24,7 @@ nlohmann::json job_json(const JobShape& shape) {
         {"max_swaps", shape.max_swaps}}},
       {"data", {{"path", "text.txt"}, {"sequence_length", 2}}},
       {"optimizer", {{"learning_rate", 0.001}}},
+      {"recovery", {{"policy", shape.recovery}}},
   };
   if (shape.validation_every > 0) {
     json["validation"] = {
@@ -36,6 +37,14 @@ scheduler::JobSpec job_spec(const JobShape& shape) {
   Result<scheduler::JobSpec> job = scheduler::parse_job(job_json(shape), "test");
   SIDESTEP_ASSERT(job.ok());
   return std::move(job.value());
+}
+
+JobShape long_job() {
+  JobShape shape;
+  shape.steps = 30;
+  shape.stages = 4;
+  shape.microbatches = 8;
+  return shape;
 }
 
 }  // namespace sidestep::sim

@@ -23,11 +23,15 @@ struct JobShape {
   bool deterministic = false;
   bool tied = false;  // head and embedding share weights
   std::string gradient_scale = "visited";
+  std::string recovery = "replica";  // the policy
   std::uint64_t seed = 1;
 };
 
 // As a user would write it; scheduler::parse_job takes it.
 nlohmann::json job_json(const JobShape& shape);
 scheduler::JobSpec job_spec(const JobShape& shape);
+
+// Long enough for something to happen in it: 30 steps, 4 stages, 8 microbatches.
+JobShape long_job();
 
 }  // namespace sidestep::sim

@@ -1,5 +1,6 @@
 // `sidestep simulate` below the command line: what is reported, and where the time went.
 #include "daemon/simulator/simulation.h"
+#include "net/clock.h"
 
 #include <catch2/catch.hpp>
 #include <numeric>
@@ -9,7 +10,7 @@
 namespace sidestep::sim {
 namespace {
 
-constexpr std::int64_t second = 1'000'000;
+using net::second;
 
 scheduler::JobSpec job_of(std::int64_t steps) {
   JobShape shape;
@@ -150,6 +151,8 @@ TEST_CASE("Simulation: slow tasks and slow links make steps longer") {
 
 TEST_CASE("Simulation: a job whose stage is lost fails, with its step and the reason") {
   Scenario scenario = six_machines();
+  scenario.job.recovery.policy = "replica";
+  scenario.job_json = to_json(scenario.job);
   scenario.nodes[0].count = 2;
   scenario.events = {{.at_s = 10, .kind = "kill", .node = 1}};
   const SimReport report = run(scenario).report;

@@ -46,7 +46,7 @@ struct Wire {
   std::size_t hop = 0;
 };
 
-struct Row {
+struct LaneRow {
   std::uint32_t path = 0;
   std::size_t hop = 0;
   double wanted_y = 0;
@@ -199,12 +199,12 @@ class RouteMap {
     }
     std::vector<std::map<std::pair<std::uint32_t, std::size_t>, double>> row_y(rows_.size());
     for (std::size_t i = 0; i < rows_.size(); ++i) {
-      for (Row& row : rows_[i]) {
+      for (LaneRow& row : rows_[i]) {
         const auto [sum, count] = seen[i][{row.path, row.hop}];
         row.wanted_y = count > 0 ? sum / count : 0;
       }
       std::stable_sort(rows_[i].begin(), rows_[i].end(),
-                       [](const Row& a, const Row& b) { return a.wanted_y < b.wanted_y; });
+                       [](const LaneRow& a, const LaneRow& b) { return a.wanted_y < b.wanted_y; });
       for (std::size_t r = 0; r < rows_[i].size(); ++r)
         row_y[i][{rows_[i][r].path, rows_[i][r].hop}] =
             layers_.items[i].y + header_height + row_height * (static_cast<double>(r) + 0.5);
@@ -303,7 +303,7 @@ class RouteMap {
       svg_.text(x + width / 2, item.y + 11.5, box_font, fitted(label(node), box_font, width - 6),
                 Anchor::middle);
     for (std::size_t r = 0; r < rows_[index].size() && microbatches_; ++r) {
-      const Row& row = rows_[index][r];
+      const LaneRow& row = rows_[index][r];
       const Colour colour = series_colour(row.path, plan_.paths.size());
       const double y = item.y + header_height + row_height * static_cast<double>(r);
       svg_.rect(x + 1, y, width - 2, row_height - 1, "fill=\"" + colour.hex() + "\"");
@@ -343,7 +343,7 @@ class RouteMap {
   Layers layers_;                                                            // its first items are the boxes
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> box_of_;  // by stage and node
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> shared_;  // passes, by box and column
-  std::vector<std::vector<Row>> rows_;                                       // by box
+  std::vector<std::vector<LaneRow>> rows_;                                   // by box
   std::vector<Wire> wires_;
   std::vector<double> column_x_, column_width_;
 };

@@ -13,8 +13,8 @@ using scheduler::Instance;
 using scheduler::Path;
 using scheduler::PathPlan;
 
-constexpr double font = 11;
-constexpr double small_font = 10;
+constexpr double plain_text = 11;
+constexpr double fine_text = 10;
 constexpr double box_height = 48;
 constexpr double gap = 26;
 constexpr double arc_height_max = 260;
@@ -50,7 +50,7 @@ void draw_stage_map(Svg& svg, double top, const Instance& instance, const PathPl
   };
   double width = 0;
   for (std::uint32_t stage = 0; stage < instance.stages; ++stage)
-    for (const std::string& text : texts(stage)) width = std::max(width, text_width(text, font) + 8);
+    for (const std::string& text : texts(stage)) width = std::max(width, text_width(text, plain_text) + 8);
   const auto x = [&](std::uint32_t stage) { return Svg::margin + (width + gap) * stage; };
   const double box_top = top + 30 + above * 0.8, box_bottom = box_top + box_height;
 
@@ -84,13 +84,13 @@ void draw_stage_map(Svg& svg, double top, const Instance& instance, const PathPl
     svg.rect(x(stage), box_top, width, box_height, "class=\"node\" rx=\"2\" fill=\"#fff\" stroke=\"#555\"");
     double y = box_top + 15;
     for (const std::string& text : texts(stage)) {
-      svg.text(x(stage) + width / 2, y, stage >= 1000 ? small_font : font, text, Anchor::middle);
+      svg.text(x(stage) + width / 2, y, stage >= 1000 ? fine_text : plain_text, text, Anchor::middle);
       y += 14;
     }
   }
   const double y = box_bottom + below * 0.8 + 30;
   const double end = draw_hop_legend(svg, Svg::margin, y);
-  svg.text(end, y, font, "width: microbatches that go this way, at most " + std::to_string(widest));
+  svg.text(end, y, plain_text, "width: microbatches that go this way, at most " + std::to_string(widest));
 }
 
 }  // namespace sidestep::cli

@@ -71,12 +71,6 @@ daemon::TaskRunnerFactory torch_factory() {
   return [] { return std::make_unique<daemon::TorchRunner>(daemon::TorchRunnerOptions{}); };
 }
 
-std::string join(const Problems& problems) {
-  std::string text;
-  for (const std::string& problem : problems) text += problem + "\n";
-  return text;
-}
-
 }  // namespace
 
 TEST_CASE("Torch swarm: its record replays to the same losses, and solo trains alike") {
@@ -121,6 +115,40 @@ TEST_CASE("Torch swarm: its record replays to the same losses, and solo trains a
   const double tolerance = std::string(chosen.precision) == "float32" ? 1e-4 : 2e-2;
   for (std::size_t i = 0; i < solo.size(); ++i)
     CHECK(solo[i] == Approx(*steps[i + 1].loss).epsilon(tolerance));
+}
+
+TEST_CASE("Torch swarm: with a stage lost and rebuilt its record replays to the same losses") {
+  const char* weights = GENERATE("gradient", "uniform", "copy", "random");
+  const char* moments = GENERATE("average", "fresh");
+  const auto stage = GENERATE(1u, 3u);
+  INFO(weights << ", moments " << moments << ", stage " << stage);
+  const TextFile text;
+  SimOptions options;
+  options.chunk_bytes = 4'096;
+  options.runner = [make = torch_factory()](std::size_t) { return make(); };
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  nlohmann::json submitted = tiny_job(text.path, {4, true, false, "float32"});
+  submitted["steps"] = 20;
+  submitted["recovery"] = {{"policy", "checkfree"}, {"weights", weights}, {"moments", moments}};
+  const std::string id = cluster.submit(submitted);
+  REQUIRE(cluster.run_until_commit(id, 6));
+  for (const net::NodeKey& key : plan_of(cluster, id).replicas(stage)) cluster.kill(cluster.node_of(key));
+  CHECK(cluster.run_until_ended(id));
+  INFO(cluster.last_lines());
+  REQUIRE(cluster.job(id)->state == scheduler::JobState::done);
+
+  const auto job = std::move(scheduler::parse_job(cluster.job(id)->spec, id)).value();
+  const std::vector<RecordStep> steps = cluster.record(id);
+  CHECK(join(check_record(job, cluster.plans(id), steps, true)) == "");
+  CHECK(join(check_replay(job, steps, torch_factory(), 0)) == "");
+  const auto back =
+      std::ranges::find_if(steps, [](const RecordStep& step) { return !step.recoveries.empty(); });
+  REQUIRE(back != steps.end());
+  CHECK(back->recoveries[0].stage == stage);
+  // What the other stages have learned is not lost.
+  CHECK(*steps[20].loss < *steps[1].loss);
 }
 
 TEST_CASE("Torch swarm: what is exported of a running job are solo's weights at that commit") {

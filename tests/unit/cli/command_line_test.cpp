@@ -4,25 +4,15 @@
 #include "daemon/cli/app.h"
 #include "daemon/cli/flags.h"
 #include "scheduler/nearest.h"
-#include "tests/support/capture.h"
+#include "tests/unit/cli/command.h"
 
 namespace sidestep::cli {
 namespace {
 
-struct Outcome {
-  int status;
-  std::string error;
-};
+using testing::Outcome;
+using testing::run_line;
 
-Outcome run_line(std::vector<const char*> words, const Wiring& wiring = {}) {
-  words.insert(words.begin(), "sidestep");
-  Outcome outcome{};
-  outcome.error = testing::capture_stderr(
-      [&] { outcome.status = run(static_cast<int>(words.size()), words.data(), wiring); });
-  return outcome;
-}
-
-void check_usage(const std::vector<const char*>& words, const std::string& text) {
+void check_usage(const std::vector<std::string>& words, const std::string& text) {
   const Outcome outcome = run_line(words);
   CHECK(outcome.status == exit_usage);
   CHECK(outcome.error == text + "\n");

@@ -127,7 +127,7 @@ TEST_CASE("Config: a node that listens everywhere has to say where it is reached
 
 TEST_CASE("Config: a key that is both node and operator is refused") {
   auto json = json_of(configs + "scheduler.json");
-  json["operators"] = {json["nodes"][0]};
+  json["operators"] = nlohmann::json::array({json["nodes"][0]});
   const File file(json);
   const auto config = driver::load_scheduler_config(file.path());
   REQUIRE(!config.ok());

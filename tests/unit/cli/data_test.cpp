@@ -2,7 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "daemon/cli/app.h"
-#include "tests/support/capture.h"
+#include "tests/unit/cli/command.h"
 #include "tests/unit/data/text_fixture.h"
 
 namespace sidestep::cli {
@@ -10,22 +10,8 @@ namespace {
 
 using daemon::testing::TextFolder;
 
-struct Outcome {
-  int status = -1;
-  std::string output, error;
-};
-
-Outcome run_line(std::vector<std::string> words) {
-  words.insert(words.begin(), "sidestep");
-  std::vector<const char*> pointers;
-  for (const std::string& word : words) pointers.push_back(word.c_str());
-  Outcome outcome;
-  outcome.error = testing::capture_stderr([&] {
-    outcome.output = testing::capture_stdout(
-        [&] { outcome.status = run(static_cast<int>(pointers.size()), pointers.data(), {}); });
-  });
-  return outcome;
-}
+using testing::Outcome;
+using testing::run_line;
 
 }  // namespace
 

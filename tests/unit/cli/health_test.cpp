@@ -6,11 +6,12 @@
 #include <fstream>
 
 #include "daemon/driver/health.h"
+#include "net/clock.h"
 
 namespace sidestep {
 namespace {
 
-constexpr std::int64_t second = 1'000'000;
+using net::second;
 constexpr std::int64_t noon = 1'700'000'000 * second;
 
 // A data folder of this test alone, gone at its end.

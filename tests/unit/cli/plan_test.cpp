@@ -5,8 +5,8 @@
 #include "daemon/cli/plan_report.h"
 #include "scheduler/options.h"
 #include "scheduler/planner/instance_json.h"
-#include "tests/support/capture.h"
 #include "tests/support/svg_reader.h"
+#include "tests/unit/cli/command.h"
 #include "tests/unit/data/temporary_folder.h"
 #include "tests/unit/planner/published.h"
 
@@ -21,24 +21,14 @@ const std::string instances = SIDESTEP_SOURCE_DIR "/configs/instances/";
 const std::string published = instances + "published20.json";
 const std::string published_plans = instances + "published20.plans.json";
 
-struct Outcome {
-  int status = -1;
-  std::string output, error;
-};
+using testing::Outcome;
 
 Outcome plan(std::vector<std::string> words) {
-  words.insert(words.begin(), {"sidestep", "plan"});
-  std::vector<const char*> pointers;
-  for (const std::string& word : words) pointers.push_back(word.c_str());
-  Outcome outcome;
-  outcome.error = testing::capture_stderr([&] {
-    outcome.output = testing::capture_stdout(
-        [&] { outcome.status = run(static_cast<int>(pointers.size()), pointers.data(), {}); });
-  });
-  return outcome;
+  words.insert(words.begin(), "plan");
+  return testing::run_line(std::move(words));
 }
 
-void check_usage(const std::vector<std::string>& words, const std::string& text) {
+void check_plan_usage(const std::vector<std::string>& words, const std::string& text) {
   const Outcome outcome = plan(words);
   CHECK(outcome.status == exit_usage);
   CHECK(outcome.output.empty());
@@ -258,23 +248,24 @@ TEST_CASE("plan: an instance out of a table of links and a job") {
 }
 
 TEST_CASE("plan: wrong usage is named before anything is read") {
-  check_usage({}, "INSTANCE.json or --from-wan WAN.json");
-  check_usage({"x.json", "--method", "skippipe"}, "--method: unknown value \"skippipe\"");
-  check_usage({"x.json", "--method", "dtfn"}, "did you mean \"dtfm\"?");
-  check_usage({"x.json", "--budget", "2"}, "--budget: value \"2\" is no length of time");
-  check_usage({"x.json", "--budget", "2s", "--work", "5"}, "--work");
-  check_usage({"x.json", "--work", "0"}, "--work: value 0 is too small, at least 1 allowed");
-  check_usage({"x.json", "--threads", "5000"}, "--threads: value 5000 is too large, at most 4096 allowed");
-  check_usage({"x.json", "--lanes", "0"}, "--lanes: value 0 is too small, at least 1 allowed");
-  check_usage({"x.json", "--evaluate"}, "--start");
-  check_usage({"x.json", "--start", "p.json", "--evaluate", "--out", "q.json"}, "--out");
-  check_usage({"x.json", "--start-name", "a"}, "--start");
-  check_usage({"x.json", "--from-wan", "w.json", "--nodes", "3", "--model", "j.json"}, "--from-wan");
-  check_usage({"--from-wan", "w.json", "--nodes", "3"}, "--model");
-  check_usage({"x.json", "--skip-ratio", "0.3"}, "--from-wan");
-  check_usage({"x.json", "--method", "full,dtfm", "--out", "p.json"},
-              "--method: which of these plans is to be written?");
-  check_usage({"x.json", "--budgte", "2s"}, "unknown flag \"--budgte\"; did you mean \"--budget\"?");
+  check_plan_usage({}, "INSTANCE.json or --from-wan WAN.json");
+  check_plan_usage({"x.json", "--method", "skippipe"}, "--method: unknown value \"skippipe\"");
+  check_plan_usage({"x.json", "--method", "dtfn"}, "did you mean \"dtfm\"?");
+  check_plan_usage({"x.json", "--budget", "2"}, "--budget: value \"2\" is no length of time");
+  check_plan_usage({"x.json", "--budget", "2s", "--work", "5"}, "--work");
+  check_plan_usage({"x.json", "--work", "0"}, "--work: value 0 is too small, at least 1 allowed");
+  check_plan_usage({"x.json", "--threads", "5000"},
+                   "--threads: value 5000 is too large, at most 4096 allowed");
+  check_plan_usage({"x.json", "--lanes", "0"}, "--lanes: value 0 is too small, at least 1 allowed");
+  check_plan_usage({"x.json", "--evaluate"}, "--start");
+  check_plan_usage({"x.json", "--start", "p.json", "--evaluate", "--out", "q.json"}, "--out");
+  check_plan_usage({"x.json", "--start-name", "a"}, "--start");
+  check_plan_usage({"x.json", "--from-wan", "w.json", "--nodes", "3", "--model", "j.json"}, "--from-wan");
+  check_plan_usage({"--from-wan", "w.json", "--nodes", "3"}, "--model");
+  check_plan_usage({"x.json", "--skip-ratio", "0.3"}, "--from-wan");
+  check_plan_usage({"x.json", "--method", "full,dtfm", "--out", "p.json"},
+                   "--method: which of these plans is to be written?");
+  check_plan_usage({"x.json", "--budgte", "2s"}, "unknown flag \"--budgte\"; did you mean \"--budget\"?");
 }
 
 TEST_CASE("Plan report: figures of a row, and JSON by lines") {

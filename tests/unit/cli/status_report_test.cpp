@@ -61,6 +61,12 @@ TEST_CASE("Status page: no job yet, and a job whose figures are not known") {
   CHECK_FALSE(has(status_page(bare), "predicted"));
 }
 
+TEST_CASE("Status page: a stage that nobody holds is told as such") {
+  json lost = snapshot();
+  lost["job"]["stages"][1] = json::array();
+  CHECK(has(status_page(lost), "1      0         nobody: routes go around it\n"));
+}
+
 TEST_CASE("Status page: of many routes and links the first, and how many more there are") {
   json many = snapshot();
   for (int i = 0; i < 30; ++i) {

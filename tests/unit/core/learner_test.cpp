@@ -31,7 +31,7 @@ struct Fixture {
   }
 
   net::StateOffer offer(const std::string& name = "d") const {
-    return {job.context.scope_of(4), 1, elements, 3, {name + "0", name + "1", name + "2"}, ""};
+    return {job.context.scope_of(4), 1, 1, elements, 3, 0.5, 1, {name + "0", name + "1", name + "2"}, ""};
   }
 
   // Answers everything that was asked for.

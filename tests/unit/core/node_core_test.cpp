@@ -1,4 +1,5 @@
 #include "daemon/core/node_core.h"
+#include "net/clock.h"
 
 #include <catch2/catch.hpp>
 
@@ -13,7 +14,7 @@ using test::JobFixture;
 
 namespace {
 
-constexpr std::int64_t second = 1'000'000;
+using net::second;
 const net::NodeKey scheduler_key = JobFixture::node(200);
 
 daemon::NodeOptions options() {

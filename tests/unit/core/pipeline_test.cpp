@@ -1,4 +1,5 @@
 #include "daemon/core/pipeline.h"
+#include "net/clock.h"
 
 #include <catch2/catch.hpp>
 
@@ -14,7 +15,7 @@ using test::JobFixture;
 
 namespace {
 
-constexpr std::int64_t ms = 1000;
+using net::ms;
 
 // Picks the next task and completes it at once with an activation.
 template <class T>

@@ -41,7 +41,8 @@ scheduler::DataSpec text_spec(const std::string& path) {
   return spec;
 }
 
-std::string problem(const scheduler::DataSpec& spec, std::int64_t vocab_size = 256, bool validation = false) {
+std::string dataset_problem(const scheduler::DataSpec& spec, std::int64_t vocab_size = 256,
+                            bool validation = false) {
   const auto opened = Dataset::open(spec, vocab_size, validation);
   REQUIRE_FALSE(opened.ok());
   CHECK_THAT(opened.status().message(), Contains(spec.path));
@@ -92,16 +93,16 @@ TEST_CASE("Dataset: every wrong file is refused by name") {
     CHECK_THAT(opened.status().message(), Contains("/nowhere/text.txt: cannot be opened: No such file"));
   }
   SECTION("a folder") {
-    CHECK_THAT(problem(text_spec(std::filesystem::temp_directory_path().string())),
+    CHECK_THAT(dataset_problem(text_spec(std::filesystem::temp_directory_path().string())),
                Contains("not a regular"));
   }
   SECTION("empty") {
     const TempFile file("");
-    CHECK_THAT(problem(text_spec(file.path())), Contains("is empty"));
+    CHECK_THAT(dataset_problem(text_spec(file.path())), Contains("is empty"));
   }
   SECTION("one token short of a sequence and its target") {
     const TempFile file("abcd");
-    CHECK_THAT(problem(text_spec(file.path())),
+    CHECK_THAT(dataset_problem(text_spec(file.path())),
                Contains("has 4 tokens, shorter than one sequence of 4 tokens and the one after it"));
   }
   SECTION("held-out part too short, when validation is on") {
@@ -109,18 +110,19 @@ TEST_CASE("Dataset: every wrong file is refused by name") {
     auto spec = text_spec(file.path());
     spec.validation_share = 0.3;
     CHECK(Dataset::open(spec, 256, false).ok());
-    CHECK_THAT(problem(spec, 256, true),
+    CHECK_THAT(dataset_problem(spec, 256, true),
                Contains("the held-out part has 3 tokens") && Contains("raise \"data.validation_share\""));
   }
   SECTION("no whole number of tokens") {
     const TempFile file("abcdefghijk");
     auto spec = text_spec(file.path());
     spec.format = "tokens";
-    CHECK_THAT(problem(spec), Contains("11 bytes are not a whole number of uint16 tokens of 2 bytes"));
+    CHECK_THAT(dataset_problem(spec),
+               Contains("11 bytes are not a whole number of uint16 tokens of 2 bytes"));
   }
   SECTION("a token outside the vocabulary") {
     const TempFile file(std::string(5000, 'a') + "z" + std::string(100, 'a'));
-    CHECK_THAT(problem(text_spec(file.path()), 'b'),
+    CHECK_THAT(dataset_problem(text_spec(file.path()), 'b'),
                Contains("token 122 at position 5000 is outside the vocabulary of 98"));
   }
   SECTION("another digest") {
@@ -130,18 +132,18 @@ TEST_CASE("Dataset: every wrong file is refused by name") {
     CHECK(Dataset::open(spec, 256, false).ok());
     const std::string found = spec.digest;
     spec.digest.back() = spec.digest.back() == '0' ? '1' : '0';
-    CHECK_THAT(problem(spec), Contains(found) && Contains(spec.digest));
+    CHECK_THAT(dataset_problem(spec), Contains(found) && Contains(spec.digest));
   }
   SECTION("unknown format, tokenizer, token type") {
     const TempFile file("abcdefgh");
     auto spec = text_spec(file.path());
     spec.tokenizer = "words";
-    CHECK_THAT(problem(spec), Contains("unknown tokenizer \"words\""));
+    CHECK_THAT(dataset_problem(spec), Contains("unknown tokenizer \"words\""));
     spec.format = "tokens";
     spec.token_type = "uint7";
-    CHECK_THAT(problem(spec), Contains("unknown token type \"uint7\""));
+    CHECK_THAT(dataset_problem(spec), Contains("unknown token type \"uint7\""));
     spec.format = "pictures";
-    CHECK_THAT(problem(spec), Contains("unknown format \"pictures\""));
+    CHECK_THAT(dataset_problem(spec), Contains("unknown format \"pictures\""));
   }
 }
 

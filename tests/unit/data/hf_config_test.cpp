@@ -31,7 +31,7 @@ scheduler::ModelSpec parsed(const nlohmann::json& json) {
   return model.value();
 }
 
-std::string problem(const nlohmann::json& json) {
+std::string config_problem(const nlohmann::json& json) {
   return parse_hf_config(json, "config.json").status().message();
 }
 
@@ -119,9 +119,9 @@ TEST_CASE("Hugging Face config: a model that is computed otherwise is refused by
   };
   for (const Row& row : rows) {
     INFO(row.pointer);
-    CHECK(problem(changed(row.pointer, row.value)) == "config.json: " + row.message);
+    CHECK(config_problem(changed(row.pointer, row.value)) == "config.json: " + row.message);
   }
-  CHECK(problem(nlohmann::json::array()) == "config.json: must be a JSON object, found a list");
+  CHECK(config_problem(nlohmann::json::array()) == "config.json: must be a JSON object, found a list");
 }
 
 TEST_CASE("Hugging Face config: what is written gives the same model again") {

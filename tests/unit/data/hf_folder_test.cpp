@@ -55,7 +55,7 @@ HfFolder must_open(const std::string& path) {
   return folder.value();
 }
 
-std::string problem(const std::string& path) { return HfFolder::open(path).status().message(); }
+std::string folder_problem(const std::string& path) { return HfFolder::open(path).status().message(); }
 
 }  // namespace
 
@@ -123,9 +123,10 @@ TEST_CASE("Hugging Face folder: its content digest stands for weights that have 
 TEST_CASE("Hugging Face folder: what is missing or does not agree is told by file") {
   const TemporaryFolder place;
   const std::string path = place.path("m");
-  CHECK(problem(path) == path + ": is not a folder; a model is a folder with config.json and its weights");
+  CHECK(folder_problem(path) ==
+        path + ": is not a folder; a model is a folder with config.json and its weights");
   fs::create_directory(path);
-  CHECK(problem(path) == path + "/config.json: cannot be read: No such file or directory");
+  CHECK(folder_problem(path) == path + "/config.json: cannot be read: No such file or directory");
   write_sharded(path);
   const std::string index = path + "/model.safetensors.index.json";
   const std::string good = read_file(index);
@@ -134,7 +135,7 @@ TEST_CASE("Hugging Face folder: what is missing or does not agree is told by fil
     nlohmann::json json = nlohmann::json::parse(good);
     json[nlohmann::json::json_pointer(pointer)] = value;
     write_bytes(index, json.dump());
-    return problem(path);
+    return folder_problem(path);
   };
   CHECK(with("/weight_map", 3) ==
         index + ": \"weight_map\" is missing, or is no object of tensor and file names");
@@ -153,16 +154,16 @@ TEST_CASE("Hugging Face folder: what is missing or does not agree is told by fil
   nlohmann::json less = nlohmann::json::parse(good);
   less["weight_map"].erase("b");
   write_bytes(index, less.dump());
-  CHECK(problem(path) == path +
-                             "/model-00001-of-00003.safetensors: tensor \"b\" is here, but "
-                             "model.safetensors.index.json does not say so");
+  CHECK(folder_problem(path) == path +
+                                    "/model-00001-of-00003.safetensors: tensor \"b\" is here, but "
+                                    "model.safetensors.index.json does not say so");
   write_bytes(index, good.substr(0, good.size() / 2));
-  CHECK_THAT(problem(path), Contains("not JSON"));
+  CHECK_THAT(folder_problem(path), Contains("not JSON"));
 
   fs::remove(index);
-  CHECK(problem(path) == path + ": has neither model.safetensors nor model.safetensors.index.json");
+  CHECK(folder_problem(path) == path + ": has neither model.safetensors nor model.safetensors.index.json");
   write_bytes(path + "/pytorch_model.bin", "x");
-  CHECK_THAT(problem(path), Contains("pytorch_model.bin is not read, save the model as safetensors"));
+  CHECK_THAT(folder_problem(path), Contains("pytorch_model.bin is not read, save the model as safetensors"));
 }
 
 TEST_CASE("Hugging Face folder: a truncated file is refused, a flipped bit when its tensor is read") {
@@ -172,9 +173,10 @@ TEST_CASE("Hugging Face folder: a truncated file is refused, a flipped bit when 
   const std::string file = path + "/model-00002-of-00003.safetensors";
   std::string content = read_file(file);
   write_bytes(file, content.substr(0, content.size() - 20));
-  CHECK(problem(path) == file +
-                             ": tensor \"c\": ends at byte 120 of the data, which has only 100; the file is "
-                             "cut short");
+  CHECK(folder_problem(path) ==
+        file +
+            ": tensor \"c\": ends at byte 120 of the data, which has only 100; the file is "
+            "cut short");
   content[content.size() - 9] ^= 64;
   write_bytes(file, content);
   const HfFolder folder = must_open(path);

@@ -24,7 +24,7 @@ std::string file_of(const std::string& header, std::size_t data_bytes) {
   return with_length(header, header.size()) + std::string(data_bytes, '\1');
 }
 
-std::string problem(const std::string& content) {
+std::string safetensors_problem(const std::string& content) {
   const auto parsed = parse_safetensors(std::as_bytes(std::span(content)), "model.safetensors");
   REQUIRE_FALSE(parsed.ok());
   CHECK(parsed.status().code() == Code::invalid);
@@ -154,7 +154,7 @@ TEST_CASE("Safetensors: a damaged file is refused with the tensor and what is wr
   };
   for (const Row& row : rows) {
     INFO(row.content.substr(0, 200));
-    CHECK(problem(row.content) == "model.safetensors: " + row.message);
+    CHECK(safetensors_problem(row.content) == "model.safetensors: " + row.message);
   }
 }
 
@@ -164,7 +164,7 @@ TEST_CASE("Safetensors: no prefix of a file, and no file with one bit flipped, e
   REQUIRE(write_safetensors(path, some_tensors, counting).ok());
   const std::string whole = read_file(path);
   for (std::size_t length = 0; length < whole.size(); ++length)
-    CHECK_FALSE(problem(whole.substr(0, length)).empty());
+    CHECK_FALSE(safetensors_problem(whole.substr(0, length)).empty());
   std::size_t refused = 0;
   for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
     std::string content = whole;

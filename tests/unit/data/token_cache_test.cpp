@@ -22,7 +22,7 @@ std::vector<std::int64_t> all_tokens(const scheduler::DataSpec& spec, std::int64
 
 std::string all_text(const scheduler::DataSpec& spec) { return byte_tokenizer()->decode(all_tokens(spec)); }
 
-std::string problem(const scheduler::DataSpec& spec, std::int64_t vocab_size = 256) {
+std::string cache_problem(const scheduler::DataSpec& spec, std::int64_t vocab_size = 256) {
   const auto opened = Dataset::open(spec, vocab_size, false);
   return opened.ok() ? "opened" : opened.status().message();
 }
@@ -63,7 +63,7 @@ TEST_CASE("A .jsonl: what is wrong is named with its line") {
   const TextFolder folder;
   const auto after_good = [&](const std::string& line) {
     const std::string path = folder.write("a.jsonl", "{\"text\": \"good enough\"}\n\n" + line + "\n");
-    const std::string message = problem(data_spec(path, "jsonl"));
+    const std::string message = cache_problem(data_spec(path, "jsonl"));
     CHECK_THAT(message, Catch::StartsWith(path + ":3: "));
     return message.substr(std::min(message.size(), path.size() + 4));
   };
@@ -165,27 +165,28 @@ TEST_CASE("Damaged text keeps nothing") {
   const TextFolder folder;
   const std::string whole = compress(sample_text(500));
   const std::string path = folder.write("a.zst", whole.substr(0, whole.size() / 2));
-  CHECK_THAT(problem(data_spec(path)), Catch::StartsWith(path + ": is cut short"));
+  CHECK_THAT(cache_problem(data_spec(path)), Catch::StartsWith(path + ": is cut short"));
   CHECK(folder.kept().empty());
   for (const std::string& name : folder.names("cache")) CHECK_THAT(name, Catch::EndsWith(".lock"));
   const std::string empty = folder.write("b.zst", compress(""));
-  CHECK_THAT(problem(data_spec(empty)), Catch::StartsWith(empty + ": the file has 0 tokens"));
+  CHECK_THAT(cache_problem(data_spec(empty)), Catch::StartsWith(empty + ": the file has 0 tokens"));
 }
 
 TEST_CASE("A tokenizer that does not fit the job is refused by name") {
   const TextFolder folder;
   auto spec = pieces_spec(folder, folder.write("a.txt", sample_text(50)));
-  CHECK(problem(spec, 119) == spec.tokenizer_path + ": has 120 pieces, more than \"model.vocab_size\", 119");
-  CHECK(problem(spec, 120) == "opened");
+  CHECK(cache_problem(spec, 119) ==
+        spec.tokenizer_path + ": has 120 pieces, more than \"model.vocab_size\", 119");
+  CHECK(cache_problem(spec, 120) == "opened");
   const std::string found = net::sha256_file(spec.tokenizer_path).value();
   spec.tokenizer_digest = "sha256:" + std::string(64, '0');
-  CHECK(problem(spec) ==
+  CHECK(cache_problem(spec) ==
         spec.tokenizer_path + ": has digest " + found + ", the job wants " + spec.tokenizer_digest);
   spec.tokenizer_digest.clear();
   spec.digest = net::sha256_file(spec.path).value() + " sha256:" + std::string(64, '0');
-  CHECK_THAT(problem(spec), Catch::StartsWith(spec.tokenizer_path + ": has digest " + found));
+  CHECK_THAT(cache_problem(spec), Catch::StartsWith(spec.tokenizer_path + ": has digest " + found));
   spec.digest = net::sha256_file(spec.path).value() + " " + found;
-  CHECK(problem(spec) == "opened");
+  CHECK(cache_problem(spec) == "opened");
 }
 
 TEST_CASE("A token file with notes is held to them") {
@@ -196,19 +197,19 @@ TEST_CASE("A token file with notes is held to them") {
   REQUIRE(notes.save(path).ok());
   auto spec = data_spec(path, "tokens");
   CHECK(all_tokens(spec, 7) == std::vector<std::int64_t>{1, 2, 3, 4, 5, 6});
-  CHECK_THAT(problem(spec, 6), Contains("token 6 at position 5 is outside the vocabulary of 6"));
+  CHECK_THAT(cache_problem(spec, 6), Contains("token 6 at position 5 is outside the vocabulary of 6"));
   // Without the notes, neither could be told from what it should be.
   for (const std::string& damaged : {bytes.substr(0, 10), flipped(bytes, 17)}) {
     folder.write("a.bin", damaged);
-    CHECK_THAT(problem(spec), Catch::StartsWith(path + ": is cut short or changed since it was made") &&
-                                  Contains(path + ".json says " + notes.digest));
+    CHECK_THAT(cache_problem(spec), Catch::StartsWith(path + ": is cut short or changed since it was made") &&
+                                        Contains(path + ".json says " + notes.digest));
   }
   folder.write("a.bin", bytes);
   spec.token_type = "uint32";
-  CHECK(problem(spec) == path + ": holds uint16 tokens, \"data.token_type\" is uint32");
+  CHECK(cache_problem(spec) == path + ": holds uint16 tokens, \"data.token_type\" is uint32");
   folder.write("a.bin.json", "{\"vocab_size\": 0}");
-  CHECK_THAT(problem(spec), Contains("a.bin.json: key \"vocab_size\": value 0 is too small") &&
-                                Contains("a.bin.json: missing key \"digest\""));
+  CHECK_THAT(cache_problem(spec), Contains("a.bin.json: key \"vocab_size\": value 0 is too small") &&
+                                      Contains("a.bin.json: missing key \"digest\""));
 }
 
 TEST_CASE("A compressed token file is a token file") {
@@ -217,7 +218,7 @@ TEST_CASE("A compressed token file is a token file") {
   CHECK(all_tokens(data_spec(folder.write("a.bin.zst", compress(bytes)), "tokens")) ==
         std::vector<std::int64_t>{1, 2, 3, 4, 5, 6});
   const std::string odd = folder.write("b.bin.zst", compress(bytes.substr(0, 11)));
-  CHECK_THAT(problem(data_spec(odd, "tokens")),
+  CHECK_THAT(cache_problem(data_spec(odd, "tokens")),
              Catch::StartsWith(odd) && Contains("11 bytes are not a whole number of uint16 tokens"));
 }
 
@@ -225,8 +226,8 @@ TEST_CASE("A cache folder that cannot be made is named with the way out") {
   const TextFolder folder;
   folder.write("cache", "a file");
   const std::string path = folder.write("a.zst", compress(sample_text(5)));
-  CHECK_THAT(problem(data_spec(path)), Catch::StartsWith(folder.path("cache") + ": cannot be made") &&
-                                           Contains("SIDESTEP_CACHE names another folder"));
+  CHECK_THAT(cache_problem(data_spec(path)), Catch::StartsWith(folder.path("cache") + ": cannot be made") &&
+                                                 Contains("SIDESTEP_CACHE names another folder"));
 }
 
 }  // namespace sidestep::daemon

@@ -10,7 +10,7 @@ namespace {
 
 using namespace testing;
 
-std::string problem(const std::string& model) {
+std::string tokenizer_problem(const std::string& model) {
   const TemporaryFolder folder;
   write_bytes(folder.path("t.model"), model);
   const auto opened = open_sentencepiece(folder.path("t.model"));
@@ -63,15 +63,15 @@ TEST_CASE("SentencePiece: there and back, fewer tokens than bytes") {
 TEST_CASE("SentencePiece: a file that is none is refused by name") {
   CHECK(open_sentencepiece("/nowhere/t.model").status().message() ==
         "/nowhere/t.model: cannot be opened: No such file or directory");
-  CHECK(problem("") == "is empty");
-  CHECK(problem("{\"version\": \"1.0\"}") == "is not a SentencePiece model");
-  CHECK(problem(std::string(100, '\0')) == "is not a SentencePiece model");
+  CHECK(tokenizer_problem("") == "is empty");
+  CHECK(tokenizer_problem("{\"version\": \"1.0\"}") == "is not a SentencePiece model");
+  CHECK(tokenizer_problem(std::string(100, '\0')) == "is not a SentencePiece model");
   const std::string& whole = tiny_model();
   for (std::size_t bytes = 1; bytes < whole.size(); bytes += 97) {
     INFO("cut after " << bytes << " bytes");
-    CHECK_THAT(problem(whole.substr(0, bytes)), Catch::Equals("is cut short or damaged") ||
-                                                    Catch::Equals("is not a SentencePiece model") ||
-                                                    Catch::StartsWith("is no usable SentencePiece model"));
+    CHECK_THAT(tokenizer_problem(whole.substr(0, bytes)),
+               Catch::Equals("is cut short or damaged") || Catch::Equals("is not a SentencePiece model") ||
+                   Catch::StartsWith("is no usable SentencePiece model"));
   }
 }
 

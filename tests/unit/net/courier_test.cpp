@@ -2,17 +2,13 @@
 
 #include <catch2/catch.hpp>
 
+#include "net/clock.h"
+#include "tests/unit/net/keys.h"
+
 using namespace sidestep::net;
+using testing::key;
 
 namespace {
-
-constexpr std::int64_t ms = 1'000;
-
-NodeKey key(std::uint8_t n) {
-  NodeKey k;
-  k.bytes[0] = n;
-  return k;
-}
 
 struct Fixture {
   Courier courier{9, {.first_repeat_us = 500 * ms, .repeat_us_max = 4'000 * ms}};

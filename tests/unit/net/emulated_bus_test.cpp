@@ -10,16 +10,13 @@
 #include <vector>
 
 #include "net/codec.h"
+#include "tests/unit/net/keys.h"
 
 using namespace sidestep::net;
+using testing::key;
 
 namespace {
 
-NodeKey key(std::uint8_t first) {
-  NodeKey key;
-  key.bytes[0] = first;
-  return key;
-}
 const NodeKey near_by = key(1), far_away = key(2);
 
 Message text(const std::string& reason) { return Goodbye{reason}; }

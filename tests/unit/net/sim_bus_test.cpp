@@ -2,17 +2,13 @@
 
 #include <catch2/catch.hpp>
 
+#include "net/clock.h"
+#include "tests/unit/net/keys.h"
+
 using namespace sidestep::net;
+using testing::key;
 
 namespace {
-
-constexpr std::int64_t ms = 1'000;
-
-NodeKey key(std::uint8_t n) {
-  NodeKey k;
-  k.bytes[0] = n;
-  return k;
-}
 
 // Two nodes that know each other, and what the second heard when.
 struct Pair {

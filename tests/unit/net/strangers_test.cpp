@@ -4,15 +4,12 @@
 #include <set>
 #include <vector>
 
+#include "tests/unit/net/keys.h"
+
 using namespace sidestep::net;
+using testing::key;
 
 namespace {
-
-NodeKey key(int number) {
-  NodeKey key;
-  key.bytes[0] = static_cast<std::uint8_t>(number);
-  return key;
-}
 
 struct Case {
   Strangers strangers;

@@ -37,7 +37,7 @@ json changed(const json& patch) {
   return edited;
 }
 
-json at(const std::string& pointer, const json& value) {
+json instance_with(const std::string& pointer, const json& value) {
   json edited = small();
   edited[json::json_pointer(pointer)] = value;
   return edited;
@@ -50,7 +50,7 @@ Instance parsed(const json& value) {
   return instance.value();
 }
 
-std::string refusal(const json& value) {
+std::string instance_refusal(const json& value) {
   const Result<Instance> instance = parse_instance(value, "i.json");
   return instance.ok() ? "accepted" : instance.status().message();
 }
@@ -158,23 +158,27 @@ TEST_CASE("Instance: each problem is told with its place") {
       {changed({{"task_gap_s", 1001}}), "task_gap_s: value 1001 is too large, at most 1000 allowed"},
       {changed({{"nodes", 3}}), "nodes: must be a list, found 3"},
       {changed({{"nodes", json::array()}}), "nodes: 0 entries, at least 1 needed"},
-      {at("/nodes/1", 5), "nodes[1]: must be an object, found 5"},
-      {at("/nodes/1/slot", 5), "nodes[1]: unknown key \"slot\"; did you mean \"slots\"?"},
-      {at("/nodes/1/slots", 0), "nodes[1].slots: value 0 is too small, at least 1 allowed"},
-      {at("/nodes/1/id", "a"), "nodes[1].id: \"a\" is the id of nodes[0] too"},
-      {at("/nodes/1/id", "7"), "nodes[2].id: \"7\" is the id of nodes[1] too"},
-      {at("/nodes/1/id", ""), "nodes[1].id: must not be empty"},
-      {at("/nodes/1/id", 1.5), "nodes[1].id: must be a string or a whole number, found 1.5"},
-      {at("/nodes/1/id", std::string(300, 'x')), "nodes[1].id: has 300 bytes, at most 200 allowed"},
-      {at("/nodes/1/forward_s", -1), "nodes[1].forward_s: value -1 is too small, at least 0 allowed"},
-      {at("/nodes/1/forward_s", 1e300),
+      {instance_with("/nodes/1", 5), "nodes[1]: must be an object, found 5"},
+      {instance_with("/nodes/1/slot", 5), "nodes[1]: unknown key \"slot\"; did you mean \"slots\"?"},
+      {instance_with("/nodes/1/slots", 0), "nodes[1].slots: value 0 is too small, at least 1 allowed"},
+      {instance_with("/nodes/1/id", "a"), "nodes[1].id: \"a\" is the id of nodes[0] too"},
+      {instance_with("/nodes/1/id", "7"), "nodes[2].id: \"7\" is the id of nodes[1] too"},
+      {instance_with("/nodes/1/id", ""), "nodes[1].id: must not be empty"},
+      {instance_with("/nodes/1/id", 1.5), "nodes[1].id: must be a string or a whole number, found 1.5"},
+      {instance_with("/nodes/1/id", std::string(300, 'x')),
+       "nodes[1].id: has 300 bytes, at most 200 allowed"},
+      {instance_with("/nodes/1/forward_s", -1),
+       "nodes[1].forward_s: value -1 is too small, at least 0 allowed"},
+      {instance_with("/nodes/1/forward_s", 1e300),
        "nodes[1].forward_s: value 1e+300 is too large, at most 1000 allowed"},
-      {at("/nodes/1/forward_s", "fast"), "nodes[1].forward_s: must be a number, found the string \"fast\""},
-      {at("/nodes/1/forward_s", std::nan("")), "nodes[1].forward_s: must be a number, found null"},
-      {at("/nodes/1/forward_s", {1, 2}), "nodes[1].forward_s: 2 numbers, there are 3 stages"},
-      {at("/nodes/1/forward_s", {1, nullptr, 2}), "nodes[1].forward_s[1]: must be a number, found null"},
-      {at("/nodes/1/draining", 1), "nodes[1].draining: must be true or false, found 1"},
-      {at("/nodes/1/memory_bytes", 1), "nodes[1].memory_bytes: needs \"stage_memory_bytes\""},
+      {instance_with("/nodes/1/forward_s", "fast"),
+       "nodes[1].forward_s: must be a number, found the string \"fast\""},
+      {instance_with("/nodes/1/forward_s", std::nan("")), "nodes[1].forward_s: must be a number, found null"},
+      {instance_with("/nodes/1/forward_s", {1, 2}), "nodes[1].forward_s: 2 numbers, there are 3 stages"},
+      {instance_with("/nodes/1/forward_s", {1, nullptr, 2}),
+       "nodes[1].forward_s[1]: must be a number, found null"},
+      {instance_with("/nodes/1/draining", 1), "nodes[1].draining: must be true or false, found 1"},
+      {instance_with("/nodes/1/memory_bytes", 1), "nodes[1].memory_bytes: needs \"stage_memory_bytes\""},
       {changed({{"stages_out", 1}}), "stages_out: must be a list, found 1"},
       {changed({{"stages_out", {0}}}), "stages_out[0]: stage 0 cannot be out: every microbatch visits it"},
       {changed({{"stages_out", {1, 1}}}), "stages_out[1]: stage 1 is there twice"},
@@ -223,10 +227,11 @@ TEST_CASE("Instance: each problem is told with its place") {
       {changed({{"visit_slack", 1}}), "visit_slack: needs \"visit_share\""},
       {changed({{"transfer_s", nullptr}}), "transfer_s: is missing"},
       {changed({{"transfer_s", {{0, 1, 2}, {3, 0, 4}}}}), "transfer_s: 2 rows, 3 nodes"},
-      {at("/transfer_s/2", {6, 0}), "transfer_s[2]: 2 entries, 3 nodes"},
-      {at("/transfer_s/2", 6), "transfer_s[2]: must be a list, found 6"},
-      {at("/transfer_s/2/1", -0.5), "transfer_s[2][1]: value -0.5 is too small, at least 0 allowed"},
-      {at("/transfer_s/2/1", "x"), "transfer_s[2][1]: must be a number, found the string \"x\""},
+      {instance_with("/transfer_s/2", {6, 0}), "transfer_s[2]: 2 entries, 3 nodes"},
+      {instance_with("/transfer_s/2", 6), "transfer_s[2]: must be a list, found 6"},
+      {instance_with("/transfer_s/2/1", -0.5),
+       "transfer_s[2][1]: value -0.5 is too small, at least 0 allowed"},
+      {instance_with("/transfer_s/2/1", "x"), "transfer_s[2][1]: must be a number, found the string \"x\""},
       {changed({{"stage_bytes", 5}}),
        "latency_s: is missing, \"stage_bytes\" needs it\n"
        "i.json: bandwidth_bytes_per_s: is missing, \"stage_bytes\" needs it"},
@@ -238,13 +243,13 @@ TEST_CASE("Instance: each problem is told with its place") {
        "bandwidth_bytes_per_s[0][2]: null only where transfer_s is null\n"
        "i.json: bandwidth_bytes_per_s[1][2]: value 100 is too small, at least 1000 allowed"},
   };
-  for (const Case& one : cases) CHECK(refusal(one.instance) == "i.json: " + one.message);
+  for (const Case& one : cases) CHECK(instance_refusal(one.instance) == "i.json: " + one.message);
 }
 
 TEST_CASE("Instance: all problems come at once, up to fifty") {
   json bad = changed({{"stages", "six"}, {"max_swaps", -1}, {"colour", 1}});
   bad["nodes"][2].erase("head_s");
-  CHECK(refusal(bad) ==
+  CHECK(instance_refusal(bad) ==
         "i.json: unknown key \"colour\"\n"
         "i.json: stages: must be a whole number, found the string \"six\"\n"
         "i.json: max_swaps: value -1 is too small, at least 0 allowed\n"
@@ -255,24 +260,24 @@ TEST_CASE("Instance: all problems come at once, up to fifty") {
   json nodes = json::array();
   for (int n = 0; n < 100; ++n)
     nodes.push_back({{"id", n}, {"forward_s", 1}, {"backward_s", 1}, {"head_s", 1}});
-  const std::string text = refusal(changed({{"nodes", nodes}, {"transfer_s", rows}}));
+  const std::string text = instance_refusal(changed({{"nodes", nodes}, {"transfer_s", rows}}));
   CHECK(std::count(text.begin(), text.end(), '\n') == 50);
   CHECK(text.ends_with("transfer_s[49]: 1 entry, 100 nodes\ni.json: and 50 more"));
 }
 
 TEST_CASE("Instance: huge and deep input is refused, quickly and shortly") {
-  CHECK(refusal(changed({{"nodes", std::vector<int>(1'000'000, 0)}})) ==
+  CHECK(instance_refusal(changed({{"nodes", std::vector<int>(1'000'000, 0)}})) ==
         "i.json: nodes: 1000000 entries, at most 4096 allowed");
-  CHECK(refusal(changed({{"stage_sizes", std::vector<int>(1'000'000, 0)}})) ==
+  CHECK(instance_refusal(changed({{"stage_sizes", std::vector<int>(1'000'000, 0)}})) ==
         "i.json: stage_sizes: 1000000 numbers, there are 3 stages");
-  CHECK(refusal(changed({{"stages_out", std::vector<int>(1'000'000, 0)}})).size() < 5'000);
+  CHECK(instance_refusal(changed({{"stages_out", std::vector<int>(1'000'000, 0)}})).size() < 5'000);
   json keys = small();
   for (int i = 0; i < 20'000; ++i) keys["key" + std::to_string(i)] = i;
   keys[std::string(1'000'000, 'k')] = 0;
-  CHECK(refusal(keys).size() < 5'000);
-  CHECK(refusal(changed({{"name", std::string(1'000'000, 'n')}})) ==
+  CHECK(instance_refusal(keys).size() < 5'000);
+  CHECK(instance_refusal(changed({{"name", std::string(1'000'000, 'n')}})) ==
         "i.json: name: has 1000000 bytes, at most 200 allowed");
-  CHECK(refusal(at("/nodes/0/slots", std::string(1'000'000, 'n'))).size() < 200);
+  CHECK(instance_refusal(instance_with("/nodes/0/slots", std::string(1'000'000, 'n'))).size() < 200);
 
   const std::string path = std::filesystem::temp_directory_path() / "sidestep_deep_instance.json";
   std::ofstream(path) << R"({"stages": )" << std::string(100'000, '[') << std::string(100'000, ']') << '}';

@@ -16,12 +16,12 @@ using nlohmann::json;
 
 namespace {
 
-std::string refusal(const json& plan, const Instance& instance = published20()) {
+std::string plan_refusal(const json& plan, const Instance& instance = published20()) {
   const Result<PathPlan> parsed = parse_path_plan(plan, instance, "plan.json");
   return parsed.ok() ? "accepted" : parsed.status().message();
 }
 
-json at(const std::string& pointer, const json& value) {
+json plan_with(const std::string& pointer, const json& value) {
   json plan = published_plan_json();
   plan[json::json_pointer(pointer)] = value;
   return plan;
@@ -49,8 +49,8 @@ TEST_CASE("Path plan: a placement that the instance has may be left out") {
 }
 
 TEST_CASE("Path plan: a node with several stages needs [stage, id]") {
-  json plan = at("/stage_of/14", {1, 2});
-  CHECK(refusal(plan).starts_with(
+  json plan = plan_with("/stage_of/14", {1, 2});
+  CHECK(plan_refusal(plan).starts_with(
       "plan.json: paths[0].hops[1]: node \"14\" holds several stages: write [stage, id]\n"));
   for (json& path : plan["paths"])
     for (json& hop : path["hops"])
@@ -68,35 +68,39 @@ TEST_CASE("Path plan: each problem is told with its place") {
   };
   const std::vector<Case> cases{
       {json(3), "must be an object, found 3"},
-      {at("/path", 3), "unknown key \"path\"; did you mean \"paths\"?"},
-      {at("/stage_of", 3), "stage_of: must be an object, found 3"},
-      {at("/stage_of/77", 3), "stage_of.77: no node \"77\""},
-      {at("/stage_of/9", {2, 2}), "stage_of.9[1]: stage 2 is there twice"},
-      {at("/slots_of", {{"9", 0}}), "slots_of.9: a node that holds a stage needs at least 1 slot"},
-      {at("/slots_of", {{"9", -1}, {"x", 1}}),
+      {plan_with("/path", 3), "unknown key \"path\"; did you mean \"paths\"?"},
+      {plan_with("/stage_of", 3), "stage_of: must be an object, found 3"},
+      {plan_with("/stage_of/77", 3), "stage_of.77: no node \"77\""},
+      {plan_with("/stage_of/9", {2, 2}), "stage_of.9[1]: stage 2 is there twice"},
+      {plan_with("/slots_of", {{"9", 0}}), "slots_of.9: a node that holds a stage needs at least 1 slot"},
+      {plan_with("/slots_of", {{"9", -1}, {"x", 1}}),
        "slots_of.9: value -1 is too small, at least 0 allowed\nplan.json: slots_of.x: no node \"x\""},
-      {at("/paths", nullptr), "paths: must be a list, found null"},
-      {at("/paths", std::vector<int>(1'000'000, 0)), "paths: 1000000 entries, at most 100000 allowed"},
-      {at("/paths/3", 1), "paths[3]: must be an object, found 1"},
-      {at("/paths/3/microbatch", -1), "paths[3].microbatch: value -1 is too small, at least 0 allowed"},
-      {at("/paths/3", json::object()),
+      {plan_with("/paths", nullptr), "paths: must be a list, found null"},
+      {plan_with("/paths", std::vector<int>(1'000'000, 0)), "paths: 1000000 entries, at most 100000 allowed"},
+      {plan_with("/paths/3", 1), "paths[3]: must be an object, found 1"},
+      {plan_with("/paths/3/microbatch", -1),
+       "paths[3].microbatch: value -1 is too small, at least 0 allowed"},
+      {plan_with("/paths/3", json::object()),
        "paths[3].microbatch: is missing\nplan.json: paths[3].hops: is missing"},
-      {at("/paths/3/hops", json::array()), "paths[3].hops: 0 entries, at least 1 needed"},
-      {at("/paths/3/hops", std::vector<int>(2000, 0)), "paths[3].hops: 2000 entries, at most 1024 allowed"},
-      {at("/paths/3/hops/1", 77), "paths[3].hops[1]: no node \"77\""},
-      {at("/paths/3/hops/1", nullptr), "paths[3].hops[1]: must be a string or a whole number, found null"},
-      {at("/paths/3/hops/1", {1, 2, 3}),
+      {plan_with("/paths/3/hops", json::array()), "paths[3].hops: 0 entries, at least 1 needed"},
+      {plan_with("/paths/3/hops", std::vector<int>(2000, 0)),
+       "paths[3].hops: 2000 entries, at most 1024 allowed"},
+      {plan_with("/paths/3/hops/1", 77), "paths[3].hops[1]: no node \"77\""},
+      {plan_with("/paths/3/hops/1", nullptr),
+       "paths[3].hops[1]: must be a string or a whole number, found null"},
+      {plan_with("/paths/3/hops/1", {1, 2, 3}),
        "paths[3].hops[1]: must be a node's id or [stage, id], found a list of 3"},
-      {at("/paths/3/hops/1", {6, 1}), "paths[3].hops[1][0]: no stage 6, there are stages 0 to 5"},
-      {at("/paths/3/hops/1", {3, 1}), "paths[3].hops[1]: node \"1\" does not hold stage 3"},
+      {plan_with("/paths/3/hops/1", {6, 1}), "paths[3].hops[1][0]: no stage 6, there are stages 0 to 5"},
+      {plan_with("/paths/3/hops/1", {3, 1}), "paths[3].hops[1]: node \"1\" does not hold stage 3"},
   };
-  for (const Case& one : cases) CHECK(refusal(one.plan) == "plan.json: " + one.message);
+  for (const Case& one : cases) CHECK(plan_refusal(one.plan) == "plan.json: " + one.message);
   json unplaced = published_plan_json();
   unplaced.erase("stage_of");
-  CHECK(refusal(unplaced) == "plan.json: stage_of: is missing, and the instance does not have it either");
+  CHECK(plan_refusal(unplaced) ==
+        "plan.json: stage_of: is missing, and the instance does not have it either");
   unplaced = published_plan_json();
   unplaced["stage_of"].erase("12");
-  CHECK(refusal(unplaced).starts_with("plan.json: paths[0].hops[3]: node \"12\" holds no stage\n"));
+  CHECK(plan_refusal(unplaced).starts_with("plan.json: paths[0].hops[3]: node \"12\" holds no stage\n"));
 }
 
 TEST_CASE("Path plan: what is written is read back the same") {

@@ -29,14 +29,14 @@ std::string broken_by(const std::function<void(Instance&, PathPlan&)>& edit) {
   return text_of(broken_rules(instance, plan));
 }
 
-std::string refusal(const std::function<void(Instance&)>& edit) {
+std::string rules_refusal(const std::function<void(Instance&)>& edit) {
   Instance instance = published20();
   edit(instance);
   return check_feasible(instance).message();
 }
 
 std::string refusal_fixed(const std::function<void(Instance&)>& edit) {
-  return refusal([&](Instance& instance) {
+  return rules_refusal([&](Instance& instance) {
     instance.stage_of = published_plan().stage_of;
     edit(instance);
   });
@@ -191,33 +191,33 @@ TEST_CASE("Rules: the published instances can be planned") {
 }
 
 TEST_CASE("Rules: an impossible instance is refused with the sums") {
-  CHECK(refusal([](Instance& instance) {
+  CHECK(rules_refusal([](Instance& instance) {
           instance.nodes.resize(4);
           instance.transfer_us.assign(16, 5);
           instance.stage_sizes.clear();
         }) == "6 live stages need a node each, 4 nodes can hold one: add nodes, or raise max_stages");
-  CHECK(refusal([](Instance& instance) { instance.max_visits.assign(6, 17); }) ==
+  CHECK(rules_refusal([](Instance& instance) { instance.max_visits.assign(6, 17); }) ==
         "max_visits_per_stage allows 85 visits a step past stage 0, routes make 90: raise it by 5 in all");
   CHECK(
-      refusal([](Instance& instance) {
+      rules_refusal([](Instance& instance) {
         instance.max_visits.assign(6, 30);
         instance.min_visits.assign(6, 20);
       }) ==
       "min_visits_per_stage asks for 100 visits a step past stage 0, routes make 90: lower it by 10 in all");
-  CHECK(refusal([](Instance& instance) {
+  CHECK(rules_refusal([](Instance& instance) {
           for (std::size_t n = 3; n < 20; ++n) instance.nodes[n].can_be_origin = false;
         }) == "stage 0 can be held by 3 nodes, stage_sizes asks for 5: add nodes that can be origins");
-  CHECK(refusal([](Instance& instance) {
+  CHECK(rules_refusal([](Instance& instance) {
           for (InstanceNode& node : instance.nodes) node.can_be_origin = false;
         }) == "stage 0 can take 0 visits a step, 30 are needed: add a node that can be an origin");
-  CHECK(refusal([](Instance& instance) {
+  CHECK(rules_refusal([](Instance& instance) {
           instance.stage_memory_bytes = {1, 1, 1, 100, 1, 1};
           instance.slot_memory_bytes.assign(6, 1);
           for (InstanceNode& node : instance.nodes) node.memory_bytes = 100;
         }) ==
         "stage 3 can take 0 visits a step, 18 are needed: add a node or slots (20 nodes without memory for "
         "it and a slot)");
-  CHECK(refusal([](Instance& instance) {
+  CHECK(rules_refusal([](Instance& instance) {
           instance.stage_sizes.clear();
           instance.transfer_us.assign(400, Instance::no_link);
         })
@@ -244,7 +244,7 @@ TEST_CASE("Rules: an impossible placement is refused with the sums") {
 }
 
 TEST_CASE("Rules: stages that no jump reaches are refused with what they need") {
-  CHECK(refusal([](Instance& instance) {
+  CHECK(rules_refusal([](Instance& instance) {
           instance.stage_sizes.clear();
           instance.max_skip = 2;
           instance.stage_out[3] = instance.stage_out[4] = 1;
@@ -253,7 +253,7 @@ TEST_CASE("Rules: stages that no jump reaches are refused with what they need") 
         "stage 5 can take 0 visits a step, 30 are needed: raise max_skip or stages_per_path, or take in the "
         "stages that are out");
   // Routes of two stages with jumps of one reach stage 1 alone.
-  CHECK(refusal([](Instance& instance) {
+  CHECK(rules_refusal([](Instance& instance) {
           instance.max_skip = 1;
           instance.stages_per_path = 2;
           free_visits(instance);
@@ -264,7 +264,7 @@ TEST_CASE("Rules: stages that no jump reaches are refused with what they need") 
 }
 
 TEST_CASE("Rules: a swap share that routes cannot keep is refused with the sums") {
-  CHECK(refusal([](Instance& instance) {
+  CHECK(rules_refusal([](Instance& instance) {
           instance.min_swap_share = 0.6;
           instance.max_swaps = 0;
           instance.stages_per_path = 2;
@@ -274,7 +274,7 @@ TEST_CASE("Rules: a swap share that routes cannot keep is refused with the sums"
         "min_swap_share needs routes of at least 3 stages, they have 2\n"
         "min_swap_share asks for 36 microbatches a step through each pair, there are 30: lower it to 0.5 at "
         "most");
-  CHECK(refusal([](Instance& instance) { instance.min_swap_share = 0.4; })
+  CHECK(rules_refusal([](Instance& instance) { instance.min_swap_share = 0.4; })
             .starts_with("stage 1 can take 18 visits a step, 24 are needed for min_swap_share: raise "
                          "max_visits_per_stage\n"));
 }

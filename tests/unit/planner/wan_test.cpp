@@ -19,7 +19,7 @@ namespace {
 
 WanTable table() { return parse_wan(instance_file("wan.json"), "wan.json").value(); }
 
-std::string refusal(const json& patch) {
+std::string wan_refusal(const json& patch) {
   json edited = json::parse(R"({"same_region": {"latency_ms": 1, "bandwidth_gib_s": 2},
     "links": [{"from": "A", "to": "B", "latency_ms": 10, "bandwidth_gib_s": 0.5}]})");
   edited.merge_patch(patch);
@@ -60,25 +60,25 @@ TEST_CASE("WAN: the table has both ways of every link") {
 }
 
 TEST_CASE("WAN: problems of a table are told with their place") {
-  CHECK(refusal(json::object()) == "accepted");
-  CHECK(refusal({{"link", 1}}) == "w.json: unknown key \"link\"; did you mean \"links\"?");
-  CHECK(refusal({{"same_region", nullptr}}) == "w.json: same_region: is missing");
-  CHECK(refusal({{"links", json::array()}}) == "w.json: links: at least 1 is needed");
-  CHECK(refusal({{"links", {1}}}) == "w.json: links[0]: must be an object, found 1");
+  CHECK(wan_refusal(json::object()) == "accepted");
+  CHECK(wan_refusal({{"link", 1}}) == "w.json: unknown key \"link\"; did you mean \"links\"?");
+  CHECK(wan_refusal({{"same_region", nullptr}}) == "w.json: same_region: is missing");
+  CHECK(wan_refusal({{"links", json::array()}}) == "w.json: links: at least 1 is needed");
+  CHECK(wan_refusal({{"links", {1}}}) == "w.json: links[0]: must be an object, found 1");
   const auto link = [](const char* from, const char* to, const json& rate) {
     return json{{"from", from}, {"to", to}, {"latency_ms", 1}, {"bandwidth_gib_s", rate}};
   };
-  CHECK(refusal({{"links", {link("A", "B", 0)}}}) ==
+  CHECK(wan_refusal({{"links", {link("A", "B", 0)}}}) ==
         "w.json: links[0].bandwidth_gib_s: value 0 is too small, at least 0.000001 allowed");
-  CHECK(refusal({{"links", {link("A", "B", "x")}}}) ==
+  CHECK(wan_refusal({{"links", {link("A", "B", "x")}}}) ==
         "w.json: links[0].bandwidth_gib_s: must be a number, found the string \"x\"");
-  CHECK(refusal({{"links", {link("A", "A", 1)}}}) ==
+  CHECK(wan_refusal({{"links", {link("A", "A", 1)}}}) ==
         "w.json: links[0]: a link of \"A\" to itself: that is same_region");
-  CHECK(refusal({{"links", {link("A", "B", 1), link("A", "B", 2)}}}) ==
+  CHECK(wan_refusal({{"links", {link("A", "B", 1), link("A", "B", 2)}}}) ==
         "w.json: links[1]: \"A\" to \"B\" is there twice");
-  CHECK(refusal({{"links", {link("A", "B", 1), link("A", "C", 1)}}}) ==
+  CHECK(wan_refusal({{"links", {link("A", "B", 1), link("A", "C", 1)}}}) ==
         "w.json: links: none between \"B\" and \"C\"");
-  CHECK(refusal({{"links", {link("A", "B", 1), link("B", "A", 2)}}}) == "accepted");
+  CHECK(wan_refusal({{"links", {link("A", "B", 1), link("B", "A", 2)}}}) == "accepted");
 }
 
 TEST_CASE("WAN: nodes as a number, or by region") {

@@ -30,7 +30,7 @@ JobSpec parsed(const json& value) {
   return job.value();
 }
 
-std::string refusal(const json& value) {
+std::string job_refusal(const json& value) {
   const Result<JobSpec> job = parse_job(value, "job.json");
   return job.ok() ? "accepted" : job.status().message();
 }
@@ -163,9 +163,9 @@ TEST_CASE("Job: every wrong value gets its own line") {
        "job.json: key \"pipeline.visit_share\": each entry must be a number from 0 to 1000000, found -2"},
       {changed("/validation/skip", json{0.5, 1}),
        "job.json: key \"validation.skip\": each entry must be a number from 0 to 0.99, found 1"},
-      {changed("/recovery/policy", "checkfree"),
-       "job.json: key \"recovery.policy\": the string \"checkfree\" is not available in this version; only "
-       "\"none\" is"},
+      {changed("/recovery/policy", "none"),
+       "job.json: key \"recovery.policy\": value \"none\" is not known; allowed: \"checkfree\" and "
+       "\"replica\""},
       {changed("/model/hidden_act", "gelu"),
        "job.json: key \"model.hidden_act\": the string \"gelu\" is not available in this version; only "
        "\"silu\" is"},
@@ -183,7 +183,7 @@ TEST_CASE("Job: every wrong value gets its own line") {
     if (job.is_object() && job["model"].contains("vocab_size")) job["data"]["format"] = "text";
     if (job.is_object() && job["data"].value("sequence_length", 0) == 1 << 20)
       job["model"]["hidden_size"] = 320;
-    CHECK(refusal(job) == text);
+    CHECK(job_refusal(job) == text);
   }
 }
 
@@ -193,7 +193,7 @@ TEST_CASE("Job: all problems are told at once") {
   job["model"]["hiden_size"] = 4;
   job["pipeline"]["slots"] = 0;
   job["pipeline"]["stages"] = 3;
-  CHECK(refusal(job) ==
+  CHECK(job_refusal(job) ==
         "job.json: unknown key \"model.hiden_size\"; did you mean \"hidden_size\"?\n"
         "job.json: key \"steps\": must be a whole number, found the string \"many\"\n"
         "job.json: key \"pipeline.slots\": value 0 is too small, at least 1 allowed\n"
@@ -202,9 +202,9 @@ TEST_CASE("Job: all problems are told at once") {
 
 TEST_CASE("Job: what asks for nothing is accepted for things to come") {
   json job = good_job();
-  job["recovery"]["policy"] = "none";
+  job["recovery"]["policy"] = "replica";
   job["failures"] = json::array();
-  CHECK(refusal(job) == "accepted");
+  CHECK(job_refusal(job) == "accepted");
 }
 
 TEST_CASE("Job: layers are dealt to stages without a gap") {
@@ -301,9 +301,10 @@ TEST_CASE("Job: several files, each with its own weight and digest") {
 
   const std::string digest = "sha256:" + std::string(64, 'a');
   job["data"]["digest"] = digest + " " + digest;
-  CHECK(refusal(job) == "accepted");
+  CHECK(job_refusal(job) == "accepted");
   job["data"]["digest"] = digest;
-  CHECK(refusal(job) == "job.json: key \"data.digest\": has 1 digests for 2 files, the tokenizer's included");
+  CHECK(job_refusal(job) ==
+        "job.json: key \"data.digest\": has 1 digests for 2 files, the tokenizer's included");
 }
 
 TEST_CASE("Job: a folder of weights to begin with, and its digest") {
@@ -315,31 +316,31 @@ TEST_CASE("Job: a folder of weights to begin with, and its digest") {
   CHECK(parsed(job).init_from_digest == "sha256:" + std::string(64, 'a'));
   CHECK(to_json(parsed(to_json(parsed(job)))) == to_json(parsed(job)));
   job["init_from_digest"] = "sha256:A";
-  CHECK(refusal(job) ==
+  CHECK(job_refusal(job) ==
         "job.json: key \"init_from_digest\": \"sha256:A\" is not a digest: \"sha256:\" and 64 hexadecimal "
         "digits (0-9, a-f)");
 }
 
 TEST_CASE("Job: what does not fit together in the data is named") {
-  CHECK(refusal(without("data", "path")) ==
+  CHECK(job_refusal(without("data", "path")) ==
         "job.json: missing key \"data.path\": the file to train on; several: \"data.files\"");
-  CHECK(refusal(changed("/data/files", {{{"path", "b"}}})) ==
+  CHECK(job_refusal(changed("/data/files", {{{"path", "b"}}})) ==
         "job.json: key \"data.files\": name \"data.path\" or \"data.files\", not both");
   json job = without("data", "path");
   job["data"]["files"] = {{{"path", "b"}, {"weight", 0}}, 7, {{"pth", "c"}, {"digest", "x"}}};
   CHECK(
-      refusal(job) ==
+      job_refusal(job) ==
       "job.json: key \"data.files[0].weight\": value 0 is too small, more than 0 needed\n"
       "job.json: key \"data.files[1]\": must be an object, found 7\n"
       "job.json: unknown key \"data.files[2].pth\"; did you mean \"path\"?\n"
       "job.json: missing key \"data.files[2].path\": as data.path\n"
       "job.json: key \"data.files[2].digest\": \"x\" is not a digest: \"sha256:\" and 64 hexadecimal digits "
       "(0-9, a-f)");
-  CHECK(refusal(changed("/data/files", "b")) ==
+  CHECK(job_refusal(changed("/data/files", "b")) ==
         "job.json: key \"data.files\": must be a list of objects, found the string \"b\"");
-  CHECK(refusal(changed("/data/tokenizer", "sentencepiece")) ==
+  CHECK(job_refusal(changed("/data/tokenizer", "sentencepiece")) ==
         "job.json: missing key \"data.tokenizer_path\": the SentencePiece model (.model)");
-  CHECK(refusal(changed("/data/tokenizer_path", "t.model")) ==
+  CHECK(job_refusal(changed("/data/tokenizer_path", "t.model")) ==
         "job.json: key \"data.tokenizer_path\": is only for \"data.tokenizer\": \"sentencepiece\"");
 }
 
@@ -367,7 +368,8 @@ TEST_CASE("Options: the docs name every key with its limits and default") {
   const std::string docs = job_keys_markdown();
   CHECK_THAT(docs, Catch::Contains("| `pipeline.slots` | a whole number, 1 to 1024 | 3 | microbatches whose "
                                    "activations a node keeps at a time |"));
-  CHECK_THAT(docs, Catch::Contains("| `recovery.policy` | only \"none\" in this version | \"none\" |"));
+  CHECK_THAT(docs,
+             Catch::Contains("| `recovery.policy` | one of \"checkfree\" and \"replica\" | \"checkfree\" |"));
   CHECK_THAT(docs, Catch::Contains("| `model.hidden_size` | a whole number, 1 to 65536 | required |"));
 }
 

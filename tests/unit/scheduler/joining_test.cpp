@@ -304,6 +304,25 @@ TEST_CASE("Leaving: that an operator drains a node outlives the scheduler") {
   for (const auto& node : list) CHECK(node.at("state") != "leaving");
 }
 
+TEST_CASE("Kill: a node, or all that hold a stage, are told to die, and nobody else") {
+  Swarm s;
+  s.start_job({1, 2, 3}, 2);
+  CHECK(s.ask("kill", {}).code == Code::invalid);
+  CHECK(s.ask("kill", {{"node", "n1"}, {"stage", 1}}).code == Code::invalid);
+  CHECK(s.ask("kill", {{"node", "attic"}}).code == Code::not_found);
+  CHECK(s.ask("kill", {{"stage", 7}}).code == Code::not_found);
+  for (int node = 1; node <= 3; ++node) CHECK(s.sent<net::Vanish>(node).empty());
+  const net::Reply reply = s.ask("kill", {{"stage", 0}});
+  REQUIRE(reply.code == Code::ok);
+  std::size_t told = 0;
+  for (int node = 1; node <= 3; ++node) told += s.sent<net::Vanish>(node).size();
+  CHECK(told == reply.body.at("killed").size());
+  CHECK(told >= 1);
+  const net::Reply one = s.ask("kill", {{"node", "n3"}});
+  REQUIRE(one.code == Code::ok);
+  CHECK(s.sent<net::Vanish>(3).size() >= 1);
+}
+
 TEST_CASE("Leaving: an unknown node is told as such") {
   Swarm s;
   s.join(1);

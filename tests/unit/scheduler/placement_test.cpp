@@ -40,7 +40,7 @@ PlacementNode node(int number, std::int64_t layer_us = 100, bool has_data = true
           layer_us};
 }
 
-std::string refusal(const PlacementRequest& request) {
+std::string placement_refusal(const PlacementRequest& request) {
   const Result<Plan> plan = place(request);
   return plan.ok() ? "accepted" : plan.status().message();
 }
@@ -156,7 +156,7 @@ TEST_CASE("Placement: a node with room for fewer slots gets those, one without a
   request.nodes[1].memory_bytes = bytes_of(job, 1, 1);
   CHECK(place(request).value().slots_of.at(key(2)) == 1);
   request.nodes[1].memory_bytes -= 1;
-  CHECK_THAT(refusal(request), Catch::StartsWith("the stages do not fit: "));
+  CHECK_THAT(placement_refusal(request), Catch::StartsWith("the stages do not fit: "));
   request.nodes[1].memory_bytes = PlacementNode::unknown_bytes;
   CHECK(place(request).value().slots_of.at(key(2)) == 4);
   // What the daemon itself takes is not there for stages.
@@ -164,7 +164,7 @@ TEST_CASE("Placement: a node with room for fewer slots gets those, one without a
   request.nodes[1].daemon_bytes = 1001;
   CHECK(place(request).value().slots_of.at(key(2)) == 1);
   request.nodes[1].daemon_bytes = PlacementNode::unknown_bytes;
-  CHECK_THAT(refusal(request), Catch::StartsWith("the stages do not fit: "));
+  CHECK_THAT(placement_refusal(request), Catch::StartsWith("the stages do not fit: "));
 }
 
 TEST_CASE("Placement: where averages fit on some nodes only, the others hold stages alone") {
@@ -204,12 +204,13 @@ TEST_CASE("Placement: evaluations are routed when the job validates") {
 }
 
 TEST_CASE("Placement: a refusal says what is missing, node by node") {
-  CHECK(refusal({1, job_of(4, 8), {node(1), node(2), node(3)}}) == "4 stages need 4 nodes, 3 are alive");
+  CHECK(placement_refusal({1, job_of(4, 8), {node(1), node(2), node(3)}}) ==
+        "4 stages need 4 nodes, 3 are alive");
   PlacementNode broken = node(2);
   broken.problem = "wants cuda";
-  CHECK(refusal({1, job_of(2, 8), {node(1), broken}}) ==
+  CHECK(placement_refusal({1, job_of(2, 8), {node(1), broken}}) ==
         "2 stages need 2 nodes, 2 are alive, 1 can take part; n2 (0200): wants cuda");
-  CHECK(refusal({1, job_of(2, 8), {node(1, 1, false), node(2, 1, false)}}) ==
+  CHECK(placement_refusal({1, job_of(2, 8), {node(1, 1, false), node(2, 1, false)}}) ==
         "stage 0 needs a node with data/text.txt, none has it: n1 (0100): no such file; n2 (0200): no such "
         "file");
   PlacementNode small = node(2);
@@ -217,7 +218,7 @@ TEST_CASE("Placement: a refusal says what is missing, node by node") {
   JobSpec job = job_of(2, 8);
   job.model.hidden_size = job.model.intermediate_size = 256;
   small.daemon_bytes = 1 << 20;
-  CHECK(refusal({1, job, {node(1), small}}) ==
+  CHECK(placement_refusal({1, job, {node(1), small}}) ==
         "the stages do not fit: stage 0, on a node with data/text.txt, needs 13 MiB (weights 3, gradients 3, "
         "optimizer 5, averaging 3, activations 3 x 1, work 1, messages 1); stage 1 needs 11 MiB (weights 2, "
         "gradients 2, optimizer 4, averaging 2, activations 3 x 1, work 1, messages 1); n1 (0100), with the "
@@ -326,12 +327,13 @@ TEST_CASE("Placement: a plan that breaks the job's rules, or names nobody, is re
   plan = nlohmann::json::parse(R"({
     "stage_of": {"n1": 0, "n2": 1},
     "paths": [{"microbatch": 0, "hops": ["n1", "n2"]}, {"microbatch": 1, "hops": ["n1"]}]})");
-  CHECK_THAT(refusal(request), Catch::Contains("pipeline.plan breaks the job's rules: stages_per_path: "
-                                               "microbatch 1 visits 1 stages, 2 needed"));
+  CHECK_THAT(placement_refusal(request),
+             Catch::Contains("pipeline.plan breaks the job's rules: stages_per_path: "
+                             "microbatch 1 visits 1 stages, 2 needed"));
   plan["paths"][1]["hops"] = {"n1", "n7"};
-  CHECK_THAT(refusal(request), Catch::Contains("pipeline.plan: paths[1].hops[1]: no node \"n7\""));
+  CHECK_THAT(placement_refusal(request), Catch::Contains("pipeline.plan: paths[1].hops[1]: no node \"n7\""));
   plan["paths"][1]["hops"] = {"n1", "n2"};
-  CHECK(refusal(request) == "accepted");
+  CHECK(placement_refusal(request) == "accepted");
   request.nodes[1].nickname = "n1";
-  CHECK(refusal(request) == "pipeline.plan: two nodes are called n1");
+  CHECK(placement_refusal(request) == "pipeline.plan: two nodes are called n1");
 }

@@ -28,7 +28,7 @@ Plan small_plan() {
   return plan;
 }
 
-std::string refusal(const json& value) {
+std::string plan_refusal(const json& value) {
   const Result<Plan> plan = parse_plan(value);
   return plan.ok() ? "accepted" : plan.status().message();
 }
@@ -60,23 +60,26 @@ TEST_CASE("Plan refuses what does not fit together, by name") {
     return plan;
   };
   const std::string c = key(3).hex();
-  CHECK(refusal(json::array()) == "plan: not an object");
-  CHECK(refusal(with("/epoch", -1)) == "plan: not a whole number from 0 to 18446744073709551615");
-  CHECK(refusal(with("/phases/0/predicted_step_us", 0.5)) ==
+  CHECK(plan_refusal(json::array()) == "plan: not an object");
+  CHECK(plan_refusal(with("/epoch", -1)) == "plan: not a whole number from 0 to 18446744073709551615");
+  CHECK(plan_refusal(with("/phases/0/predicted_step_us", 0.5)) ==
         "plan: not a whole number from 0 to 9223372036854775807");
-  CHECK(refusal(with("/stage_of/" + c, json{2})) == "plan: a stage has no node");
-  CHECK(refusal(with("/stage_of/" + c, json{1, 0})) == "plan: the stages of node 0300 are not ascending");
-  CHECK(refusal(with("/slots/" + c, 0)) == "plan: node 0300 has no slot");
-  CHECK(refusal(with("/phases/0/paths/0/hops/1/0", 0)) == "plan: microbatch 0 visits stage 0 twice");
-  CHECK(refusal(with("/phases/0/paths/0/hops/0/0", 1)) == "plan: microbatch 0 does not begin at stage 0");
-  CHECK(refusal(with("/phases/0/paths/0/hops/0/1", c)) ==
+  CHECK(plan_refusal(with("/stage_of/" + c, json{2})) == "plan: a stage has no node");
+  CHECK(plan_refusal(with("/stage_of/" + c, json{1, 0})) ==
+        "plan: the stages of node 0300 are not ascending");
+  CHECK(plan_refusal(with("/slots/" + c, 0)) == "plan: node 0300 has no slot");
+  CHECK(plan_refusal(with("/phases/0/paths/0/hops/1/0", 0)) == "plan: microbatch 0 visits stage 0 twice");
+  CHECK(plan_refusal(with("/phases/0/paths/0/hops/0/0", 1)) ==
+        "plan: microbatch 0 does not begin at stage 0");
+  CHECK(plan_refusal(with("/phases/0/paths/0/hops/0/1", c)) ==
         "plan: microbatch 0 visits stage 0 at node 0300, which does not hold it");
-  CHECK(refusal(with("/phases/0/paths/1/microbatch", 0)) == "plan: microbatch 0 has two routes");
-  CHECK(refusal(with("/phases/0/paths/1/microbatch", 2)) == "plan: microbatch 2 is numbered past the last");
-  CHECK(refusal(with("/phases", json::array())) == "plan: no routes for step 1");
-  CHECK(refusal(with("/phases/0/from_step", 2)) == "plan: no routes for step 1");
-  CHECK(refusal(with("/phases/1/from_step", 1)) == "plan: phases do not ascend: step 1 after step 1");
-  CHECK(refusal(with("/phases/1/paths", json::array())) ==
+  CHECK(plan_refusal(with("/phases/0/paths/1/microbatch", 0)) == "plan: microbatch 0 has two routes");
+  CHECK(plan_refusal(with("/phases/0/paths/1/microbatch", 2)) ==
+        "plan: microbatch 2 is numbered past the last");
+  CHECK(plan_refusal(with("/phases", json::array())) == "plan: no routes for step 1");
+  CHECK(plan_refusal(with("/phases/0/from_step", 2)) == "plan: no routes for step 1");
+  CHECK(plan_refusal(with("/phases/1/from_step", 1)) == "plan: phases do not ascend: step 1 after step 1");
+  CHECK(plan_refusal(with("/phases/1/paths", json::array())) ==
         "plan: the phase of step 5 has 0 microbatches, not 2");
 }
 

@@ -10,7 +10,8 @@ nlohmann::json job_json(int stages, int steps) {
     "model": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4},
     "pipeline": {"stages": 2, "microbatches_per_step": 4},
     "data": {"path": "data/text.txt", "sequence_length": 16},
-    "optimizer": {"learning_rate": 0.001}
+    "optimizer": {"learning_rate": 0.001},
+    "recovery": {"policy": "replica"}
   })");
   job["steps"] = steps;
   job["pipeline"]["stages"] = stages;

@@ -37,8 +37,10 @@ RecordStep crossed_step() {
   return step;
 }
 
-Move start(std::size_t route, bool accumulate = true) { return {Move::Kind::start, route, 0, accumulate}; }
-Move backward(std::size_t route, std::size_t hop, bool accumulate = true) {
+Move move_start(std::size_t route, bool accumulate = true) {
+  return {Move::Kind::start, route, 0, accumulate};
+}
+Move move_back(std::size_t route, std::size_t hop, bool accumulate = true) {
   return {Move::Kind::backward, route, hop, accumulate};
 }
 
@@ -48,8 +50,8 @@ TEST_CASE("Training order respects every node's list and every microbatch's way"
   const auto moves = order_moves(crossed_step(), places);
   REQUIRE(moves.ok());
   // b takes microbatch 1 first, so 0 waits behind it although its head was first.
-  CHECK(moves.value() == std::vector<Move>{start(0), start(1), backward(1, 1), backward(1, 0), backward(0, 1),
-                                           backward(0, 0)});
+  CHECK(moves.value() == std::vector<Move>{move_start(0), move_start(1), move_back(1, 1), move_back(1, 0),
+                                           move_back(0, 1), move_back(0, 0)});
 }
 
 TEST_CASE("Training order: a second attempt adds only where the first has not") {
@@ -60,12 +62,12 @@ TEST_CASE("Training order: a second attempt adds only where the first has not") 
   const auto moves = order_moves(step, places);
   REQUIRE(moves.ok());
   // The first attempt got no further than its head: what its two hops kept is forgotten.
-  CHECK(moves.value() == std::vector<Move>{start(0),
+  CHECK(moves.value() == std::vector<Move>{move_start(0),
                                            {Move::Kind::forget, 0, 1, false},
                                            {Move::Kind::forget, 0, 0, false},
-                                           start(1, false),
-                                           backward(1, 1),
-                                           backward(1, 0)});
+                                           move_start(1, false),
+                                           move_back(1, 1),
+                                           move_back(1, 0)});
 }
 
 TEST_CASE("Training order refuses what contradicts itself, by name") {

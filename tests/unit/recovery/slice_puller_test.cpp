@@ -1,6 +1,7 @@
 // The receiving half of the bulk transfer: what it asks for, and what it does when something is late or
 // wrong.
-#include "daemon/core/slice_puller.h"
+#include "recovery/slice_puller.h"
+#include "net/clock.h"
 
 #include <catch2/catch.hpp>
 #include <cstring>
@@ -10,20 +11,20 @@
 #include "tests/unit/core/job_fixture.h"
 
 using namespace sidestep;
-using daemon::PullOptions;
-using daemon::SlicePuller;
+using recovery::PullOptions;
+using recovery::SlicePuller;
 using test::JobFixture;
 
 namespace {
 
-constexpr std::int64_t second = 1'000'000;
+using net::second;
 
 // A puller of ten elements in slices of three from nodes 1 and 2, and what it has written.
 struct Pull {
   explicit Pull(std::vector<int> nodes = {1, 2}) : puller(request(nodes), options(), write()) {}
 
-  static daemon::PullRequest request(const std::vector<int>& nodes) {
-    daemon::PullRequest request{"job-1", 40, 2, net::SnapshotPart::weights, 10, {}};
+  static recovery::PullRequest request(const std::vector<int>& nodes) {
+    recovery::PullRequest request{"job-1", 40, 2, net::SnapshotPart::weights, 10, {}};
     for (const int node : nodes)
       request.sources.push_back({JobFixture::node(node), "node-" + std::to_string(node), "sha256:x"});
     return request;

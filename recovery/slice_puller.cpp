@@ -1,10 +1,10 @@
-#include "daemon/core/slice_puller.h"
+#include "recovery/slice_puller.h"
 
 #include <algorithm>
 
 #include "net/assert.h"
 
-namespace sidestep::daemon {
+namespace sidestep::recovery {
 
 SlicePuller::SlicePuller(PullRequest request, PullOptions options, Write write)
     : request_(std::move(request)), options_(options), write_(std::move(write)) {
@@ -23,7 +23,7 @@ void SlicePuller::ask(std::int64_t now_us, std::uint64_t begin, std::int64_t wai
 }
 
 void SlicePuller::fill_window(std::int64_t now_us, std::vector<Outgoing>& out) {
-  while (!failed() && wanted_.size() < options_.window && next_ < request_.elements) {
+  while (!failed() && wanted_.size() < options_.window && next_ < std::min(request_.elements, hold_at_)) {
     ask(now_us, next_, options_.repeat_us, out);
     next_ += length_at(next_);
   }
@@ -37,6 +37,7 @@ void SlicePuller::on_tick(std::int64_t now_us, std::vector<Outgoing>& out) {
     if (failed()) return;
     heard_us_ = now_us;
   }
+  if (wanted_.empty()) heard_us_ = now_us;  // it was not asked for anything
   // On a slow line slices are on their way for long: only silence, or a later one that came, means a loss.
   const bool silent = now_us - heard_us_ >= options_.repeat_us;
   std::vector<std::pair<std::uint64_t, std::int64_t>> late;
@@ -92,4 +93,4 @@ Status SlicePuller::failure() const {
                     " cannot be had: " + (reasons_.empty() ? "no node that is here holds it" : reasons_));
 }
 
-}  // namespace sidestep::daemon
+}  // namespace sidestep::recovery

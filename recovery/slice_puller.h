@@ -1,10 +1,12 @@
 // The receiving half of the bulk transfer: pulls one part of one stage of a snapshot, slice by slice, from
 // one source at a time, and goes on to the next source when one fails. Pure: messages and time come in,
-// requests go out. Used by whoever wants a snapshot: an operator's export, a node that joins.
+// requests go out. Used by whoever wants a snapshot: an operator's export, a node that joins, one that
+// rebuilds a stage.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <span>
 #include <string>
@@ -13,7 +15,7 @@
 #include "net/messages.h"
 #include "net/status.h"
 
-namespace sidestep::daemon {
+namespace sidestep::recovery {
 
 struct SliceSource {
   net::NodeKey node;
@@ -54,6 +56,10 @@ class SlicePuller {
   void on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice,
                 std::vector<Outgoing>& out);
 
+  // Nothing that begins there or later is asked for, until this is called again: whoever takes the slices in
+  // step with those of another source has no room for more.
+  void hold_at(std::uint64_t element) { hold_at_ = element; }
+
   // Everything is written; whoever holds the bytes compares them with source().digest.
   bool complete() const { return !failed() && received_ == request_.elements; }
   // Precondition: not failed().
@@ -82,11 +88,12 @@ class SlicePuller {
   Write write_;
   std::size_t source_ = 0;
   std::map<std::uint64_t, Wanted> wanted_;  // by first element
-  std::uint64_t next_ = 0;                  // first element not asked for yet
+  std::uint64_t hold_at_ = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t next_ = 0;  // first element not asked for yet
   std::uint64_t received_ = 0;
   std::int64_t heard_us_ = -1;  // from this source, last; -1: it has not been asked
   std::string reasons_;         // of the sources before
   Status failure_;              // of the writer
 };
 
-}  // namespace sidestep::daemon
+}  // namespace sidestep::recovery

@@ -1,0 +1,30 @@
+// Out of which stages a lost one is rebuilt, and how much each counts (design.md, Recovery; CheckFree,
+// section 4). Pure.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "scheduler/job.h"
+#include "scheduler/plan.h"
+#include "scheduler/record.h"
+
+namespace sidestep::recovery {
+
+// The nearest stages below and above that have layers and that somebody holds under the plan, in this order;
+// those that are lost too are looked past. At the edge there is one; with `copy` that below alone, if there
+// is one. Empty: there is nothing to rebuild it from. With `random` as with the default: their state is not
+// taken, but they say from which commit on the stage is there.
+std::vector<std::uint32_t> sources_of(const scheduler::JobSpec& job, const scheduler::Plan& plan,
+                                      std::uint32_t stage);
+
+struct SourceNorm {
+  std::uint32_t stage = 0;
+  double gradient_norm = 0;  // of its last gradient, averaged and clipped
+};
+
+// Weights that add up to 1, in the order given; nothing for `random`. A norm that is not finite counts as 0.
+std::vector<scheduler::RecordRecovery::Source> weigh(const scheduler::RecoverySpec& recovery,
+                                                     const std::vector<SourceNorm>& sources);
+
+}  // namespace sidestep::recovery

@@ -1,0 +1,27 @@
+// The block `recovery` of a job: what becomes of a stage whose last replica is lost (design.md, Recovery).
+// Values.
+#pragma once
+
+#include <string>
+
+#include "scheduler/options.h"
+
+namespace sidestep::scheduler {
+
+struct RecoverySpec {
+  // "checkfree": its neighbours rebuild it, routes go around it meanwhile. "replica": other replicas alone,
+  // the job ends with the last one.
+  std::string policy = "checkfree";
+  // How much each neighbour counts: "gradient" (the norm of its last gradient), "uniform", "copy" (the one
+  // below alone), "random" (none: as a fresh job makes it). The last three are for comparison.
+  std::string weights = "gradient";
+  double weight_power = 1;          // of the norm
+  double lr_scale = 1.1;            // times the learning rate of a rebuilt stage, once and for all
+  std::string moments = "average";  // "average" (Adam's, with the same weights), "fresh"
+
+  bool rebuilds() const { return policy == "checkfree"; }
+};
+
+void add_recovery_keys(OptionTable& table, RecoverySpec& recovery);
+
+}  // namespace sidestep::scheduler

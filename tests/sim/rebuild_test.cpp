@@ -1,0 +1,244 @@
+// Stages whose last replica is lost: routes go around them, their neighbours rebuild them, they come back.
+#include <catch2/catch.hpp>
+
+#include "net/clock.h"
+#include "tests/sim/checker.h"
+#include "tests/sim/scripted.h"
+
+using namespace sidestep;
+using namespace sidestep::sim;
+using net::ms;
+using net::second;
+using scheduler::JobState;
+using scheduler::Plan;
+
+namespace {
+
+JobShape rebuilt_job() {
+  JobShape shape;
+  shape.steps = 60;
+  shape.stages = 5;
+  shape.microbatches = 8;
+  shape.validation_every = 7;
+  shape.recovery = "checkfree";
+  return shape;
+}
+
+void kill_all_of(SimCluster& cluster, const std::string& job, std::uint32_t stage) {
+  for (const net::NodeKey& key : plan_of(cluster, job).replicas(stage)) cluster.kill(cluster.node_of(key));
+}
+
+std::vector<scheduler::RecordRecovery> recoveries(const SimCluster& cluster, const std::string& job) {
+  std::vector<scheduler::RecordRecovery> all;
+  for (const scheduler::RecordStep& step : cluster.record(job))
+    all.insert(all.end(), step.recoveries.begin(), step.recoveries.end());
+  return all;
+}
+
+void require_done(SimCluster& cluster, const std::string& job, const SimOptions& options) {
+  const bool ended = cluster.run_until_ended(job, 600 * second);
+  INFO(cluster.last_lines());
+  REQUIRE(ended);
+  cluster.run_for(20 * second);  // late repeats of what nobody waits for any more
+  CHECK(join(check_done(cluster, job, options.fake)) == "");
+}
+
+std::vector<std::uint32_t> sources(const scheduler::RecordRecovery& recovery) {
+  std::vector<std::uint32_t> stages;
+  for (const auto& source : recovery.sources) stages.push_back(source.stage);
+  return stages;
+}
+
+}  // namespace
+
+TEST_CASE("Rebuild: routes go around a lost stage until its neighbours have rebuilt it") {
+  const auto stage = GENERATE(1u, 2u, 4u);
+  const std::size_t later = GENERATE(0u, 1u);  // whether somebody stands by
+  INFO("stage " << stage << ", " << later << " standing by");
+  SimOptions options;
+  options.nodes = 6 + later;
+  options.nodes_later = later;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(rebuilt_job()), 6);
+  kill_all_of(cluster, job, stage);
+  if (later > 0) cluster.start_node(6);
+  require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).is_out(stage); });
+  const std::uint64_t before = *cluster.job(job)->commit;
+  require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).stages_out.empty(); });
+  require_done(cluster, job, options);
+  const auto rebuilt = recoveries(cluster, job);
+  REQUIRE(rebuilt.size() == 1);
+  CHECK(rebuilt[0].stage == stage);
+  CHECK(rebuilt[0].commit > before);
+  CHECK(rebuilt[0].learning_rate_scale == 1.1);
+  CHECK(sources(rebuilt[0]) == (stage == 4 ? std::vector{3u} : std::vector{stage - 1, stage + 1}));
+}
+
+TEST_CASE("Rebuild: where the rules of routes leave no way around, the next best is taken") {
+  nlohmann::json json = job_json(rebuilt_job());
+  const auto stage = GENERATE(1u, 2u, 3u);
+  if (GENERATE(true, false)) {
+    json["pipeline"]["skip_ratio"] = 0.4;
+    json["pipeline"]["max_skip"] = 2;
+  } else {
+    json["pipeline"]["skip_ratio"] = 0.2;
+    json["pipeline"]["visit_share"] = {1, 1, 1, 1, 0};
+  }
+  INFO(json["pipeline"].dump() << " without stage " << stage);
+  SimOptions options;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, json, 6);
+  kill_all_of(cluster, job, stage);
+  require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).is_out(stage); });
+  require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).stages_out.empty(); });
+  require_done(cluster, job, options);
+}
+
+TEST_CASE("Rebuild: of several lost stages each is rebuilt out of the nearest that are left") {
+  const auto lost = GENERATE(std::vector{1u, 3u}, std::vector{2u, 3u}, std::vector{1u, 2u, 3u, 4u});
+  SimOptions options;
+  options.nodes = 8;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(rebuilt_job()), 8);
+  const Plan plan = plan_of(cluster, job);
+  for (const std::uint32_t stage : lost)
+    for (const net::NodeKey& key : plan.replicas(stage))
+      if (cluster.alive(cluster.node_of(key))) cluster.kill(cluster.node_of(key));
+  require_done(cluster, job, options);
+  std::set<std::uint32_t> stages;
+  for (const auto& recovery : recoveries(cluster, job)) stages.insert(recovery.stage);
+  INFO(cluster.last_lines());
+  CHECK(stages == std::set<std::uint32_t>(lost.begin(), lost.end()));
+  CHECK(cluster.last_lines().find("cannot be had") == std::string::npos);  // each at the first attempt
+}
+
+TEST_CASE("Rebuild: the node that rebuilds, or one that it rebuilds from, may be lost meanwhile") {
+  const bool host = GENERATE(true, false);
+  SimOptions options;
+  options.nodes = 8;
+  options.link.delay_us_max = 150 * ms;  // so that it lasts
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(rebuilt_job()), 8);
+  kill_all_of(cluster, job, 2);
+  require_soon(cluster, 60 * second, [&] { return !plan_of(cluster, job).learners_of(2).empty(); });
+  if (host)
+    cluster.kill(cluster.node_of(plan_of(cluster, job).learners_of(2).front()));
+  else
+    kill_all_of(cluster, job, 3);
+  require_done(cluster, job, options);
+  CHECK(plan_of(cluster, job).stages_out.empty());
+}
+
+TEST_CASE(
+    "Rebuild: who stands by takes a lost stage, also when another is lost while it rebuilds the first") {
+  SimOptions options;
+  options.nodes = 6;
+  options.nodes_later = 1;
+  options.link.delay_us_max = 150 * ms;  // so that it lasts
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(rebuilt_job()), 5);
+  kill_all_of(cluster, job, 2);
+  cluster.start_node(5);
+  const auto rebuilds = [&] { return plan_of(cluster, job).learns(cluster.key(5), 2); };
+  require_soon(cluster, 60 * second, rebuilds);
+  kill_all_of(cluster, job, 4);
+  require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).stages_out.empty(); });
+  CHECK_FALSE(plan_of(cluster, job).stages(cluster.key(5)).empty());
+  require_done(cluster, job, options);
+}
+
+TEST_CASE("Rebuild: the scheduler restarts while a stage is out, and takes it up where it was") {
+  SimOptions options;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(rebuilt_job()), 6);
+  kill_all_of(cluster, job, 3);
+  const bool learning = GENERATE(false, true);
+  require_soon(cluster, 60 * second, [&] {
+    const Plan plan = plan_of(cluster, job);
+    return plan.is_out(3) && plan.learners.empty() != learning;
+  });
+  cluster.restart_scheduler(500 * ms);
+  require_done(cluster, job, options);
+  CHECK(plan_of(cluster, job).stages_out.empty());
+}
+
+TEST_CASE("Rebuild: a stage without layers is no source") {
+  nlohmann::json json = job_json(rebuilt_job());
+  json["pipeline"]["stage_0_layers"] = false;
+  json["model"]["num_hidden_layers"] = 8;
+  SimOptions options;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, json, 6);
+  kill_all_of(cluster, job, 1);
+  require_done(cluster, job, options);
+  REQUIRE(recoveries(cluster, job).size() == 1);
+  CHECK(sources(recoveries(cluster, job)[0]) == std::vector{2u});
+}
+
+TEST_CASE("Rebuild: a stage may be lost before the first commit") {
+  SimOptions options;
+  options.link.delay_us_max = 50 * ms;
+  SimCluster cluster(options);
+  cluster.start();
+  REQUIRE(cluster.run_until_joined(6));
+  const std::string job = cluster.submit(job_json(rebuilt_job()));
+  require_soon(cluster, 60 * second, [&] { return !cluster.job(job)->plan.is_null(); });
+  REQUIRE_FALSE(cluster.job(job)->commit);
+  kill_all_of(cluster, job, 2);
+  require_done(cluster, job, options);
+}
+
+TEST_CASE("Rebuild: a node rebuilds a stage out of those that it holds itself") {
+  JobShape shape = rebuilt_job();
+  shape.stages = 2;
+  SimOptions options;
+  options.nodes = 2;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(shape), 2);
+  kill_all_of(cluster, job, 1);
+  require_done(cluster, job, options);
+  REQUIRE(recoveries(cluster, job).size() == 1);
+  const auto rebuilt = recoveries(cluster, job)[0];
+  CHECK(sources(rebuilt) == std::vector{0u});
+  CHECK(plan_of(cluster, job).stages(rebuilt.node) == std::vector{0u, 1u});
+}
+
+TEST_CASE("Rebuild: a stage that is rebuilt is lost again, before or after others have learned it") {
+  SimOptions options;
+  options.nodes = 7;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(rebuilt_job()), 7);
+  for (int time = 0; time < 2; ++time) {
+    kill_all_of(cluster, job, 2);
+    require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).is_out(2); });
+    require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).stages_out.empty(); });
+  }
+  require_done(cluster, job, options);
+}
+
+TEST_CASE("Rebuild: every way to weigh the neighbours replays") {
+  JobShape shape = rebuilt_job();
+  nlohmann::json json = job_json(shape);
+  json["recovery"]["weights"] = GENERATE("uniform", "copy", "random");
+  json["recovery"]["moments"] = GENERATE("average", "fresh");
+  SimOptions options;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, json, 6);
+  kill_all_of(cluster, job, 2);
+  require_done(cluster, job, options);
+  REQUIRE(recoveries(cluster, job).size() == 1);
+  const std::size_t expected = json["recovery"]["weights"] == "random" ? 0
+                               : json["recovery"]["weights"] == "copy" ? 1
+                                                                       : 2;
+  CHECK(recoveries(cluster, job)[0].sources.size() == expected);
+}
+
+TEST_CASE("Rebuild: without an origin the job ends and says so") {
+  SimOptions options;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(rebuilt_job()), 6);
+  kill_all_of(cluster, job, 0);
+  REQUIRE(cluster.run_until_ended(job, 60 * second));
+  CHECK(cluster.job(job)->state == JobState::failed);
+  CHECK(cluster.job(job)->reason.find("stage 0 has no replica left") != std::string::npos);
+}
