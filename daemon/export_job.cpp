@@ -1,8 +1,10 @@
 #include "daemon/export_job.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <vector>
 
 #include "daemon/data/bring_tokenizer.h"
@@ -13,6 +15,7 @@
 #include "daemon/model/weights.h"
 #include "daemon/scratch_folder.h"
 #include "net/clock.h"
+#include "recovery/sources.h"
 #include "scheduler/job.h"
 
 namespace sidestep {
@@ -26,9 +29,10 @@ constexpr std::int64_t snapshot_limit_us = 1'800 * net::second;
 constexpr std::int64_t renew_us = 60 * net::second;
 
 // Asks until the snapshot is there; its answer.
-Result<nlohmann::json> wait_for_snapshot(driver::Client& client, const std::string& job,
+Result<nlohmann::json> wait_for_snapshot(driver::Client& client, const ExportTarget& target,
                                          const std::function<void(const std::string&)>& tell) {
-  nlohmann::json body = {{"job", job}};
+  const std::string& job = target.job;
+  nlohmann::json body = {{"job", job}, {"rebuild", target.rebuild}};
   const std::int64_t end_us = net::monotonic_us() + snapshot_limit_us;
   std::string told;
   while (true) {
@@ -67,6 +71,45 @@ Result<recovery::PullRequest> pull_request(driver::Client& client, const nlohman
   return request;
 }
 
+// Stages that nobody can give, out of those whose files are there.
+Result<std::vector<scheduler::RecordRecovery>> rebuild_stages(
+    driver::Client& client, const nlohmann::json& answer, const scheduler::JobSpec& spec,
+    const std::vector<std::string>& files, const std::function<void(const std::string&)>& tell) {
+  std::vector<std::uint32_t> out;
+  for (std::size_t stage = 0; stage < files.size(); ++stage)
+    if (answer.at("stages")[stage].at("sources").empty()) out.push_back(static_cast<std::uint32_t>(stage));
+  std::vector<scheduler::RecordRecovery> rebuilt;
+  if (out.empty()) return rebuilt;
+  const auto commit = answer.at("commit").get<std::uint64_t>();
+  const auto reply = client.ask("record", {{"job", answer.at("job")}, {"step", commit}});
+  if (!reply.ok()) return reply.status();
+  std::map<std::uint32_t, double> norms;
+  for (const auto& entry : reply.value().at("steps")) {
+    const auto step = scheduler::parse_record_step(entry);
+    if (!step.ok()) return step.status();
+    const double most = spec.optimizer.clip_norm > 0 ? spec.optimizer.clip_norm : HUGE_VAL;
+    for (const auto& stage : step.value().stages) norms[stage.stage] = std::min(stage.norm, most);
+  }
+  for (const std::uint32_t stage : out) {
+    std::vector<recovery::SourceNorm> sources;
+    for (const std::uint32_t source : recovery::sources_of(spec, out, stage))
+      sources.push_back({source, norms[source]});
+    if (sources.empty() || stage == 0)
+      return Status::not_found("job " + answer.at("job").get<std::string>() + ", commit " +
+                               std::to_string(commit) + ": nobody has stage " + std::to_string(stage) +
+                               ", and there is nothing to make it from");
+    scheduler::RecordRecovery& one = rebuilt.emplace_back();
+    one.stage = stage;
+    one.commit = commit;
+    one.policy = "checkfree";
+    one.sources = recovery::weigh(spec.recovery, sources);
+    tell("nobody has stage " + std::to_string(stage) + ": " + recovery::describe(one.sources));
+    if (Status status = daemon::write_rebuilt_stage(spec, stage, one.sources, files); !status.ok())
+      return status;
+  }
+  return rebuilt;
+}
+
 Status pull_stages(driver::Client& client, const nlohmann::json& answer, const scheduler::JobSpec& spec,
                    const std::vector<std::string>& files,
                    const std::function<void(const std::string&)>& tell) {
@@ -82,6 +125,7 @@ Status pull_stages(driver::Client& client, const nlohmann::json& answer, const s
     return Status::internal("the scheduler names " + std::to_string(stages.size()) + " stages, the job has " +
                             std::to_string(files.size()));
   for (std::size_t stage = 0; stage < files.size(); ++stage) {
+    if (stages[stage].at("sources").empty()) continue;
     const auto request = pull_request(client, answer, stages[stage]);
     if (!request.ok()) return request.status();
     const auto elements = static_cast<std::uint64_t>(
@@ -114,7 +158,7 @@ Result<ExportReport> export_job(driver::Client& client, const ExportTarget& targ
   const std::int64_t begin_us = net::monotonic_us();
   // Before anything is asked of anybody.
   if (Status status = daemon::check_export_place(target.out); !status.ok()) return status;
-  const auto answer = wait_for_snapshot(client, target.job, tell);
+  const auto answer = wait_for_snapshot(client, target, tell);
   if (!answer.ok()) return answer.status();
   const auto parsed = scheduler::parse_job(answer.value().at("spec"), target.job);
   if (!parsed.ok()) return parsed.status();
@@ -127,8 +171,11 @@ Result<ExportReport> export_job(driver::Client& client, const ExportTarget& targ
   for (std::int64_t stage = 0; stage < spec.pipeline.stages; ++stage)
     files.push_back(work.value() / ("stage-" + std::to_string(stage)));
   if (Status status = pull_stages(client, answer.value(), spec, files, tell); !status.ok()) return status;
+  auto rebuilt = rebuild_stages(client, answer.value(), spec, files, tell);
+  if (!rebuilt.ok()) return rebuilt.status();
 
   ExportReport report;
+  report.rebuilt = std::move(rebuilt).value();
   daemon::HfExportOptions options;
   const std::string companions = work.value() / "companions";
   auto note = daemon::bring_tokenizer(spec.data, companions);

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "daemon/driver/client.h"
 #include "net/status.h"
+#include "scheduler/record.h"
 
 namespace sidestep {
 
@@ -14,6 +16,9 @@ struct ExportTarget {
   std::string job;
   std::string out;                    // folder
   std::string precision = "float32";  // "float32", "bfloat16"
+  // Also stages above 0 whose state is only on nodes that are not here are made out of their neighbours;
+  // those that nobody held at the job's last commit always are.
+  bool rebuild = false;
 };
 
 struct ExportReport {
@@ -26,12 +31,14 @@ struct ExportReport {
   std::uint64_t bytes = 0;     // of the folder
   double seconds = 0;          // with waiting for the commit
   std::string tokenizer_note;  // not empty: the job's tokenizer is not in the folder, and why
+  std::vector<scheduler::RecordRecovery> rebuilt;  // while exporting: stages that nobody could give
 };
 
 // Asks for a snapshot where the job runs, waits for it, pulls every stage from its nodes into files beside
 // `out`, writes the folder (daemon/data/hf_export.h). An older export stays as it is until the new one is
-// whole. `tell` gets a line for people whenever something new is waited for. Errors: the scheduler's
-// (client.h); a stage that none of its nodes can give; the disk's.
+// whole. A stage that nobody can give is made out of its neighbours. `tell` gets a line for people whenever
+// something new is waited for. Errors: the scheduler's (client.h); a stage that none of its nodes can give;
+// the disk's.
 Result<ExportReport> export_job(driver::Client& client, const ExportTarget& target,
                                 const std::function<void(const std::string&)>& tell);
 

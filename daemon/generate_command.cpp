@@ -250,7 +250,7 @@ Result<std::string> export_into(const ScratchFolder& scratch, const GenerateRequ
   if (!client.ok()) return client.status();
   const auto tell = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
   const std::string model = scratch / "model";
-  const auto exported = export_job(*client.value(), {request.job, model, "float32"}, tell);
+  const auto exported = export_job(*client.value(), {request.job, model}, tell);
   if (!exported.ok()) return exported.status();
   return model;
 }

@@ -209,15 +209,9 @@ void RebuildCore::finish_if_combined(RebuildActions& out) {
 void RebuildCore::on_finished(std::int64_t now_us, RebuildActions& out) {
   done_ = true;
   end_us_ = now_us;
-  std::string from;
-  for (const scheduler::RecordRecovery::Source& source : weighed_) {
-    const int percent = static_cast<int>(100 * source.weight + 0.5);
-    from +=
-        (from.empty() ? "" : ", ") + std::to_string(percent) + " % of stage " + std::to_string(source.stage);
-  }
   out.push_back(Tell{net::LogLevel::info, "rebuilt stage " + std::to_string(request_.stage) +
                                               " as of commit " + std::to_string(*request_.commit) + ": " +
-                                              (from.empty() ? "fresh weights" : from) + ", " +
+                                              recovery::describe(weighed_) + ", " +
                                               std::to_string(bytes_ >> 20) + " MiB in " +
                                               std::to_string((now_us - *first_offer_us_) / net::ms) + " ms"});
 }

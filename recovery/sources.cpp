@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scheduler/plan.h"
+
 namespace sidestep::recovery {
 namespace {
 
@@ -11,11 +13,11 @@ constexpr double norm_least = 1e-4;
 
 }  // namespace
 
-std::vector<std::uint32_t> sources_of(const scheduler::JobSpec& job, const scheduler::Plan& plan,
+std::vector<std::uint32_t> sources_of(const scheduler::JobSpec& job, const std::vector<std::uint32_t>& out,
                                       std::uint32_t stage) {
   std::vector<std::uint32_t> below, above;
-  for (std::uint32_t other = 0; other < plan.stage_count(); ++other) {
-    if (other == stage || plan.is_out(other) || job.layer_count(other) == 0) continue;
+  for (std::uint32_t other = 0; other < static_cast<std::uint32_t>(job.pipeline.stages); ++other) {
+    if (other == stage || scheduler::has_stage(out, other) || job.layer_count(other) == 0) continue;
     if (other < stage)
       below = {other};
     else if (above.empty())
@@ -43,6 +45,14 @@ std::vector<scheduler::RecordRecovery::Source> weigh(const scheduler::RecoverySp
   for (auto& source : weighed)
     source.weight = sound ? source.weight / sum : 1.0 / static_cast<double>(weighed.size());
   return weighed;
+}
+
+std::string describe(const std::vector<scheduler::RecordRecovery::Source>& sources) {
+  std::string text;
+  for (const scheduler::RecordRecovery::Source& source : sources)
+    text += (text.empty() ? "" : ", ") + std::to_string(static_cast<int>(100 * source.weight + 0.5)) +
+            " % of stage " + std::to_string(source.stage);
+  return text.empty() ? "fresh weights" : text;
 }
 
 }  // namespace sidestep::recovery

@@ -143,6 +143,10 @@ void SchedulerCore::State::end_committed() {
     reason += (reason.empty() ? "" : "; ") + std::string("its last state is not saved whole: ") +
               unsaved(job, active->plan);
     log(net::LogLevel::warning, job.id, reason);
+  } else if (!active->plan.stages_out.empty()) {
+    reason += (reason.empty() ? "" : "; ") + stage_list(active->plan.stages_out) +
+              " was lost and not back at the last commit: `sidestep export` makes it out of its neighbours";
+    log(net::LogLevel::warning, job.id, reason);
   }
   end_active(job.end_reason.empty() ? JobState::done : JobState::failed, reason);
 }

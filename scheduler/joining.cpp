@@ -268,9 +268,12 @@ bool SchedulerCore::State::promote_learners(Active::Growth& growth) const {
     }
     promoted = true;
     std::vector<std::uint32_t>& held = growth.stages_of[key];
-    // What others hold too, not only learn, it need not do beside the new ones.
     const Active::Growth holders{growth.stages_of, {}};
-    std::erase_if(held, [&](std::uint32_t stage) { return hosts_of(stage, holders) > 1; });
+    // What others hold too, not only learn, it need not do beside a stage that nobody else will hold.
+    if (std::ranges::any_of(stages, [&](std::uint32_t stage) { return hosts_of(stage, holders) == 0; }))
+      std::erase_if(held, [&](std::uint32_t stage) {
+        return hosts_of(stage, holders) > active->spec.recovery.holders_wanted(stage);
+      });
     for (const std::uint32_t stage : stages) add_stage(held, stage);
   }
   return promoted;
@@ -342,12 +345,35 @@ const net::NodeKey* SchedulerCore::State::find_host(std::uint32_t stage, const A
   };
   for (const auto& [key, held] : growth.stages_of) {
     const auto failed = active->failures.find(key);
-    if (nodes.at(key).leaving || growth.learners.contains(key) || active->plan.learners.contains(key) ||
-        !may_hold(key, stage) || (failed != active->failures.end() && failed->second >= failures_max))
+    if (nodes.at(key).leaving || has_stage(held, stage) || growth.learners.contains(key) ||
+        active->plan.learners.contains(key) || !may_hold(key, stage) ||
+        (failed != active->failures.end() && failed->second >= failures_max))
       continue;
     if (best == nullptr || rank(key) < rank(*best)) best = &key;
   }
   return best;
+}
+
+bool SchedulerCore::State::find_copies(Active::Growth& growth) {
+  bool found = false;
+  for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage) {
+    const std::size_t wanted = active->spec.recovery.holders_wanted(stage);
+    const std::size_t hosts = hosts_of(stage, growth);
+    if (hosts == 0 || hosts >= wanted) continue;  // one that nobody holds: find_hosts
+    if (now_us < active->host_after_us && somebody_may_come()) continue;
+    if (const net::NodeKey* host = find_host(stage, growth)) {
+      growth.learners[*host] = {stage};
+      active->lone.erase(stage);
+      found = true;
+    } else if (growth.learners.empty() && active->plan.learners.empty() &&
+               active->lone.insert(stage).second) {
+      log(net::LogLevel::warning, active->id,
+          "stage " + std::to_string(stage) + " has " + std::to_string(hosts) + " of " +
+              std::to_string(wanted) + " holders: no other node has the memory" +
+              (stage == 0 ? " and the data; the job ends should it be lost" : ""));
+    }
+  }
+  return found;
 }
 
 bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
@@ -369,6 +395,7 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
           "nobody can rebuild stage " + std::to_string(stage) + ": " + nobody(stage));
     }
   }
+  if (active->spec.pipeline.plan.is_null() && find_copies(growth)) hosted = true;
   for (const auto& [leaver, stages] : growth.stages_of) {
     Node& leaving = nodes.at(leaver);
     if (!leaving.leaving) continue;

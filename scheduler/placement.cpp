@@ -96,7 +96,8 @@ class Placement {
     Result<Found> filled = find_from_filled(work - work / 2, machine);
     if (!own.ok() && !filled.ok()) return filled.status();
     const bool better = !own.ok() || (filled.ok() && filled.value().step_us < own.value().step_us);
-    return with_phases(better ? filled.value() : own.value(), request, machine);
+    return with_phases(with_copies(std::move(better ? filled : own).value(), work / 2, machine), request,
+                       machine);
   }
 
   // As the job says it. Precondition: check().
@@ -112,28 +113,73 @@ class Placement {
 
   // Who holds what stays as the request says.
   Result<Plan> plan_kept(const PlacementRequest& request, const PlanMachine& machine) const {
-    std::vector<std::uint32_t> sizes(stages_, 0);
-    for (const auto& [key, stages] : request.stages_of)
-      for (const std::uint32_t stage : stages) ++sizes[stage];
-    Instance instance = placement_instance(job_, ratio(), nodes_, sizes);
-    if (sizes[0] == 0) return Status::refused("nobody holds stage 0, which every microbatch visits");
-    for (std::size_t s = 0; s < stages_; ++s) instance.stage_out[s] = sizes[s] == 0 ? 1 : 0;
-    go_around(instance);
-    for (std::size_t n = 0; n < nodes_.size(); ++n) {
-      instance.stage_of.push_back(request.stages_of.at(nodes_[n]->key));
-      const std::vector<std::uint32_t>& held = instance.stage_of.back();
-      if (held.size() == 1) continue;
-      // Microbatches that hold one of this node's slots wait for another here too: those that came first
-      // would keep each other out, so it wants room for every one.
-      std::uint32_t& slots = instance.nodes[n].slots;
-      slots = std::max(slots, instance.microbatches) * static_cast<std::uint32_t>(held.size());
-    }
-    const Result<Found> placed = find(std::move(instance), std::nullopt, request.work, machine);
+    if (std::ranges::none_of(request.stages_of, [](const auto& entry) { return has_stage(entry.second, 0); }))
+      return Status::refused("nobody holds stage 0, which every microbatch visits");
+    StagesByIndex stage_of;
+    for (const PlacementNode* node : nodes_) stage_of.push_back(request.stages_of.at(node->key));
+    const Result<Found> placed = find(settled(std::move(stage_of)), std::nullopt, request.work, machine);
     if (!placed.ok()) return placed.status();
     return with_phases(placed.value(), request, machine);
   }
 
  private:
+  using StagesByIndex = std::vector<std::vector<std::uint32_t>>;  // ascending, by node
+
+  // Who holds what is settled; a stage that nobody holds is out.
+  Instance settled(StagesByIndex stage_of) const {
+    std::vector<std::uint32_t> sizes(stages_, 0);
+    for (const std::vector<std::uint32_t>& held : stage_of)
+      for (const std::uint32_t stage : held) ++sizes[stage];
+    Instance instance = placement_instance(job_, ratio(), nodes_, sizes);
+    for (std::size_t s = 0; s < stages_; ++s) instance.stage_out[s] = sizes[s] == 0 ? 1 : 0;
+    go_around(instance);
+    for (std::size_t n = 0; n < nodes_.size(); ++n) {
+      if (stage_of[n].size() < 2) continue;
+      // Microbatches that hold one of this node's slots wait for another here too: those that came first
+      // would keep each other out, so it wants room for every one.
+      std::uint32_t& slots = instance.nodes[n].slots;
+      slots = std::max(slots, instance.microbatches) * static_cast<std::uint32_t>(stage_of[n].size());
+    }
+    instance.stage_of = std::move(stage_of);
+    return instance;
+  }
+
+  // More holders of the stages that the job's recovery wants held more often than speed alone does, each
+  // beside what the node holds; as far as there are nodes with the memory and, for stage 0, the data.
+  Found with_copies(Found found, std::uint64_t work, const PlanMachine& machine) const {
+    StagesByIndex held = found.plan.stage_of;
+    const Instance instance = placement_instance(job_, ratio(), nodes_, {});  // room for averaging everywhere
+    for (std::uint32_t s = 0; s < stages_; ++s)
+      while (held_by(held, s).size() < job_.recovery.holders_wanted(s)) {
+        const std::optional<std::size_t> host = best_copy_host(instance, held, s);
+        if (!host) break;
+        held[*host].insert(std::ranges::lower_bound(held[*host], s), s);
+      }
+    if (held == found.plan.stage_of) return found;
+    Result<Found> copied = find(settled(std::move(held)), std::nullopt, work, machine);
+    return copied.ok() ? std::move(copied).value() : std::move(found);
+  }
+
+  // Where averaging with it takes the least time, of those alike the one with the fewest stages.
+  static std::optional<std::size_t> best_copy_host(const Instance& instance, const StagesByIndex& held,
+                                                   std::uint32_t stage) {
+    constexpr std::int64_t alike_us = 5'000;
+    std::optional<std::size_t> best;
+    std::pair<std::int64_t, std::size_t> best_cost;
+    for (std::size_t n = 0; n < held.size(); ++n) {
+      if (has_stage(held[n], stage) || !instance.may_hold(n, stage)) continue;
+      StagesByIndex with = held;
+      with[n].insert(std::ranges::lower_bound(with[n], stage), stage);
+      if (instance.slots_with(n, with[n]) == 0) continue;
+      const std::pair<std::int64_t, std::size_t> cost{averaging_us(instance, with)[stage] / alike_us,
+                                                      held[n].size()};
+      if (best && best_cost <= cost) continue;
+      best = n;
+      best_cost = cost;
+    }
+    return best;
+  }
+
   Result<Plan> with_phases(const Found& placed, const PlacementRequest& request,
                            const PlanMachine& machine) const {
     std::vector<Found> found;
@@ -266,23 +312,23 @@ class Placement {
 
   // Each visit of a route goes to one of the nodes that hold its stage.
   static void deal_out_evenly(const Instance& instance, PathPlan& plan) {
-    for (std::size_t s = 0; s < instance.stages; ++s) {
+    for (std::uint32_t s = 0; s < instance.stages; ++s) {
       std::vector<PathHop*> hops;
       for (Path& path : plan.paths)
         for (PathHop& hop : path.hops)
           if (hop.stage == s) hops.push_back(&hop);
       if (hops.empty()) continue;
-      const std::vector<std::size_t> nodes = holders(plan, s);
+      const std::vector<std::size_t> nodes = held_by(plan.stage_of, s);
       const std::vector<std::size_t> order = turns(instance, nodes, s, hops.size());
       for (std::size_t i = 0; i < hops.size(); ++i)
         hops[i]->node = static_cast<std::uint32_t>(nodes[order[i]]);
     }
   }
 
-  static std::vector<std::size_t> holders(const PathPlan& plan, std::size_t stage) {
+  static std::vector<std::size_t> held_by(const StagesByIndex& held, std::uint32_t stage) {
     std::vector<std::size_t> nodes;
-    for (std::size_t n = 0; n < plan.stage_of.size(); ++n)
-      if (std::binary_search(plan.stage_of[n].begin(), plan.stage_of[n].end(), stage)) nodes.push_back(n);
+    for (std::size_t n = 0; n < held.size(); ++n)
+      if (has_stage(held[n], stage)) nodes.push_back(n);
     return nodes;
   }
 
@@ -345,9 +391,9 @@ class Placement {
       for (const std::uint32_t stage : sets[m]) routes[m].hops.push_back({stage, {}});
       for (net::Hop& hop : routes[m].hops) visits[hop.stage].push_back(&hop);
     }
-    for (std::size_t s = 0; s < stages_; ++s) {
+    for (std::uint32_t s = 0; s < stages_; ++s) {
       if (visits[s].empty()) continue;
-      const std::vector<std::size_t> nodes = holders(found.plan, s);
+      const std::vector<std::size_t> nodes = held_by(found.plan.stage_of, s);
       const std::vector<std::size_t> order = turns(found.instance, nodes, s, visits[s].size());
       for (std::size_t i = 0; i < visits[s].size(); ++i) visits[s][i]->node = nodes_[nodes[order[i]]]->key;
     }

@@ -97,6 +97,12 @@ bool has_stage(const std::vector<std::uint32_t>& stages, std::uint32_t stage) {
   return std::binary_search(stages.begin(), stages.end(), stage);
 }
 
+std::string stage_list(const std::vector<std::uint32_t>& stages) {
+  std::string text = stages.size() == 1 ? "stage " : "stages ";
+  for (std::size_t i = 0; i < stages.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(stages[i]);
+  return text;
+}
+
 std::uint32_t Plan::stage_count() const {
   std::uint32_t count = 0;
   for (const auto& [node, stages] : stages_of)

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "net/messages.h"
@@ -32,6 +33,8 @@ using StagesByNode = std::map<net::NodeKey, std::vector<std::uint32_t>>;
 
 // Whether the ascending list has the stage.
 bool has_stage(const std::vector<std::uint32_t>& stages, std::uint32_t stage);
+// "stage 2", "stages 2, 3": for people.
+std::string stage_list(const std::vector<std::uint32_t>& stages);
 
 struct Plan {
   std::uint64_t epoch = 0;

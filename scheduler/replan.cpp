@@ -13,12 +13,6 @@ constexpr std::int64_t host_wait_us = 6'000'000;
 // A step waits for the plan: it is looked for so much shorter.
 constexpr std::uint64_t work_divisor = 8;
 
-std::string stage_list(const std::vector<std::uint32_t>& stages) {
-  std::string text = stages.size() == 1 ? "stage " : "stages ";
-  for (std::size_t i = 0; i < stages.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(stages[i]);
-  return text;
-}
-
 }  // namespace
 
 // "; predicted step 412 ms", or of each phase; empty where it is not known.

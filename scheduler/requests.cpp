@@ -315,12 +315,14 @@ std::uint64_t SchedulerCore::State::planned_bytes(const net::NodeKey& key) const
   if (!active) return 0;
   const auto held = active->plan.stages_of.find(key);
   if (held == active->plan.stages_of.end()) return 0;
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0, activations = 0;
   for (const std::uint32_t stage : held->second) {
     MemoryNeed need = memory_need(active->spec, stage, active->plan.replicas(stage).size());
     need.slots = active->plan.slots_of.at(key);
-    bytes += need.total();
+    bytes += need.total() - need.activations();
+    activations = std::max(activations, need.activations());  // the stages share the slots
   }
+  bytes += activations;
   const auto answer = active->answers.find(key);
   return bytes + (answer != active->answers.end() && answer->second ? answer->second->daemon_bytes : 0);
 }

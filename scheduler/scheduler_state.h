@@ -89,11 +89,12 @@ struct SchedulerCore::State {
     std::map<net::NodeKey, int> failures;   // to learn a stage
     std::set<net::NodeKey> failed_lessons;  // holders that gave up what the plan has them learn
     std::set<std::uint32_t> homeless;       // stages that are out and that nobody can rebuild, as was told
-    std::set<net::NodeKey> spare;           // more replicas would only cost time
-    std::int64_t host_after_us = 0;         // before, a stage that is out waits for who may soon be free
-    std::int64_t grow_after_us = 0;         // not before, for the last try was in vain
-    std::int64_t drift_after_us = 0;        // nor are routes alone looked for again
-    std::uint64_t snapshot_asked = 0;       // a snapshot of this commit or a later one was asked for
+    std::set<std::uint32_t> lone;      // with fewer holders than wanted and no node for more, as was told
+    std::set<net::NodeKey> spare;      // more replicas would only cost time
+    std::int64_t host_after_us = 0;    // before, a stage that is out waits for who may soon be free
+    std::int64_t grow_after_us = 0;    // not before, for the last try was in vain
+    std::int64_t drift_after_us = 0;   // nor are routes alone looked for again
+    std::uint64_t snapshot_asked = 0;  // a snapshot of this commit or a later one was asked for
     std::map<net::NodeKey, net::Measured> measured;  // what each node told last
     StepSets step_sets;
     StepWatch step_watch;
@@ -265,6 +266,8 @@ struct SchedulerCore::State {
   // `lost_alone`: only stages that are out.
   bool teach_newcomers(Active::Growth& growth, bool lost_alone);
   bool find_hosts(Active::Growth& growth);
+  // For stages with fewer holders than the job's recovery wants.
+  bool find_copies(Active::Growth& growth);
   // A node without a part in the job, which ends what it did for it or has not said yet what it can.
   bool somebody_may_come() const;
   // A node of the job that could take one more stage, or null.
@@ -351,7 +354,7 @@ struct SchedulerCore::State {
   // `export`: where the stages of a job's snapshot are, or what it waits for.
   Result<nlohmann::json> find_snapshot(const net::NodeKey& peer, const nlohmann::json& body);
   void ask_for_snapshot(std::uint64_t at_least);
-  Result<nlohmann::json> sources_of(const JobRow& job) const;
+  Result<nlohmann::json> sources_of(const JobRow& job, bool rebuild) const;
   // The node has said, of this stage at this commit, that it is saved or why it is not.
   static bool has_copy(const JobRow& job, std::uint64_t commit, std::uint32_t stage,
                        const net::NodeKey& node);

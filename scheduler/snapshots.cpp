@@ -33,6 +33,13 @@ std::string problems_of(const JobRow& job, const Snapshot& snapshot, const Plan&
   return text;
 }
 
+// Some node has saved each stage; of the last commit, each that is not out: `export` rebuilds that one.
+bool is_whole(const Snapshot& snapshot, const Plan& plan, bool last) {
+  for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage)
+    if (!(last && plan.is_out(stage)) && !snapshot.has(stage)) return false;
+  return true;
+}
+
 // Every node of the job that holds one of the missing stages has said why it is not saved.
 bool hopeless(const Snapshot& snapshot, const Plan& plan) {
   for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage) {
@@ -98,10 +105,17 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     if (!job->snapshot_coming || job->snapshot_coming->commit != commit)
       job->snapshot_coming = Snapshot{commit, {}};
     job->snapshot_coming->copies.push_back(copy);
-    if (job->snapshot_coming->whole(plan.value().stage_count())) {
+    const bool last =
+        active && active->id == job->id &&
+        (!job->end_reason.empty() || commit >= static_cast<std::uint64_t>(active->spec.final_step()));
+    if (is_whole(*job->snapshot_coming, plan.value(), last)) {
       job->snapshot = std::move(job->snapshot_coming);
       job->snapshot_coming.reset();
-      log(net::LogLevel::info, job->id, "snapshot of commit " + std::to_string(commit) + " is whole");
+      log(net::LogLevel::info, job->id,
+          "snapshot of commit " + std::to_string(commit) + " is whole" +
+              (plan.value().stages_out.empty()
+                   ? ""
+                   : ", but for " + stage_list(plan.value().stages_out) + ", which nobody holds"));
     }
   } else {
     return acknowledge(peer, envelope);  // of an older one, which nobody will ask for
@@ -124,9 +138,11 @@ Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& p
                                                            const nlohmann::json& body) {
   std::string id;
   std::uint64_t at_least = 0;
+  bool rebuild = false;
   OptionTable table;
   table.add("job", id, "which job").required();
   table.add("at_least", at_least, "of this commit or a later one, while the job runs");
+  table.add("rebuild", rebuild, "go on without a stage that was saved only where nobody is");
   Problems problems("export");
   table.read(body, problems);
   if (!problems.empty()) return problems.status();
@@ -135,7 +151,7 @@ Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& p
   const JobRow& job = *found.value();
   admit_guest(peer);
   if (ended(job.state)) {
-    if (job.snapshot) return sources_of(job);
+    if (job.snapshot) return sources_of(job, rebuild);
     const Result<Plan> plan = parse_plan(job.plan);
     return Status::not_found("job " + job.id + " has ended without a saved state (" +
                              std::string(to_string(job.state)) + "); " +
@@ -150,7 +166,7 @@ Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& p
   // The last commit saves its state unasked, and none follows it.
   const bool last = committed_all();
   if (at_least == 0) at_least = last ? *job.commit : *job.commit + 1;
-  if (job.snapshot && job.snapshot->commit >= at_least) return sources_of(job);
+  if (job.snapshot && job.snapshot->commit >= at_least) return sources_of(job, rebuild);
   if (job.snapshot_coming && job.snapshot_coming->commit >= at_least &&
       hopeless(*job.snapshot_coming, active->plan))
     return Status::io("the snapshot of commit " + std::to_string(job.snapshot_coming->commit) + " of job " +
@@ -172,7 +188,7 @@ Result<nlohmann::json> SchedulerCore::State::find_snapshot(const net::NodeKey& p
                          : "the commit after step " + std::to_string(*job.commit)}};
 }
 
-Result<nlohmann::json> SchedulerCore::State::sources_of(const JobRow& job) const {
+Result<nlohmann::json> SchedulerCore::State::sources_of(const JobRow& job, bool rebuild) const {
   const Result<Plan> plan = parse_plan(job.plan);
   if (!plan.ok()) return plan.status();
   nlohmann::json stages = nlohmann::json::array();
@@ -194,15 +210,15 @@ Result<nlohmann::json> SchedulerCore::State::sources_of(const JobRow& job) const
                          {"address", node->second.member.data_address},
                          {"digest", copy.digest}});
     }
-    if (sources.empty())
+    if (!away.empty() && sources.empty() && (stage == 0 || !rebuild))
       lost += (lost.empty() ? "stage " : "; stage ") + std::to_string(stage) + " was saved by " + away;
     stages.push_back({{"stage", stage}, {"elements", elements}, {"sources", std::move(sources)}});
   }
   if (!lost.empty())
-    return Status::not_found("job " + job.id + ", commit " + std::to_string(job.snapshot->commit) + ": " +
-                             lost +
-                             ", and nobody of them is here; start them again with the same key and "
-                             "data_dir");
+    return Status::not_found(
+        "job " + job.id + ", commit " + std::to_string(job.snapshot->commit) + ": " + lost +
+        ", and nobody of them is here; start them again with the same key and "
+        "data_dir, or have a stage other than 0 made out of its neighbours by --rebuild");
   return nlohmann::json{{"job", job.id},
                         {"ready", true},
                         {"state", to_string(job.state)},

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <set>
 
 #include "scheduler/memory_store.h"
 #include "scheduler/requests.h"
@@ -63,11 +62,9 @@ net::View read_view(const nlohmann::json& json, JsonReader& reader) {
   return view;
 }
 
-bool Snapshot::whole(std::uint32_t stages) const {
-  std::set<std::uint32_t> saved;
-  for (const SnapshotCopy& copy : copies)
-    if (copy.problem.empty()) saved.insert(copy.stage);
-  return saved.size() == stages;
+bool Snapshot::has(std::uint32_t stage) const {
+  return std::ranges::any_of(
+      copies, [&](const SnapshotCopy& copy) { return copy.stage == stage && copy.problem.empty(); });
 }
 
 namespace {

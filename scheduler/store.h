@@ -37,8 +37,8 @@ struct Snapshot {
   std::vector<SnapshotCopy> copies;
   bool operator==(const Snapshot&) const = default;
 
-  // Some node has saved each of the stages 0..stages-1.
-  bool whole(std::uint32_t stages) const;
+  // Some node has saved the stage.
+  bool has(std::uint32_t stage) const;
 };
 
 // A job as stored. Times are wall clock, 0: not yet.

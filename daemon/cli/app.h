@@ -28,6 +28,7 @@ struct ExportRequest {
   std::string job;
   std::string out;                    // folder to write
   std::string precision = "float32";  // "float32", "bfloat16": of the written weights
+  bool rebuild = false;               // also stages whose savers are not here
   bool json = false;
 };
 

@@ -20,6 +20,8 @@ void add_export(CLI::App& app, Chosen& chosen, const Wiring& wiring) {
   command->add_option("--precision", request->precision, "Of the written weights")
       ->capture_default_str()
       ->check(one_of({"float32", "bfloat16"}));
+  command->add_flag("--rebuild", request->rebuild,
+                    "Make stages that only absent nodes have saved out of their neighbours; not stage 0");
   add_operator_flags(*command, *flags);
   const auto run_export = wiring.export_job;
   command->callback([request, flags, run_export, &chosen] {

@@ -148,7 +148,7 @@ void JobRun::share_states() {
   for (const std::uint32_t stage : context_.my_stages) {
     std::vector<Pupil> learning = beginners(stage), rebuilding;
     for (const std::uint32_t out : context_.plan.stages_out) {
-      const auto sources = recovery::sources_of(context_.spec, context_.plan, out);
+      const auto sources = recovery::sources_of(context_.spec, context_.plan.stages_out, out);
       if (std::ranges::find(sources, stage) == sources.end()) continue;
       const std::vector<Pupil> more = beginners(out);
       rebuilding.insert(rebuilding.end(), more.begin(), more.end());

@@ -233,6 +233,43 @@ TEST_CASE("Rebuild: every way to weigh the neighbours replays") {
   CHECK(recoveries(cluster, job)[0].sources.size() == expected);
 }
 
+TEST_CASE("Rebuild: stage 0 has a second holder from the beginning, and a third after the loss of either") {
+  SimOptions options;
+  options.nodes = 5 + GENERATE(0u, 1u, 3u);
+  options.nodes_later = GENERATE(0u, 1u);
+  options.nodes += options.nodes_later;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(rebuilt_job()), options.nodes - options.nodes_later);
+  for (int time = 0; time < 2; ++time) {
+    const Plan plan = plan_of(cluster, job);
+    REQUIRE(plan.replicas(0).size() >= 2);
+    cluster.kill(cluster.node_of(plan.replicas(0)[time == 0 ? 0 : plan.replicas(0).size() - 1]));
+    if (time == 0 && options.nodes_later > 0) cluster.start_node(options.nodes - 1);
+    require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).epoch > plan.epoch; });
+    CHECK_FALSE(plan_of(cluster, job).is_out(0));
+    require_soon(cluster, 60 * second, [&] {
+      const Plan now = plan_of(cluster, job);
+      return now.stages_out.empty() && now.replicas(0).size() >= 2;
+    });
+  }
+  require_done(cluster, job, options);
+}
+
+TEST_CASE("Rebuild: stage 0 has as many holders as the job wants, where nodes have the memory") {
+  nlohmann::json json = job_json(rebuilt_job());
+  json["recovery"]["policy"] = GENERATE("checkfree", "mirror");
+  json["recovery"]["origins"] = GENERATE(1, 3);
+  SimOptions options;
+  options.nodes = 5;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, json, 5);
+  const Plan plan = plan_of(cluster, job);
+  const std::size_t mirrored = json["recovery"]["policy"] == "mirror" ? 2 : 1;
+  CHECK(plan.replicas(0).size() == std::max(json["recovery"]["origins"].get<std::size_t>(), mirrored));
+  for (std::uint32_t stage = 1; stage < 5; ++stage) CHECK(plan.replicas(stage).size() == mirrored);
+  require_done(cluster, job, options);
+}
+
 TEST_CASE("Rebuild: without an origin the job ends and says so") {
   SimOptions options;
   SimCluster cluster(options);

@@ -24,34 +24,25 @@ scheduler::JobSpec job(bool stage_0_layers = true) {
   return std::move(scheduler::parse_job(json, "job")).value();
 }
 
-scheduler::Plan plan_without(const Stages& out) {
-  scheduler::Plan plan;
-  for (std::uint32_t stage = 0; stage < 5; ++stage)
-    if (std::ranges::find(out, stage) == out.end())
-      plan.stages_of[key(static_cast<int>(stage) + 1)] = {stage};
-  plan.stages_out = out;
-  return plan;
-}
-
 }  // namespace
 
 TEST_CASE("Sources: the nearest stages that are held, those with layers") {
-  CHECK(sources_of(job(), plan_without({2}), 2) == Stages{1, 3});
-  CHECK(sources_of(job(), plan_without({2, 3}), 2) == Stages{1, 4});
-  CHECK(sources_of(job(), plan_without({2, 3}), 3) == Stages{1, 4});
-  CHECK(sources_of(job(), plan_without({4}), 4) == Stages{3});
-  CHECK(sources_of(job(), plan_without({3, 4}), 4) == Stages{2});
-  CHECK(sources_of(job(), plan_without({1}), 1) == Stages{0, 2});
-  CHECK(sources_of(job(false), plan_without({1}), 1) == Stages{2});
-  CHECK(sources_of(job(), plan_without({1, 2, 3, 4}), 3) == Stages{0});
-  CHECK(sources_of(job(false), plan_without({1, 2, 3, 4}), 3).empty());
+  CHECK(sources_of(job(), {2}, 2) == Stages{1, 3});
+  CHECK(sources_of(job(), {2, 3}, 2) == Stages{1, 4});
+  CHECK(sources_of(job(), {2, 3}, 3) == Stages{1, 4});
+  CHECK(sources_of(job(), {4}, 4) == Stages{3});
+  CHECK(sources_of(job(), {3, 4}, 4) == Stages{2});
+  CHECK(sources_of(job(), {1}, 1) == Stages{0, 2});
+  CHECK(sources_of(job(false), {1}, 1) == Stages{2});
+  CHECK(sources_of(job(), {1, 2, 3, 4}, 3) == Stages{0});
+  CHECK(sources_of(job(false), {1, 2, 3, 4}, 3).empty());
 }
 
 TEST_CASE("Sources: a copy is of the stage below, or of the one above where there is none") {
   scheduler::JobSpec copy = job(false);
   copy.recovery.weights = "copy";
-  CHECK(sources_of(copy, plan_without({2}), 2) == Stages{1});
-  CHECK(sources_of(copy, plan_without({1}), 1) == Stages{2});
+  CHECK(sources_of(copy, {2}, 2) == Stages{1});
+  CHECK(sources_of(copy, {1}, 1) == Stages{2});
 }
 
 TEST_CASE("Sources: weights follow the norms of the last gradients, as CheckFree says") {

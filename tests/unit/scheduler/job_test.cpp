@@ -164,7 +164,8 @@ TEST_CASE("Job: every wrong value gets its own line") {
       {changed("/validation/skip", json{0.5, 1}),
        "job.json: key \"validation.skip\": each entry must be a number from 0 to 0.99, found 1"},
       {changed("/recovery/policy", "none"),
-       "job.json: key \"recovery.policy\": value \"none\" is not known; allowed: \"checkfree\" and "
+       "job.json: key \"recovery.policy\": value \"none\" is not known; allowed: \"checkfree\", \"mirror\" "
+       "and "
        "\"replica\""},
       {changed("/model/hidden_act", "gelu"),
        "job.json: key \"model.hidden_act\": the string \"gelu\" is not available in this version; only "
@@ -369,7 +370,8 @@ TEST_CASE("Options: the docs name every key with its limits and default") {
   CHECK_THAT(docs, Catch::Contains("| `pipeline.slots` | a whole number, 1 to 1024 | 3 | microbatches whose "
                                    "activations a node keeps at a time |"));
   CHECK_THAT(docs,
-             Catch::Contains("| `recovery.policy` | one of \"checkfree\" and \"replica\" | \"checkfree\" |"));
+             Catch::Contains(
+                 "| `recovery.policy` | one of \"checkfree\", \"mirror\" and \"replica\" | \"checkfree\" |"));
   CHECK_THAT(docs, Catch::Contains("| `model.hidden_size` | a whole number, 1 to 65536 | required |"));
 }
 

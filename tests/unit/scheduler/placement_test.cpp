@@ -337,3 +337,51 @@ TEST_CASE("Placement: a plan that breaks the job's rules, or names nobody, is re
   request.nodes[1].nickname = "n1";
   CHECK(placement_refusal(request) == "pipeline.plan: two nodes are called n1");
 }
+
+TEST_CASE(
+    "Placement: stages have as many holders as the job's recovery wants, the last beside other stages") {
+  JobSpec job = job_of(3, 8);
+  job.recovery.policy = "checkfree";
+  const std::vector<PlacementNode> three{node(1), node(2, 100, false), node(3)};
+  const Plan plan = place({1, job, three}).value();
+  // Node 2 does not have the data.
+  CHECK(plan.replicas(0) == std::vector{key(1), key(3)});
+  CHECK(plan.replicas(1).size() == 1);
+  CHECK(plan.replicas(2).size() == 1);
+
+  job.recovery.origins = 1;
+  CHECK(place({1, job, three}).value().replicas(0).size() == 1);
+  job.recovery.origins = 16;  // as far as there are nodes
+  CHECK(place({1, job, three}).value().replicas(0).size() == 2);
+
+  job.recovery = {};
+  job.recovery.policy = "mirror";
+  const Plan mirrored = place({1, job, three}).value();
+  for (std::uint32_t stage = 0; stage < 3; ++stage) CHECK(mirrored.replicas(stage).size() == 2);
+  CHECK_FALSE(mirrored.holds(key(2), 0));
+}
+
+TEST_CASE("Placement: a second holder of stage 0 is one that has room for it beside its own, and is near") {
+  JobSpec job = job_of(3, 8);
+  job.recovery.policy = "checkfree";
+  std::vector<PlacementNode> nodes{node(1, 10), node(2), node(3)};
+  // Alike, but that one is far.
+  for (const int far : {2, 3}) {
+    std::vector<PlacementNode> apart = nodes;
+    for (PlacementNode& from : apart)
+      for (const PlacementNode& to : nodes) {
+        const bool is_far = from.key == key(far) || to.key == key(far);
+        if (!(from.key == to.key)) from.links.push_back({to.key, is_far ? 200'000 : 100, 1e9});
+      }
+    const Plan plan = place({1, job, apart}).value();
+    INFO("far: " << far);
+    CHECK(plan.replicas(0).size() == 2);
+    CHECK_FALSE(plan.holds(key(far), 0));
+  }
+  // One has room for its own stage alone.
+  for (PlacementNode& one : nodes) one.memory_bytes = bytes_of(job, 0, 1, 2) + bytes_of(job, 1, 1, 2);
+  nodes[1].memory_bytes = bytes_of(job, 1, 2, 2);
+  const Plan plan = place({1, job, nodes}).value();
+  CHECK(plan.replicas(0).size() == 2);
+  CHECK_FALSE(plan.holds(key(2), 0));
+}
