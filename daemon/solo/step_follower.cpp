@@ -147,7 +147,7 @@ Status StepFollower::give_stage(const NodeKey& node, std::uint32_t stage, std::u
   Result<Completion> copy = copy_state(source->first, {stage, false});
   if (!copy.ok()) return copy.status();
   for (std::size_t part = 0; part < copy.value().state.size(); ++part) {
-    StoreState task{stage, static_cast<net::SnapshotPart>(part), 0, {{copy.value().state[part], 1}}};
+    StoreState task{stage, net::state_part(part), 0, {{copy.value().state[part], 1}}};
     if (const auto stored = call(node, task); !stored.ok()) return stored.status();
   }
   const Result<Completion> finished = call(node, FinishState{stage, step - 1, copy.value().traits, false});
@@ -182,7 +182,7 @@ Status StepFollower::keep_sources(const RecordRecovery& recovery) {
 Status StepFollower::rebuild_stage(const NodeKey& node, std::uint32_t stage) {
   Coming coming = std::move(coming_.extract(stage).mapped());
   for (std::size_t part = 0; part < coming.parts.size(); ++part) {
-    StoreState task{stage, static_cast<net::SnapshotPart>(part), 0, std::move(coming.parts[part])};
+    StoreState task{stage, net::state_part(part), 0, std::move(coming.parts[part])};
     if (const auto stored = call(node, task); !stored.ok()) return stored.status();
   }
   const RecordRecovery& recovery = coming.recovery;
