@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "scheduler/plan.h"
+#include "scheduler/twin_stages.h"
 
 namespace sidestep::recovery {
 namespace {
@@ -15,8 +16,13 @@ constexpr double norm_least = 1e-4;
 
 std::vector<std::uint32_t> sources_of(const scheduler::JobSpec& job, const std::vector<std::uint32_t>& out,
                                       std::uint32_t stage) {
+  const auto stages = static_cast<std::uint32_t>(job.pipeline.stages);
+  if (job.recovery.policy == "checkfree+") {
+    const auto twin = scheduler::twin_of(stage, stages);
+    if (twin && !scheduler::has_stage(out, *twin)) return {*twin};
+  }
   std::vector<std::uint32_t> below, above;
-  for (std::uint32_t other = 0; other < static_cast<std::uint32_t>(job.pipeline.stages); ++other) {
+  for (std::uint32_t other = 0; other < stages; ++other) {
     if (other == stage || scheduler::has_stage(out, other) || job.layer_count(other) == 0) continue;
     if (other < stage)
       below = {other};

@@ -11,7 +11,8 @@
 
 namespace sidestep::recovery {
 
-// The nearest stages below and above that have layers and are not among those that are `out` (ascending), in
+// With checkfree+ the stage's twin (scheduler/twin_stages.h), if it has one that is not out. Else the nearest
+// stages below and above that have layers and are not among those that are `out` (ascending), in
 // this order. At the edge there is one; with `copy` that below alone, if there is one. Empty: there is
 // nothing to rebuild it from. With `random` as with the default: their state is not taken, but they say from
 // which commit on the stage is there.

@@ -8,6 +8,7 @@
 #include "scheduler/options.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_state.h"
+#include "scheduler/swarm_support.h"
 
 namespace sidestep::scheduler {
 namespace {
@@ -142,6 +143,7 @@ Result<nlohmann::json> SchedulerCore::State::submit(const nlohmann::json& body) 
   const std::string source = string_of(body, "source");
   Result<JobSpec> parsed = parse_job(*spec, source.empty() ? "job" : source);
   if (!parsed.ok()) return parsed.status();
+  if (Status can = check_for_swarm(parsed.value(), source.empty() ? "job" : source); !can.ok()) return can;
   // "auto" is settled by the devices of those who can take part; who has not greeted may be of either kind.
   const auto fits_as = [&](bool on_gpus) {
     JobSpec counted = parsed.value();
