@@ -42,9 +42,12 @@ std::string losses(const scheduler::RecordStep& step) {
   return line;
 }
 
-// "  stage 2 is back: 38 % of stage 1, 62 % of stage 3": what was lost and made up for before the step.
+// "  stage 2 is back: 38 % of stage 1, 62 % of stage 3", "  the model is back as of commit 50": what was lost
+// and made up for before the step.
 std::string recoveries(const scheduler::RecordStep& step) {
   std::string line;
+  if (!step.recoveries.empty() && step.recoveries.front().policy == "checkpoint")
+    return "  the model is back as of commit " + std::to_string(step.recoveries.front().commit);
   for (const scheduler::RecordRecovery& recovery : step.recoveries)
     line += "  stage " + std::to_string(recovery.stage) + " is back: " +
             (recovery.is_own() ? "as of commit " + std::to_string(recovery.commit)

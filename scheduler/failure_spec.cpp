@@ -16,7 +16,7 @@ double failure_draw(std::uint64_t seed, std::uint64_t step, std::uint32_t stage)
   return net::Random(mixed(mixed(seed, step), stage)).uniform();
 }
 
-std::string read_stages(const nlohmann::json& value, std::vector<std::uint32_t>& stages) {
+std::string read_lost_stages(const nlohmann::json& value, std::vector<std::uint32_t>& stages) {
   constexpr std::int64_t stage_max = 1'023;
   if (!value.is_array() || value.empty())
     return "must be a list of stages, at least one, found " + describe(value);
@@ -37,7 +37,7 @@ OptionTable listed_failure_table(ListedFailure& failure) {
   table
       .add_own("stages",
                {"a list of stages", [&failure] { return nlohmann::json(failure.stages); },
-                [&failure](const nlohmann::json& value) { return read_stages(value, failure.stages); }},
+                [&failure](const nlohmann::json& value) { return read_lost_stages(value, failure.stages); }},
                "the stages that are lost")
       .required();
   return table;

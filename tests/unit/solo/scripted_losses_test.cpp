@@ -42,19 +42,19 @@ sim::FakeOptions lossy_options() {
   return options;
 }
 
-struct Run {
+struct SoloRun {
   Status status;
   std::vector<RecordStep> steps;
   std::map<std::uint64_t, double> losses;  // by step, as it ran last
   std::vector<RecordRecovery> recoveries;
 };
 
-Run run_job(const json& spec) {
+SoloRun run_job(const json& spec) {
   const auto job = scheduler::parse_job(spec, "job");
   INFO(job.status().message());
   REQUIRE(job.ok());
   auto trace = std::make_shared<sim::FakeTrace>();
-  Run run;
+  SoloRun run;
   run.status = run_solo(job.value(), sim::fake_factory(lossy_options(), trace), [&](const RecordStep& step) {
     run.steps.push_back(step);
     if (step.loss) run.losses[step.step] = *step.loss;
@@ -67,15 +67,15 @@ Run run_job(const json& spec) {
   return run;
 }
 
-Run run_well(const json& spec) {
-  Run run = run_job(spec);
+SoloRun run_well(const json& spec) {
+  SoloRun run = run_job(spec);
   INFO(run.status.message());
   REQUIRE(run.status.ok());
   return run;
 }
 
 // As a file would give it back.
-ReplayReport replay_of(const json& spec, const std::vector<RecordStep>& steps) {
+ReplayReport replay_lossy(const json& spec, const std::vector<RecordStep>& steps) {
   auto trace = std::make_shared<sim::FakeTrace>();
   const auto job = scheduler::parse_job(spec, "job");
   auto next = steps.begin();
@@ -125,9 +125,9 @@ TEST_CASE("Scripted losses: the record of each policy replays to the same losses
   json job = lossy_job(recovery, failures);
   const double skip_ratio = GENERATE(0.0, 0.34);
   job["pipeline"]["skip_ratio"] = skip_ratio;
-  const Run run = run_well(job);
+  const SoloRun run = run_well(job);
   CHECK(run.recoveries.size() > 3);
-  const ReplayReport report = replay_of(job, run.steps);
+  const ReplayReport report = replay_lossy(job, run.steps);
   CHECK(report.identical);
   CHECK(report.first_difference == "");
   CHECK(report.steps + 1 == run.steps.size());
@@ -195,7 +195,7 @@ TEST_CASE("Scripted losses: a checkpoint has the steps since run again, once for
 
 TEST_CASE("Scripted losses: a record file with a roll-back is read, one that goes back without is refused") {
   const json job = lossy_job({{"policy", "checkpoint"}, {"every", 4}}, lost(7, {2}));
-  Run run = run_well(job);
+  SoloRun run = run_well(job);
   const daemon::testing::TemporaryFolder folder;
   const auto read_all = [&] {
     std::string text =
