@@ -41,13 +41,16 @@ def line_chart(title, x_name, y_name, series):
         x, _ = place(tick, y_low)
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{tick:.6g}</text>')
     parts.append(f'<text x="{LEFT + inner_width / 2:.0f}" y="{HEIGHT - 10}" text-anchor="middle">{html.escape(x_name)}</text>')
-    parts.append(f'<text transform="translate(16 {TOP + inner_height / 2:.0f}) rotate(-90)" text-anchor="middle">{html.escape(y_name)}</text>')
+    parts.append(f'<text transform="translate(16 {TOP + inner_height / 2:.0f}) rotate(-90)" text-anchor="middle">'
+                 f'{html.escape(y_name)}</text>')
     for number, (name, line) in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
         dashes = ' stroke-dasharray="5 3"' if number >= len(COLOURS) else ""
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}><title>{html.escape(name)}</title></polyline>')
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}>'
+                     f'<title>{html.escape(name)}</title></polyline>')
         y = TOP + 8 + 18 * number
-        parts.append(f'<line x1="{WIDTH - RIGHT + 12}" y1="{y}" x2="{WIDTH - RIGHT + 36}" y2="{y}" stroke="{colour}" stroke-width="2"{dashes}/>'
+        parts.append(f'<line x1="{WIDTH - RIGHT + 12}" y1="{y}" x2="{WIDTH - RIGHT + 36}" y2="{y}" stroke="{colour}" '
+                     f'stroke-width="2"{dashes}/>'
                      f'<text x="{WIDTH - RIGHT + 42}" y="{y + 4}">{html.escape(name)}</text>')
     return "\n".join(parts + ["</svg>"]) + "\n"

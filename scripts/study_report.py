@@ -6,14 +6,19 @@ import statistics
 import study_plot
 from study_runs import fail
 
-PAPER = """CheckFree's own figures ([arXiv 2506.15461](https://arxiv.org/abs/2506.15461)), of 500M parameters on machines of which 5, 10 or 16 % fail an hour, to
-a validation loss of 2.85, in hours: checkpointing 558 / 622 / 634, redundant computation 420 at every rate, CheckFree 368 / 406 / 563, CheckFree+
-355 / 368 / 461. In its ablation the weighted average beats the uniform one, that a copy, and a copy fresh weights.
+PAPER = """CheckFree's own figures ([arXiv 2506.15461](https://arxiv.org/abs/2506.15461)), of 500M parameters on machines of which
+5, 10 or 16 % fail an hour, to a validation loss of 2.85, in hours: checkpointing 558 / 622 / 634, redundant computation 420 at every rate,
+CheckFree 368 / 406 / 563, CheckFree+ 355 / 368 / 461. In its ablation the weighted average beats the uniform one, that a copy, and a copy fresh weights.
 """
 
 
 class Costs:
-    """What a step and a loss cost on a swarm, in seconds. null: not measured, and then nothing is modelled from it."""
+    """What a step and a loss cost on a swarm, in seconds, out of a file:
+
+    `step_s`: by the name of the run's line ("checkfree", "mirror every 1"), "skip 0.33 even" and so on for routes that leave
+    stages out, else "default". `recovery_s`: by policy, by how much one loss delays the run; "replica": a loss of stage 0,
+    which has a second holder. null: not measured, and then nothing is modelled from it.
+    """
 
     def __init__(self, path):
         try:
@@ -62,8 +67,8 @@ class Run:
         return total
 
     def reached(self, target):
-        """(steps, steps run, modelled seconds or None) at which the validation loss was first at the target, in a line between two
-        validations; None if it never was."""
+        """(steps, steps run, modelled seconds or None) at which the validation loss was first at the target, in a line between
+        two validations; None if it never was."""
         before = None
         for commit, loss, lines in self.kept["validation"]:
             now = (commit, lines, self.seconds(lines))
@@ -94,12 +99,14 @@ def reached_of(runs, target, index, digits):
 
 
 def table(rows, target):
-    lines = ["| | lost a stage per step | losses | validation loss at the end | steps to it | steps run to it | modelled time to it, h |",
+    lines = ["| | lost a stage per step | losses | validation loss at the end | steps to it | steps run to it "
+             "| modelled time to it, h |",
              "|---|---|---|---|---|---|---|"]
     for (label, rate), runs in rows.items():
         hours = reached_of([HourRun(run) for run in runs], target, 2, 2)
         lines.append(f"| {label} | {f'{100 * rate:g} %' if rate else 'never'} | {mean_of([run.losses for run in runs], 0)} | "
-                     f"{mean_of([run.final for run in runs], 4)} | {reached_of(runs, target, 0, 0)} | {reached_of(runs, target, 1, 0)} | {hours} |")
+                     f"{mean_of([run.final for run in runs], 4)} | {reached_of(runs, target, 0, 0)} | "
+                     f"{reached_of(runs, target, 1, 0)} | {hours} |")
     return "\n".join(lines) + "\n"
 
 
@@ -125,19 +132,21 @@ def mean_curve(runs, place):
     return points
 
 
-def write_plots(page, rows, rates):
-    """One plot against steps and one against modelled time (steps run, where that was not measured) for each rate. Returns their Markdown."""
+def write_plots(page, group, rows):
+    """One plot against steps and one against modelled time (steps run, where that was not measured) for each rate. Returns
+    their Markdown."""
     text = ""
-    for rate in rates:
+    for rate in sorted({rate for _, rate in rows if rate}) or [0]:
         chosen = {label: runs for (label, own), runs in rows.items() if own in (0, rate)}
         timed = all(run.seconds(run.kept["lines"]) is not None for runs in chosen.values() for run in runs)
         axes = [("steps", "steps", lambda run, commit, lines: commit),
                 ("time", "modelled hours", lambda run, commit, lines: run.seconds(lines) / 3600) if timed else
                 ("run", "steps run, those that ran again too", lambda run, commit, lines: lines)]
         for name, x_name, place in axes:
-            title = f"Validation loss, {100 * rate:g} % of each stage lost per step" if rate else "Validation loss, nothing lost"
+            lost = f"each stage lost with {100 * rate:g} % per step" if rate else "nothing lost"
+            title = f"Validation loss, {group}, {lost}"
             series = [(label, mean_curve(runs, place)) for label, runs in chosen.items()]
-            file = page.with_name(f"{page.stem}-{100 * rate:g}-{name}.svg")
+            file = page.with_name(f"{page.stem}-{group.split()[0].strip(',')}-{100 * rate:g}-{name}.svg")
             file.write_text(study_plot.line_chart(title, x_name, "nats a token", series), encoding="utf-8")
             text += f"![{title}, against {x_name}]({file.name})\n\n"
     return text
@@ -145,10 +154,13 @@ def write_plots(page, rows, rates):
 
 def write(page, study, results, wanted, costs, target):
     """`results`: [(setting, what is kept of its run), …] of the study's `wanted` settings."""
-    rows = {}
+    groups = {setting.group: {} for setting, _ in results if setting.group} or {"runs": {}}
     for setting, kept in results:
-        rows.setdefault((setting.label, setting.rate), []).append(Run(setting, kept, costs))
-    calm = rows.get(("none", 0), [])
+        run = Run(setting, kept, costs)
+        for group, rows in groups.items():
+            if setting.group in ("", group):
+                rows.setdefault((setting.label, setting.rate), []).append(run)
+    calm = next(iter(groups.values())).get(("none", 0), [])
     if target is None:
         if not calm:
             fail("the run \"none\" is not finished, by which the loss to be reached is chosen; give --target")
@@ -156,21 +168,26 @@ def write(page, study, results, wanted, costs, target):
     job = results[0][0].job
     model, pipeline = job["model"], job["pipeline"]
     tokens = pipeline["microbatches_per_step"] * pipeline["microbatch_size"] * job["data"]["sequence_length"]
-    rates = sorted({rate for _, rate in rows if rate}) or [0]
     command = "scripts/study recovery" + {"full": "", "quick": " --quick", "gpu": " --gpu"}[study.size]
-    unfinished = f" {wanted - len(results)} of the {wanted} runs were not finished when this was written." if len(results) < wanted else ""
+    left = wanted - len(results)
+    unfinished = f" {left} of the {wanted} runs were not finished when this was written." if left else ""
     page.parent.mkdir(parents=True, exist_ok=True)
+    sections = "\n".join(f"## {group.capitalize()}\n\n{table(rows, target)}\n{write_plots(page, group, rows)}"
+                         for group, rows in groups.items())
+    seeds = "1 seed" if study.seeds == 1 else f"{study.seeds} seeds"
+    source = f"from {costs.source}" if costs.source else "not measured yet; `scripts/study_costs.json` has the place for it"
     page.write_text(f"""# What lost stages cost in training
 
 Written by `{command}`. The same model from the same seeds, trained by `sidestep solo` with the same stages lost at the same steps under each
-policy ([recovery.md](recovery.md)): {study.steps} steps of {tokens} tokens, {pipeline['stages']} stages, {model['num_hidden_layers']} layers of width {model['hidden_size']}, {job['precision']}, text
-`{study.text.name}` in bytes, {study.seeds} {'seed' if study.seeds == 1 else 'seeds'}.{unfinished}
+policy ([recovery.md](recovery.md)): {study.steps} steps of {tokens} tokens,
+{pipeline['stages']} stages, {model['num_hidden_layers']} layers of width {model['hidden_size']}, {job['precision']}, text
+`{study.text.name}` in bytes, {seeds}.{unfinished}
 
 Each stage but stage 0 is lost with the same chance as a step begins. "Steps to it" are those to a validation loss of {target:.2f} nats a token; steps run
 count those again that a roll-back repeats.{' Ranges are over seeds.' if study.seeds > 1 else ' One seed: a hint, not a result.'}
 
-{table(rows, target)}
-{write_plots(page, rows, rates)}Modelled time is a step's time for each step run, and a recovery's for each loss: {f'from {costs.source}' if costs.source else 'not measured yet; `scripts/study_costs.json` has the place for it'}.
+{sections}
+Modelled time is a step's time for each step run, and a recovery's for each loss: {source}.
 
 ## The paper's figures
 

@@ -35,8 +35,9 @@ class Runs:
     @staticmethod
     def _same_job(kept, wanted):
         """The text may lie elsewhere."""
-        without_path = [{**job, "data": {**job["data"], "path": job["data"]["path"].rsplit("/", 1)[-1]}} for job in (kept, wanted)]
-        return without_path[0] == without_path[1]
+        def named(job):
+            return {**job, "data": {**job["data"], "path": os.path.basename(job["data"]["path"])}}
+        return named(kept) == named(wanted)
 
     def run_all(self, settings, parallel, seconds):
         """Those that are not finished, `parallel` at a time. The first that fails ends it: the others would fail alike."""
@@ -70,8 +71,8 @@ class Runs:
         with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
             json.dump(setting.job, file)
             file.flush()
-            process = subprocess.Popen([str(self.program), "solo", file.name, "--threads", "1", "--device", self.device, "--json"],
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            command = [str(self.program), "solo", file.name, "--threads", "1", "--device", self.device, "--json"]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                        env={**os.environ, "OMP_NUM_THREADS": "1"})
             self.running.add(process)
             with process:
@@ -92,8 +93,8 @@ class Runs:
 def read_steps(lines):
     """Of the records that solo prints, one a step that ran: where the model was when, and what was lost.
 
-    `order`: [[n-th step run, its number], …] where the numbers begin and where they go back. `validation`: [[commit, loss, steps run
-    before it], …], each commit once. `recoveries`: [[n-th step run, its number, stages, policy], …].
+    `order`: [[n-th step run, its number], …] where the numbers begin and where they go back. `validation`:
+    [[commit, loss, steps run before it], …], each commit once. `recoveries`: [[n-th step run, its number, stages, policy], …].
     """
     order, validation, recoveries, known, compute_us, count = [], [], [], set(), 0, 0
     for line in lines:
@@ -103,7 +104,8 @@ def read_steps(lines):
             continue
         compute_us += record["duration_us"]
         if record.get("recoveries"):
-            recoveries.append([count + 1, step, [one["stage"] for one in record["recoveries"]], record["recoveries"][0]["policy"]])
+            stages = [one["stage"] for one in record["recoveries"]]
+            recoveries.append([count + 1, step, stages, record["recoveries"][0]["policy"]])
         if record.get("validation_loss") is not None and step - 1 not in known:
             known.add(step - 1)
             validation.append([step - 1, record["validation_loss"], count])
