@@ -9,6 +9,7 @@
 #include "daemon/executor/torch_runner.h"
 #include "daemon/solo/replay.h"
 #include "daemon/solo/solo.h"
+#include "recovery/weights.h"
 #include "scheduler/job.h"
 
 namespace sidestep {
@@ -38,6 +39,19 @@ std::string losses(const scheduler::RecordStep& step) {
     std::snprintf(text, sizeof text, " %.6f", loss);
     line += text;
   }
+  return line;
+}
+
+// "  stage 2 is back: 38 % of stage 1, 62 % of stage 3", "  the model is back as of commit 50": what was lost
+// and made up for before the step.
+std::string recoveries(const scheduler::RecordStep& step) {
+  std::string line;
+  if (!step.recoveries.empty() && step.recoveries.front().policy == "checkpoint")
+    return "  the model is back as of commit " + std::to_string(step.recoveries.front().commit);
+  for (const scheduler::RecordRecovery& recovery : step.recoveries)
+    line += "  stage " + std::to_string(recovery.stage) + " is back: " +
+            (recovery.is_own() ? "as of commit " + std::to_string(recovery.commit)
+                               : recovery::describe(recovery.sources));
   return line;
 }
 
@@ -73,9 +87,9 @@ int run_job(const SoloRequest& request) {
         else if (step.step > static_cast<std::uint64_t>(steps))
           std::printf("after the last step%s\n", losses(step).c_str());
         else if (step.step > 0)
-          std::printf("step %llu/%lld%s  %.0f ms\n", static_cast<unsigned long long>(step.step),
+          std::printf("step %llu/%lld%s  %.0f ms%s\n", static_cast<unsigned long long>(step.step),
                       static_cast<long long>(steps), losses(step).c_str(),
-                      static_cast<double>(step.duration_us) / 1e3);
+                      static_cast<double>(step.duration_us) / 1e3, recoveries(step).c_str());
         std::fflush(stdout);
         return stop_when_interrupted(step.step);
       });

@@ -105,6 +105,7 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   if (adopts) adopt_offered();
   save(job);
   acknowledge(peer, envelope);
+  obey_failures(step.step + 1);
   if (adopts) {
     lose_dead_members("was lost while the plan that it has a part in was on its way");
     // A plan for those that are left of the plan before is void.
@@ -112,6 +113,21 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
     plan_for_rest();
   }
   end_if_finished();
+}
+
+// As the step begins, as near as can be: its nodes are told when the commit before it was reported.
+void SchedulerCore::State::obey_failures(std::uint64_t step) {
+  if (committed_all()) return;
+  for (const std::uint32_t stage : active->spec.failures.stages_lost_at(step, active->plan.stage_count())) {
+    const std::string why =
+        "the job's failures have stage " + std::to_string(stage) + " lost at step " + std::to_string(step);
+    for (const net::NodeKey& key : active->plan.replicas(stage)) {
+      const auto node = nodes.find(key);
+      if (node == nodes.end()) continue;
+      log(net::LogLevel::warning, active->id, label(node->second.member) + " is killed: " + why);
+      post(node->second, net::Vanish{why});
+    }
+  }
 }
 
 // Two nodes that reach this scheduler but not each other would hold up the queue for ever.

@@ -158,7 +158,7 @@ OptionTable job_table(JobSpec& job) {
                 "shares of the stages to leave out in further validations of the same weights");
 
   add_recovery_keys(table, job.recovery);
-  table.add_unavailable("failures", "scripted losses").only(nlohmann::json::array());
+  add_failure_keys(table, job.failures);
   return table;
 }
 
@@ -369,6 +369,8 @@ Result<JobSpec> parse_job(const nlohmann::json& json, const std::string& source)
   check_model(job, OptionTable::has(json, "model.head_dim"), problems);
   check_stages(job, problems);
   check_pipeline(job.pipeline, job.steps, problems);
+  check_recovery(job.recovery, job.pipeline.stages, job.pipeline.max_swaps, problems);
+  check_failures(job.failures, job.pipeline.stages, job.steps, problems);
   check_data(job.data, problems);
   check_rest(job, problems);
   if (!problems.empty()) return problems.status();

@@ -10,6 +10,7 @@
 
 #include "net/status.h"
 #include "net/tensor.h"
+#include "scheduler/failure_spec.h"
 #include "scheduler/pipeline_spec.h"
 #include "scheduler/recovery_spec.h"
 
@@ -84,6 +85,7 @@ struct JobSpec {
   DataSpec data;
   OptimizerSpec optimizer;
   RecoverySpec recovery;
+  FailureSpec failures;
   ValidationSpec validation;
   std::int64_t steps = 0;
   // Of compute and activations: "float32", "bfloat16", or "auto" until it is known where the job runs.

@@ -132,7 +132,7 @@ class Placement {
       for (const std::uint32_t stage : held) ++sizes[stage];
     Instance instance = placement_instance(job_, ratio(), nodes_, sizes);
     for (std::size_t s = 0; s < stages_; ++s) instance.stage_out[s] = sizes[s] == 0 ? 1 : 0;
-    go_around(instance);
+    go_around(job_, instance);
     for (std::size_t n = 0; n < nodes_.size(); ++n) {
       if (stage_of[n].size() < 2) continue;
       // Microbatches that hold one of this node's slots wait for another here too: those that came first
@@ -220,23 +220,12 @@ class Placement {
   }
   double ratio() const { return phases_[longest_].ratio; }
 
-  // The job's shares of visits over the stages that are left; where no routes keep these, or the longest
-  // jump, with a stage out, the next best: any shares, then any jump.
-  void go_around(Instance& instance) const {
-    share_visits(instance, job_.pipeline.weights(), static_cast<std::uint32_t>(job_.pipeline.visit_slack));
-    const bool is_whole = std::ranges::all_of(instance.stage_out, [](char out) { return out == 0; });
-    if (is_whole || choose_stage_sets(instance).ok()) return;
-    free_visits(instance);
-    if (choose_stage_sets(instance).ok()) return;
-    instance.max_skip = instance.stages;
-  }
-
   // Routes of another skip ratio on nodes that hold what they hold.
   Result<Found> find_kept(const Found& placed, double skip_ratio, std::uint64_t work,
                           const PlanMachine& machine) const {
     Instance instance = placed.instance;
     instance.stages_per_path = stages_per_path(instance.stages, skip_ratio);
-    go_around(instance);
+    go_around(job_, instance);
     instance.stage_of = placed.plan.stage_of;
     return find(std::move(instance), std::nullopt, work, machine);
   }

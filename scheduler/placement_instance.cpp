@@ -6,6 +6,7 @@
 
 #include "scheduler/planner/visit_share.h"
 #include "scheduler/planner/wan.h"
+#include "scheduler/twin_stages.h"
 
 namespace sidestep::scheduler {
 namespace {
@@ -88,6 +89,7 @@ Instance placement_instance(const JobSpec& job, double skip_ratio,
   instance.max_swaps = static_cast<std::uint32_t>(job.pipeline.max_swaps);
   instance.max_swap_distance = static_cast<std::uint32_t>(job.pipeline.max_swap_distance);
   if (job.pipeline.max_skip) instance.max_skip = static_cast<std::uint32_t>(*job.pipeline.max_skip);
+  if (job.recovery.policy == "checkfree+") instance.min_swap_share = twins_share;
   instance.stage_out.assign(instance.stages, 0);
   share_visits(instance, job.pipeline.weights(), static_cast<std::uint32_t>(job.pipeline.visit_slack));
   instance.stage_sizes = sizes;

@@ -132,8 +132,10 @@ Result<RecordRecovery> parse_recovery(const nlohmann::json& json) {
     source.stage = reader.natural32(reader.member(entry, "stage"));
     source.weight = reader.number(reader.member(entry, "weight"));
     if (!(source.weight >= 0 && source.weight <= 1)) reader.fail("a weight is not from 0 to 1");
-    if (source.stage == recovery.stage) reader.fail("a stage is its own source");
   }
+  if (recovery.sources.size() > 1 &&
+      std::ranges::count(recovery.sources, recovery.stage, &RecordRecovery::Source::stage) > 0)
+    reader.fail("a stage is its own source, beside others");
   recovery.moments = reader.flag(reader.member(json, "moments"));
   recovery.updates = reader.natural(reader.member(json, "updates"), std::numeric_limits<std::int64_t>::max());
   recovery.learning_rate_scale = reader.number(reader.member(json, "learning_rate_scale"));

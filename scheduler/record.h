@@ -41,8 +41,9 @@ struct RecordStage {
   bool operator==(const RecordStage&) const = default;
 };
 
-// A stage that was lost and put together again out of others (design.md, Recovery), in the record of the
-// first step that it is part of again.
+// A stage that was lost and put together again out of others, or as it was itself (design.md, Recovery), in
+// the record of the first step that it is part of again. Where it was part of the step before as well, it was
+// lost between the two.
 struct RecordRecovery {
   struct Source {
     std::uint32_t stage = 0;
@@ -53,9 +54,11 @@ struct RecordRecovery {
   net::NodeKey node;         // that rebuilt it, and holds it
   std::uint64_t commit = 0;  // whose states of the sources were taken
   std::string policy;
-  std::vector<Source> sources;  // none: weights of a fresh job
-  bool moments = false;         // of the sources too; else zero
-  std::uint64_t updates = 0;    // that the moments stand for
+  // None: weights of a fresh job. The stage itself, alone: its state as a mirror, a checkpoint or another
+  // holder had it.
+  std::vector<Source> sources;
+  bool moments = false;       // of the sources too; else zero
+  std::uint64_t updates = 0;  // that the moments stand for
   double learning_rate_scale = 1;
   std::uint64_t bytes = 0;       // that were pulled for it
   std::int64_t duration_us = 0;  // from the first offer to the stage being whole
@@ -64,6 +67,9 @@ struct RecordRecovery {
   std::int64_t detect_us = 0;
   std::int64_t replan_us = 0;
   std::int64_t first_step_us = 0;
+
+  // Of a state of its own: as the stage was after `commit`, with `moments` in all, else its weights alone.
+  bool is_own() const { return sources.size() == 1 && sources.front().stage == stage; }
   bool operator==(const RecordRecovery&) const = default;
 };
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "scheduler/twin_stages.h"
+
 namespace sidestep::scheduler {
 
 std::size_t RecoverySpec::holders_wanted(std::uint32_t stage) const {
   if (!rebuilds()) return 1;
-  const std::size_t mirrored = policy == "mirror" ? 2 : 1;
+  const std::size_t mirrored = policy == "mirror" && every <= 1 ? 2 : 1;
   return stage == 0 ? std::max(mirrored, static_cast<std::size_t>(origins)) : mirrored;
 }
 
@@ -14,10 +16,16 @@ void add_recovery_keys(OptionTable& table, RecoverySpec& recovery) {
   table
       .add("recovery.policy", recovery.policy,
            "when the last replica of a stage is lost: its neighbours rebuild it while routes go around it "
-           "(checkfree), the same, with a second holder of every stage to begin with (mirror), or the job "
-           "ends "
-           "(replica)")
-      .one_of({"checkfree", "mirror", "replica"});
+           "(checkfree), the same, with every second route taking the first two stages past 0 and the last "
+           "two in the other order, so that these can stand in for each other (checkfree+), the same, with "
+           "its state kept by another node too (mirror), the whole model goes back to a saved commit "
+           "(checkpoint), or the job ends (replica)")
+      .one_of({"checkfree", "checkfree+", "mirror", "checkpoint", "replica"});
+  table
+      .add("recovery.every", recovery.every,
+           "commits between two mirrors of a stage (a mirror of every commit is a second holder), or two "
+           "checkpoints; 0: 1 for mirror, 50 for checkpoint")
+      .range(0, 100'000'000);
   table
       .add("recovery.origins", recovery.origins,
            "nodes that hold stage 0 at least, as far as others have the data and the memory: it cannot be "
@@ -36,6 +44,26 @@ void add_recovery_keys(OptionTable& table, RecoverySpec& recovery) {
       .range(0, 10);
   table.add("recovery.moments", recovery.moments, "Adam's moments of a rebuilt stage")
       .one_of({"average", "fresh"});
+  table
+      .add("recovery.out_steps", recovery.out_steps,
+           "steps that a lost stage is left out at least, before it is rebuilt; for comparison")
+      .range(0, 1'000'000);
+}
+
+void check_recovery(RecoverySpec& recovery, std::int64_t stages, std::int64_t max_swaps, Problems& problems) {
+  constexpr std::int64_t checkpoint_every = 50;
+  if (!problems.sound({"recovery.policy"})) return;
+  if (problems.sound({"recovery.every"}) && recovery.every == 0)
+    recovery.every = recovery.policy == "checkpoint" ? checkpoint_every : 1;
+  if (recovery.policy != "checkfree+" || !problems.sound({"pipeline.stages", "pipeline.max_swaps"})) return;
+  if (stages < twins_stages_least)
+    problems.add_key("recovery.policy", "\"checkfree+\" needs at least " +
+                                            std::to_string(twins_stages_least) +
+                                            " stages, pipeline.stages is " + std::to_string(stages));
+  if (max_swaps < twins_swaps)
+    problems.add_key("pipeline.max_swaps", "value " + std::to_string(max_swaps) +
+                                               " is too small for recovery.policy \"checkfree+\", at least " +
+                                               std::to_string(twins_swaps) + " needed");
 }
 
 }  // namespace sidestep::scheduler

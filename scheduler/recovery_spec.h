@@ -10,10 +10,15 @@
 namespace sidestep::scheduler {
 
 struct RecoverySpec {
-  // "checkfree": its neighbours rebuild it, routes go around it meanwhile. "mirror": the same, but every
-  // stage has a second holder to begin with, so that the loss of one node loses no stage. "replica": other
-  // replicas alone, the job ends with the last one.
+  // "checkfree": its neighbours rebuild it, routes go around it meanwhile. "checkfree+": the same, but every
+  // second route takes the first two stages past 0 and the last two in the other order, and each of these is
+  // rebuilt as a copy of the one that it changes places with. "mirror": another node keeps its state, every
+  // `every` commits; with 1 it is a second holder, so that the loss of one node loses no stage.
+  // "checkpoint": the whole model goes back to a commit, one of every `every`. "replica": other replicas
+  // alone, the job ends with the last one.
   std::string policy = "checkfree";
+  // Commits between two mirrors or checkpoints; 0 until it is settled.
+  std::int64_t every = 0;
   // Nodes that hold stage 0 at least, as far as there are such: there is nothing to rebuild embedding, norm
   // and head from, so they are kept twice.
   std::int64_t origins = 2;
@@ -23,12 +28,16 @@ struct RecoverySpec {
   double weight_power = 1;          // of the norm
   double lr_scale = 1.1;            // times the learning rate of a rebuilt stage, once and for all
   std::string moments = "average";  // "average" (Adam's, with the same weights), "fresh"
+  std::int64_t out_steps = 0;       // that a lost stage is left out at least
 
-  bool rebuilds() const { return policy != "replica"; }
+  bool rebuilds() const { return policy != "replica" && policy != "checkpoint"; }
   // Nodes that are to hold the stage at least, the last of them beside another stage if need be.
   std::size_t holders_wanted(std::uint32_t stage) const;
 };
 
 void add_recovery_keys(OptionTable& table, RecoverySpec& recovery);
+// Settles `every` where it was not given, and tells what does not fit the pipeline. Each check waits for its
+// own fields to be right alone.
+void check_recovery(RecoverySpec& recovery, std::int64_t stages, std::int64_t max_swaps, Problems& problems);
 
 }  // namespace sidestep::scheduler

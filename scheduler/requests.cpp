@@ -9,6 +9,7 @@
 #include "scheduler/outlook.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_state.h"
+#include "scheduler/swarm_support.h"
 
 namespace sidestep::scheduler {
 namespace {
@@ -143,6 +144,7 @@ Result<nlohmann::json> SchedulerCore::State::submit(const nlohmann::json& body) 
   const std::string source = string_of(body, "source");
   Result<JobSpec> parsed = parse_job(*spec, source.empty() ? "job" : source);
   if (!parsed.ok()) return parsed.status();
+  if (Status can = check_for_swarm(parsed.value(), source.empty() ? "job" : source); !can.ok()) return can;
   // "auto" is settled by the devices of those who can take part; who has not greeted may be of either kind.
   const auto fits_as = [&](bool on_gpus) {
     JobSpec counted = parsed.value();

@@ -1,5 +1,7 @@
 #include "scheduler/route_sets.h"
 
+#include <algorithm>
+
 #include "net/assert.h"
 #include "scheduler/planner/rules.h"
 #include "scheduler/planner/visit_share.h"
@@ -21,10 +23,23 @@ Instance bare_instance(const JobSpec& job, double skip_ratio, std::int64_t micro
 
 }  // namespace
 
-Result<StageSets> training_sets(const JobSpec& job, double skip_ratio) {
+void go_around(const JobSpec& job, Instance& instance) {
+  share_visits(instance, job.pipeline.weights(), static_cast<std::uint32_t>(job.pipeline.visit_slack));
+  // Short routes pass both stages of a pair of checkfree+ less often.
+  for (const double share : {instance.min_swap_share / 2, 0.0})
+    if (instance.min_swap_share > 0 && !choose_stage_sets(instance).ok()) instance.min_swap_share = share;
+  const bool is_whole = std::ranges::all_of(instance.stage_out, [](char out) { return out == 0; });
+  if (is_whole || choose_stage_sets(instance).ok()) return;
+  free_visits(instance);
+  if (choose_stage_sets(instance).ok()) return;
+  instance.max_skip = instance.stages;
+}
+
+Result<StageSets> training_sets(const JobSpec& job, double skip_ratio, const std::vector<char>& out) {
   Instance instance = bare_instance(job, skip_ratio, job.pipeline.microbatches_per_step);
   if (job.pipeline.max_skip) instance.max_skip = static_cast<std::uint32_t>(*job.pipeline.max_skip);
-  share_visits(instance, job.pipeline.weights(), static_cast<std::uint32_t>(job.pipeline.visit_slack));
+  if (!out.empty()) instance.stage_out = out;
+  go_around(job, instance);
   return choose_stage_sets(instance);
 }
 

@@ -320,6 +320,8 @@ struct SchedulerCore::State {
   void take_report(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
   // What is known here of stages that came back is added to the record, told and kept.
   void take_recoveries(JobRow& job, RecordStep& step);
+  // All nodes with the stages that the job's failures have lost at this step end as if killed.
+  void obey_failures(std::uint64_t step);
   bool committed_all() const;
   void end_if_finished();
   // Everything of the active job is committed: ends it as done, or as failed for the reason it ended early.

@@ -8,10 +8,11 @@
 
 namespace sidestep::scheduler {
 
-// The nearest stages below and above that have layers and are not among those that are `out` (ascending), in
-// this order. At the edge there is one; with `copy` that below alone, if there is one. Empty: there is
-// nothing to rebuild it from. With `random` as with the default: their state is not taken, but they say from
-// which commit on the stage is there.
+// With checkfree+ the stage's twin (twin_stages.h), if it has one that is not out. Else the nearest stages
+// below and above that have layers and are not among those that are `out` (ascending), in this order. At the
+// edge there is one; with `copy` that below alone, if there is one. Empty: there is nothing to rebuild it
+// from. With `random` as with the default: their state is not taken, but they say from which commit on the
+// stage is there.
 std::vector<std::uint32_t> sources_of(const JobSpec& job, const std::vector<std::uint32_t>& out,
                                       std::uint32_t stage);
 

@@ -6,6 +6,7 @@
 #include "daemon/cli/commands.h"
 #include "daemon/cli/flags.h"
 #include "daemon/cli/report.h"
+#include "scheduler/plan.h"
 
 namespace sidestep::cli {
 namespace {
@@ -32,9 +33,9 @@ std::string stages_text(const nlohmann::json& list) {
 std::string killed_text(const nlohmann::json& reply) {
   std::string text;
   for (const auto& node : reply.at("killed")) {
-    const std::string stages = stages_text(node.at("stages"));
+    const auto stages = node.at("stages").get<std::vector<std::uint32_t>>();
     text += node.at("nickname").get<std::string>() + " is killed; it held " +
-            (stages.empty() ? "no stage" : "stage " + stages) + "\n";
+            (stages.empty() ? "no stage" : scheduler::stage_list(stages)) + "\n";
   }
   return text;
 }

@@ -64,7 +64,7 @@ class Ahead {
     }
     for (const RecordStep& later : steps_)
       for (const RecordRecovery& recovery : later.recoveries)
-        if (recovery.commit + 1 == step.step) found.push_back(recovery);
+        if (recovery.commit + 1 == step.step && !recovery.is_own()) found.push_back(recovery);
     return found;
   }
 
@@ -76,6 +76,14 @@ class Ahead {
   std::size_t stages_;
   std::deque<RecordStep> steps_;
 };
+
+// Whether the whole model went back to the commit before this step, which runs once more.
+bool goes_back(const RecordStep& step) {
+  return step.step > 0 && !step.recoveries.empty() &&
+         std::ranges::all_of(step.recoveries, [&](const RecordRecovery& recovery) {
+           return recovery.is_own() && recovery.commit + 1 == step.step;
+         });
+}
 
 class Comparison {
  public:
@@ -160,11 +168,12 @@ Result<std::optional<RecordStep>> RecordFile::next() {
   Result<RecordStep> step = scheduler::parse_record_step(json);
   if (!step.ok()) return at_line(step.status().message());
   const std::uint64_t expected = last_step_ ? *last_step_ + 1 : 0;
-  if (step.value().step != expected) {
+  const bool again = last_step_ && step.value().step <= *last_step_ && goes_back(step.value());
+  if (step.value().step != expected && !again) {
     return at_line("step " + std::to_string(step.value().step) + " where step " + std::to_string(expected) +
                    " should be");
   }
-  last_step_ = expected;
+  last_step_ = step.value().step;
   return std::optional<RecordStep>(std::move(step.value()));
 }
 
@@ -188,7 +197,7 @@ Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_s
     const auto recoveries = ahead.made_of(step);
     if (!recoveries.ok()) return recoveries.status();
     for (const RecordRecovery& recovery : recoveries.value())
-      if (Status status = follower.keep_sources(recovery); !status.ok()) return status;
+      if (Status status = follower.keep_sources(recovery, step.step); !status.ok()) return status;
     return {};
   };
 
@@ -199,6 +208,7 @@ Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_s
     if (!recorded.ok()) return recorded.status();
     if (!recorded.value()) break;
     const RecordStep& step = *recorded.value();
+    if (Status status = follower.keep_mirrors(step.step - 1); !status.ok()) return status;
     if (Status status = follower.take_places(step); !status.ok()) return status;
     if (Status status = keep_sources(step); !status.ok()) return status;
     const Result<RecordStep> replayed = follower.run(step);

@@ -15,7 +15,8 @@
 
 namespace sidestep::daemon {
 
-// A record file: JSON lines, the header first, then one step a line, numbered from 0 without a gap.
+// A record file: JSON lines, the header first, then one step a line, numbered from 0 without a gap; after a
+// roll-back, whose recoveries say so, from the step after the checkpoint's commit on once more.
 class RecordFile {
  public:
   // Errors: io (cannot be opened), invalid (no header); both name the file, and the line.

@@ -18,8 +18,10 @@ using StepObserver = std::function<Status(const scheduler::RecordStep&)>;
 
 // The steps it tells of are complete: written after a header they are a record that replays to the same
 // losses. `duration_us` is compute time. A step whose loss or gradient is not finite makes no update.
+// The job's `failures` strike between steps and its `recovery` makes up for them; under the policy
+// "checkpoint" steps are told of again when they run again.
 // Errors: the fault of the task that failed, with its step; the observer's Status; too many steps in a row
-// without an update.
+// without an update; refused, with the stages that were lost and cannot be had again.
 Status run_solo(const scheduler::JobSpec& job, const TaskRunnerFactory& factory, const StepObserver& on_step);
 
 }  // namespace sidestep::daemon

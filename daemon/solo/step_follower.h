@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "daemon/core/task_runner.h"
@@ -28,10 +29,19 @@ class StepFollower {
   // a script that cannot be followed (invalid), a task's fault.
   Result<scheduler::RecordStep> run(const scheduler::RecordStep& script);
   // Before a step: gives stages to nodes that hold them from it on, as they are at a node that holds them,
-  // and drops the rest. Errors: a stage that nobody holds.
+  // or made of what was kept for the script's recoveries, and drops the rest. Errors: a stage that nobody
+  // holds.
   Status take_places(const scheduler::RecordStep& script);
-  // Before the step after recovery.commit: keeps what the stage will be made of when a node takes it.
-  Status keep_sources(const scheduler::RecordRecovery& recovery);
+  // Before `step`, the one after recovery.commit: keeps what the stage will be made of when a node takes it.
+  // What take_places() finds in recoveries of the states with which its step begins it keeps itself.
+  Status keep_sources(const scheduler::RecordRecovery& recovery, std::uint64_t step);
+  // Before the step after `commit`: where the job's policy has all stages mirrored or saved after that
+  // commit, keeps their states in place of those of an earlier one.
+  Status keep_mirrors(std::uint64_t commit);
+  // Of the state that is kept of the stage; nothing: none is.
+  std::optional<std::uint64_t> mirror_commit(std::uint32_t stage) const;
+  // Of the stage as it is. Errors: nobody holds it.
+  Result<StateTraits> traits_of(std::uint32_t stage);
   // Ends the step that ran last; without `update` gradients are only cleared.
   Status commit(const scheduler::RecordStep& script, bool update);
   // Drops the job at every runner.
@@ -46,19 +56,26 @@ class StepFollower {
   Status average(scheduler::RecordStep& done);
   Status average_stage(scheduler::RecordStage& stage);
   Status give_stage(const net::NodeKey& node, std::uint32_t stage, std::uint64_t step);
+  // A state that a node will take: by part, what is stored in it.
+  struct Coming {
+    std::vector<std::vector<StoreState::Source>> parts;
+    StateTraits traits;
+    std::uint64_t commit = 0;
+    bool rebuilt = false;  // FinishState's
+  };
+  static Coming whole_state(const Completion& copy, std::uint64_t commit);
+  Status lose_stage(std::uint32_t stage);
+  Status keep_own(const scheduler::RecordRecovery& recovery, std::uint64_t step);
+  Status store(const net::NodeKey& node, std::uint32_t stage, Coming coming);
   Result<Completion> copy_state(const net::NodeKey& node, const CopyState& task);
-  Status rebuild_stage(const net::NodeKey& node, std::uint32_t stage);
 
   scheduler::JobSpec job_;
   TaskRunnerFactory factory_;
   std::map<net::NodeKey, std::unique_ptr<TaskRunner>> runners_;
   std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of_;
-  // A stage that is rebuilt: by part, what is stored in it.
-  struct Coming {
-    scheduler::RecordRecovery recovery;
-    std::vector<std::vector<StoreState::Source>> parts;
-  };
   std::map<std::uint32_t, Coming> coming_;           // by stage
+  std::map<std::uint32_t, Coming> mirrors_;          // by stage
+  std::optional<std::uint64_t> mirrored_;            // the commit of the newest mirror
   std::map<std::uint32_t, std::uint64_t> elements_;  // of each stage's gradient
   TaskId next_task_ = 1;
   std::int64_t compute_us_ = 0;  // since the last step was run

@@ -21,6 +21,7 @@ TEST_CASE("Rebuild: the only host of a stage is killed, and no step is lost") {
   // Long enough that it is still under way when the loss has been seen.
   auto job = small_job(swarm.folder(), "rebuilt", 3, steps);
   job["validation"]["every"] = 100;
+  job["recovery"]["origins"] = 1;  // each node holds one stage
   const auto submit = swarm.submit(job);
   const bool began = submit->wait_for("step ", Seconds(60));
   INFO(submit->output() << submit->error() << swarm.logs());
@@ -50,6 +51,30 @@ TEST_CASE("Rebuild: the only host of a stage is killed, and no step is lost") {
   const Finished logs = swarm.ask({"logs", "rebuilt-1"});
   CHECK(logs.output.find("routes go around it until its neighbours have rebuilt it") != std::string::npos);
   CHECK(logs.output.find("is back since step") != std::string::npos);
+}
+
+TEST_CASE("Rebuild: the lead origin is killed, and the second holder of stage 0 goes on") {
+  LocalSwarm swarm(3);
+  auto job = small_job(swarm.folder(), "origin", 3, steps);
+  job["validation"]["every"] = 100;
+  const auto submit = swarm.submit(job);
+  const bool began = submit->wait_for("step ", Seconds(60));
+  INFO(submit->output() << submit->error() << swarm.logs());
+  REQUIRE(began);
+  const nlohmann::json stages = swarm.ask_json({"status"}).at("job").at("stages");
+  REQUIRE(stages.at(0).size() == 2);
+  const nlohmann::json nodes = swarm.ask_json({"nodes"}).at("nodes");
+  for (const auto& node : nodes)
+    if (node.at("key") == stages.at(0).at(0))
+      REQUIRE(swarm.ask({"kill", "--node", node.at("nickname").get<std::string>()}).status == 0);
+  const auto status = submit->wait_exit(Seconds(120));
+  INFO(submit->output() << submit->error() << swarm.logs());
+  REQUIRE(status == 0);
+  const std::string record = swarm.folder() / "origin.record";
+  REQUIRE(swarm.ask({"record", "origin-1", "--out", record}).status == 0);
+  const Finished replay = run({"solo", "--replay", record, "--json"}, Seconds(120));
+  INFO(replay.output << replay.error);
+  CHECK(replay.status == 0);
 }
 
 }  // namespace sidestep::testing

@@ -304,6 +304,51 @@ TEST_CASE("Rebuild: stage 0 has a second holder from the beginning, and a third 
   require_done(cluster, job, options);
 }
 
+TEST_CASE("Rebuild: with checkfree+ a stage of a pair is rebuilt as a copy of its twin") {
+  JobShape shape = rebuilt_job();
+  shape.recovery = "checkfree+";
+  shape.max_swaps = 2;
+  const std::uint32_t lost = GENERATE(1u, 4u), twin = lost == 1 ? 2 : 3;
+  SimOptions options;
+  options.nodes = 7;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(shape), 7);
+  // Both pairs are passed in both orders.
+  for (const std::uint32_t low : {1u, 3u}) {
+    std::size_t in_order = 0, swapped = 0;
+    for (const auto& route : plan_of(cluster, job).phases[0].routes) {
+      std::vector<std::uint32_t> stages;
+      for (const net::Hop& hop : route.hops) stages.push_back(hop.stage);
+      const auto first = std::ranges::find(stages, low), second = std::ranges::find(stages, low + 1);
+      ++(first < second ? in_order : swapped);
+    }
+    CHECK(in_order >= 3);
+    CHECK(swapped >= 3);
+  }
+  kill_all_of(cluster, job, lost);
+  require_done(cluster, job, options);
+  REQUIRE(recoveries(cluster, job).size() == 1);
+  CHECK(sources(recoveries(cluster, job)[0]) == std::vector{twin});
+  CHECK(plan_of(cluster, job).stages_out.empty());
+}
+
+TEST_CASE("Rebuild: the losses that a job's failures script happen, at their steps") {
+  nlohmann::json json = job_json(rebuilt_job());
+  json["failures"] = {{"list", {{{"step", 8}, {"stages", {2}}}, {{"step", 30}, {"stages", {1, 4}}}}}};
+  SimOptions options;
+  options.nodes = 9;
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, json, 9);
+  require_done(cluster, job, options);
+  std::map<std::uint32_t, std::uint64_t> commits;  // by stage: whose state it was rebuilt from
+  for (const auto& one : recoveries(cluster, job)) commits[one.stage] = one.commit;
+  REQUIRE(commits.size() == 3);
+  // They are told at the commit before; until they are gone, and seen to be, a step or two may pass.
+  CHECK((commits[2] >= 7 && commits[2] < 20));
+  CHECK((commits[1] >= 29 && commits[1] < 45));
+  CHECK((commits[4] >= 29 && commits[4] < 45));
+}
+
 TEST_CASE("Rebuild: stage 0 has as many holders as the job wants, where nodes have the memory") {
   nlohmann::json json = job_json(rebuilt_job());
   json["recovery"]["policy"] = GENERATE("checkfree", "mirror");

@@ -46,6 +46,17 @@ TEST_CASE("Sources: a copy is of the stage below, or of the one above where ther
   CHECK(sources_of(copy, {1}, 1) == Stages{2});
 }
 
+TEST_CASE("Sources: with checkfree+ a stage of a pair is a copy of the other, if that is left") {
+  scheduler::JobSpec pairs = job();
+  pairs.recovery.policy = "checkfree+";
+  CHECK(sources_of(pairs, {1}, 1) == Stages{2});
+  CHECK(sources_of(pairs, {2}, 2) == Stages{1});
+  CHECK(sources_of(pairs, {3}, 3) == Stages{4});
+  CHECK(sources_of(pairs, {4}, 4) == Stages{3});
+  CHECK(sources_of(pairs, {1, 2}, 1) == Stages{0, 3});
+  CHECK(sources_of(pairs, {3, 4}, 4) == Stages{2});
+}
+
 TEST_CASE("Sources: weights follow the norms of the last gradients, as CheckFree says") {
   scheduler::RecoverySpec recovery;
   auto weights = weigh(recovery, {{1, 0.3}, {3, 0.1}});

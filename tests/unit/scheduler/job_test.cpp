@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "scheduler/options.h"
+#include "scheduler/swarm_support.h"
 
 using namespace sidestep;
 using namespace sidestep::scheduler;
@@ -164,9 +165,28 @@ TEST_CASE("Job: every wrong value gets its own line") {
       {changed("/validation/skip", json{0.5, 1}),
        "job.json: key \"validation.skip\": each entry must be a number from 0 to 0.99, found 1"},
       {changed("/recovery/policy", "none"),
-       "job.json: key \"recovery.policy\": value \"none\" is not known; allowed: \"checkfree\", \"mirror\" "
-       "and "
-       "\"replica\""},
+       "job.json: key \"recovery.policy\": value \"none\" is not known; allowed: \"checkfree\", "
+       "\"checkfree+\", \"mirror\", \"checkpoint\" and \"replica\""},
+      {changed("/recovery/every", -1),
+       "job.json: key \"recovery.every\": value -1 is too small, at least 0 allowed"},
+      {changed("/recovery/policy", "checkfree+"),
+       "job.json: key \"recovery.policy\": \"checkfree+\" needs at least 5 stages, pipeline.stages is 4\n"
+       "job.json: key \"pipeline.max_swaps\": value 0 is too small for recovery.policy \"checkfree+\", at "
+       "least 2 needed"},
+      {changed("/failures", json::array()), "job.json: key \"failures\": must be an object, found a list"},
+      {changed("/failures/probability", 1.5),
+       "job.json: key \"failures.probability\": value 1.5 is too large, at most 1 allowed"},
+      {changed("/failures/list", json{{{"step", 101}, {"stages", {1, 4}}}}),
+       "job.json: key \"failures.list[0].step\": value 101 is more than steps, 100\n"
+       "job.json: key \"failures.list[0].stages\": there is no stage 4, the job has stages 0 to 3"},
+      {changed("/failures/list", json{{{"step", 3}}}),
+       "job.json: missing key \"failures.list[0].stages\": the stages that are lost"},
+      {changed("/failures/list", json{{{"step", 3}, {"stages", json::array()}}}),
+       "job.json: key \"failures.list[0].stages\": must be a list of stages, at least one, found a list"},
+      {changed("/failures/list", json{{{"step", 3}, {"stages", {-1}}}}),
+       "job.json: key \"failures.list[0].stages\": each entry must be a stage, a whole number from 0 to "
+       "1023, "
+       "found -1"},
       {changed("/model/hidden_act", "gelu"),
        "job.json: key \"model.hidden_act\": the string \"gelu\" is not available in this version; only "
        "\"silu\" is"},
@@ -201,11 +221,36 @@ TEST_CASE("Job: all problems are told at once") {
         "job.json: key \"model.num_hidden_layers\": 8 layers do not divide into 3 stages");
 }
 
-TEST_CASE("Job: what asks for nothing is accepted for things to come") {
-  json job = good_job();
-  job["recovery"]["policy"] = "replica";
-  job["failures"] = json::array();
-  CHECK(job_refusal(job) == "accepted");
+TEST_CASE("Job: how often a mirror or a checkpoint is made depends on the policy, unless it is said") {
+  const auto every = [](const json& recovery) {
+    return parsed(changed("/recovery", recovery)).recovery.every;
+  };
+  CHECK(every({{"policy", "mirror"}}) == 1);
+  CHECK(every({{"policy", "checkpoint"}}) == 50);
+  CHECK(every({{"policy", "checkpoint"}, {"every", 0}}) == 50);
+  CHECK(every({{"policy", "mirror"}, {"every", 25}}) == 25);
+  CHECK(every({{"policy", "checkpoint"}, {"every", 1}}) == 1);
+}
+
+TEST_CASE("Job: what only solo does is refused for a swarm, key by key") {
+  const auto refusal = [](const json& recovery, const json& failures) {
+    json job = changed("/recovery", recovery);
+    job["failures"] = failures;
+    job["pipeline"]["stages"] = 8;
+    job["pipeline"]["max_swaps"] = 2;
+    const Status status = check_for_swarm(parsed(job), "job.json");
+    return status.ok() ? "accepted" : status.message();
+  };
+  const json none = json::object();
+  CHECK(refusal(none, none) == "accepted");
+  CHECK(refusal({{"policy", "mirror"}}, none) == "accepted");
+  const std::string alone = " is for `sidestep solo` alone in this version";
+  CHECK(refusal({{"policy", "checkfree+"}}, {{"probability", 0.1}}) == "accepted");
+  CHECK(refusal({{"policy", "checkpoint"}}, none) ==
+        "job.json: key \"recovery.policy\": \"checkpoint\"" + alone);
+  CHECK(refusal({{"policy", "mirror"}, {"every", 10}}, none) ==
+        "job.json: key \"recovery.every\": a mirror of every 10 commits" + alone);
+  CHECK(refusal({{"out_steps", 3}}, none) == "job.json: key \"recovery.out_steps\": value 3" + alone);
 }
 
 TEST_CASE("Job: layers are dealt to stages without a gap") {
@@ -283,6 +328,10 @@ TEST_CASE("Job: any valid numbers survive the way through JSON") {
     job.data.sequence_length = *rc::gen::inRange<std::int64_t>(1, 1025);
     job.model.max_position_embeddings = job.data.sequence_length;
     job.optimizer.learning_rate = *rc::gen::inRange(1, 1000) / 997.0;
+    job.recovery.every = *rc::gen::inRange<std::int64_t>(1, 1'000);
+    job.failures.probability = *rc::gen::inRange(0, 998) / 997.0;
+    job.failures.seed = *rc::gen::arbitrary<std::uint64_t>();
+    job.failures.list = {{*rc::gen::inRange<std::int64_t>(1, job.steps + 1), {0}}};
     const Result<JobSpec> back = parse_job(json::parse(to_json(job).dump()), "job.json");
     RC_ASSERT(back.ok());
     RC_ASSERT(to_json(back.value()) == to_json(job));
@@ -369,9 +418,8 @@ TEST_CASE("Options: the docs name every key with its limits and default") {
   const std::string docs = job_keys_markdown();
   CHECK_THAT(docs, Catch::Contains("| `pipeline.slots` | a whole number, 1 to 1024 | 3 | microbatches whose "
                                    "activations a node keeps at a time |"));
-  CHECK_THAT(docs,
-             Catch::Contains(
-                 "| `recovery.policy` | one of \"checkfree\", \"mirror\" and \"replica\" | \"checkfree\" |"));
+  CHECK_THAT(docs, Catch::Contains("| `recovery.policy` | one of \"checkfree\", \"checkfree+\", \"mirror\", "
+                                   "\"checkpoint\" and \"replica\" | \"checkfree\" |"));
   CHECK_THAT(docs, Catch::Contains("| `model.hidden_size` | a whole number, 1 to 65536 | required |"));
 }
 

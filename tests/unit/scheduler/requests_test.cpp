@@ -59,6 +59,17 @@ TEST_CASE("Submit: a bad job is refused with every problem and the file's name")
   CHECK(s.ask("jobs").body.at("jobs").empty());
 }
 
+TEST_CASE("Submit: what only solo does is refused") {
+  Swarm s;
+  json spec = job_json();
+  spec["recovery"]["policy"] = "checkpoint";
+  const net::Reply reply = s.ask("submit", {{"spec", spec}, {"source", "a.json"}});
+  CHECK(reply.code == Code::invalid);
+  CHECK(reply.message ==
+        "a.json: key \"recovery.policy\": \"checkpoint\" is for `sidestep solo` alone in this version");
+  CHECK(s.ask("jobs").body.at("jobs").empty());
+}
+
 TEST_CASE("Submit: a request that comes again makes no second job") {
   Swarm s;
   const net::Envelope request{5, 0, net::Request{700, "submit", {{"spec", job_json()}}}};
