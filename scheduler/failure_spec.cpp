@@ -54,7 +54,7 @@ std::vector<std::uint32_t> FailureSpec::stages_lost_at(std::uint64_t step, std::
     for (std::uint32_t stage = stage_0 ? 0 : 1; stage < stages; ++stage)
       if (failure_draw(seed, step, stage) < probability) lost.push_back(stage);
   std::ranges::sort(lost);
-  lost.erase(std::ranges::unique(lost).begin(), lost.end());
+  lost.erase(std::unique(lost.begin(), lost.end()), lost.end());
   return lost;
 }
 
