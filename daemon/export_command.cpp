@@ -7,7 +7,7 @@
 #include "daemon/cli/operator_config.h"
 #include "daemon/cli/report.h"
 #include "daemon/export_job.h"
-#include "recovery/sources.h"
+#include "recovery/weights.h"
 
 namespace sidestep {
 

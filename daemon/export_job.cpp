@@ -15,8 +15,9 @@
 #include "daemon/model/weights.h"
 #include "daemon/scratch_folder.h"
 #include "net/clock.h"
-#include "recovery/sources.h"
+#include "recovery/weights.h"
 #include "scheduler/job.h"
+#include "scheduler/sources.h"
 
 namespace sidestep {
 namespace {
@@ -92,7 +93,7 @@ Result<std::vector<scheduler::RecordRecovery>> rebuild_stages(
   }
   for (const std::uint32_t stage : out) {
     std::vector<recovery::SourceNorm> sources;
-    for (const std::uint32_t source : recovery::sources_of(spec, out, stage))
+    for (const std::uint32_t source : scheduler::sources_of(spec, out, stage))
       sources.push_back({source, norms[source]});
     if (sources.empty() || stage == 0)
       return Status::not_found("job " + answer.at("job").get<std::string>() + ", commit " +
@@ -143,6 +144,18 @@ Status pull_stages(driver::Client& client, const nlohmann::json& answer, const s
   return {};
 }
 
+// Which stages were lost and what was made of them; null where none was.
+nlohmann::json provenance(const nlohmann::json& answer,
+                          const std::vector<scheduler::RecordRecovery>& rebuilt) {
+  nlohmann::json recoveries = answer.at("recoveries");
+  for (const scheduler::RecordRecovery& one : rebuilt) recoveries.push_back(scheduler::to_json(one));
+  if (recoveries.empty()) return nullptr;
+  return {{"job", answer.at("job")},
+          {"commit", answer.at("commit")},
+          {"recovered", answer.at("recovered")},
+          {"recoveries", std::move(recoveries)}};
+}
+
 std::uint64_t folder_bytes(const std::string& folder) {
   std::uint64_t bytes = 0;
   std::error_code error;
@@ -183,6 +196,7 @@ Result<ExportReport> export_job(driver::Client& client, const ExportTarget& targ
   report.tokenizer_note = std::move(note).value();
   if (!report.tokenizer_note.empty() && daemon::has_tokenizer(target.out))
     report.tokenizer_note = "the tokenizer in it is the one that was beside the older export";
+  options.recoveries = provenance(answer.value(), report.rebuilt);
   if (fs::exists(companions)) options.companions = companions;
 
   options.notes = {spec.pipeline.stages, spec.pipeline.stage_0_layers,

@@ -9,7 +9,7 @@
 #include "daemon/executor/torch_runner.h"
 #include "daemon/solo/replay.h"
 #include "daemon/solo/solo.h"
-#include "recovery/sources.h"
+#include "recovery/weights.h"
 #include "scheduler/job.h"
 
 namespace sidestep {

@@ -51,8 +51,8 @@ struct StageReport {
   double norm = 0;           // L2 norm of the averaged gradient, before clipping
   bool finite = true;
   std::uint32_t threads = 1;  // compute threads of this node, for exact replays
-  nlohmann::json recovery =
-      nullptr;  // scheduler::RecordRecovery, of a stage that was rebuilt before this step
+  // scheduler::RecordRecovery, of a stage that was rebuilt before this step; else null.
+  nlohmann::json recovery = nullptr;
   bool operator==(const StageReport&) const = default;
 };
 
@@ -114,7 +114,7 @@ struct Resume {
 
 // replica -> learner, acked: the stage as it is after commit scope.step can be pulled here, in slices of that
 // commit. To those that learn this stage all of it; to those that rebuild another out of it, its layers.
-// Digests: of those parts, in the order of SnapshotPart.
+// Digests: net::checksum of those parts, in the order of SnapshotPart.
 struct StateOffer {
   Scope scope;
   std::uint32_t stage = 0;
@@ -141,6 +141,14 @@ enum class SnapshotPart : std::uint8_t {
   layer_first_moment = 4,
   layer_second_moment = 5,
 };
+constexpr std::size_t state_parts = 3;
+// The part with that number of those that a stage's state has, or of its layers' alone.
+constexpr SnapshotPart state_part(std::size_t number, bool layers_alone = false) {
+  return static_cast<SnapshotPart>(number + (layers_alone ? state_parts : 0));
+}
+constexpr bool is_of_layers_alone(SnapshotPart part) { return part >= SnapshotPart::layer_weights; }
+// The number of either.
+constexpr std::size_t part_number(SnapshotPart part) { return static_cast<std::size_t>(part) % state_parts; }
 
 // Node or guest -> node that holds the snapshot, unacked: the asker keeps a window of requests open and
 // repeats what is late.

@@ -20,6 +20,17 @@ crypto_hash_sha256_state* as_state(std::array<std::byte, 128>& bytes) {
   return reinterpret_cast<crypto_hash_sha256_state*>(bytes.data());
 }
 
+crypto_onetimeauth_state* as_checksum(std::array<std::byte, 256>& bytes) {
+  return reinterpret_cast<crypto_onetimeauth_state*>(bytes.data());
+}
+
+std::string hex(std::span<const unsigned char> bytes) {
+  std::string text(2 * bytes.size() + 1, '\0');
+  sodium_bin2hex(text.data(), text.size(), bytes.data(), bytes.size());
+  text.pop_back();
+  return text;
+}
+
 }  // namespace
 
 Sha256::Sha256() {
@@ -36,9 +47,32 @@ void Sha256::add(std::span<const std::byte> bytes) {
 std::string Sha256::finish() {
   std::array<unsigned char, crypto_hash_sha256_BYTES> hash;
   crypto_hash_sha256_final(as_state(state_), hash.data());
-  std::array<char, 2 * crypto_hash_sha256_BYTES + 1> hex;
-  sodium_bin2hex(hex.data(), hex.size(), hash.data(), hash.size());
-  return std::string("sha256:") + hex.data();
+  return "sha256:" + hex(hash);
+}
+
+Checksum::Checksum() {
+  static_assert(sizeof(crypto_onetimeauth_state) <= sizeof(state_));
+  static_assert(alignof(crypto_onetimeauth_state) <= 16);
+  std::array<unsigned char, crypto_onetimeauth_KEYBYTES> key;
+  key.fill(1);
+  crypto_onetimeauth_init(as_checksum(state_), key.data());
+}
+
+void Checksum::add(std::span<const std::byte> bytes) {
+  crypto_onetimeauth_update(as_checksum(state_), reinterpret_cast<const unsigned char*>(bytes.data()),
+                            bytes.size());
+}
+
+std::string Checksum::finish() {
+  std::array<unsigned char, crypto_onetimeauth_BYTES> sum;
+  crypto_onetimeauth_final(as_checksum(state_), sum.data());
+  return "poly1305:" + hex(sum);
+}
+
+std::string checksum(std::span<const std::byte> bytes) {
+  Checksum sum;
+  sum.add(bytes);
+  return sum.finish();
 }
 
 std::string sha256(std::span<const std::byte> bytes) {

@@ -4,21 +4,9 @@
 
 #include "net/assert.h"
 #include "net/clock.h"
-#include "recovery/sources.h"
+#include "recovery/weights.h"
 
 namespace sidestep::recovery {
-namespace {
-
-constexpr std::size_t state_parts = 3;
-// So long the first offer waits for those of the other replicas of its stage.
-constexpr std::int64_t offers_wait_us = net::second;
-
-net::SnapshotPart layers_of(std::size_t part) {
-  return static_cast<net::SnapshotPart>(part + static_cast<std::size_t>(net::SnapshotPart::layer_weights));
-}
-
-}  // namespace
-
 RebuildCore::RebuildCore(RebuildRequest request, PullOptions pull)
     : request_(std::move(request)), pull_(pull) {
   SIDESTEP_ASSERT(!request_.sources.empty());
@@ -26,7 +14,9 @@ RebuildCore::RebuildCore(RebuildRequest request, PullOptions pull)
     sources_.push_back({source.stage, source.replicas, {}, {}, {}, {}, {}, {}, 0});
 }
 
-std::size_t RebuildCore::parts() const { return request_.recovery.moments == "average" ? state_parts : 1; }
+std::size_t RebuildCore::parts() const {
+  return request_.recovery.moments == "average" ? net::state_parts : 1;
+}
 
 // What is not stored yet takes its part of the window.
 std::uint64_t RebuildCore::limit() const {
@@ -45,7 +35,7 @@ std::string RebuildCore::objection(const Source& source, const net::NodeKey& pee
   if (offer.elements != request_.elements)
     return "its layers have " + std::to_string(offer.elements) + " elements, not " +
            std::to_string(request_.elements);
-  if (offer.digests.size() != state_parts || offer.updates > offer.scope.step) return "it is malformed";
+  if (offer.digests.size() != net::state_parts || offer.updates > offer.scope.step) return "it is malformed";
   const bool differs = !source.offers.empty() && source.offers.front().offer.updates != offer.updates;
   return differs ? "it has made another number of updates than the other replicas" : "";
 }
@@ -72,7 +62,7 @@ void RebuildCore::on_offer(std::int64_t now_us, const net::NodeKey& peer, const 
 
 void RebuildCore::begin_if_offered(std::int64_t now_us, RebuildActions& out) {
   if (begun_ || given_up_ || !first_offer_us_) return;
-  const bool patient = now_us - *first_offer_us_ < offers_wait_us;
+  const bool patient = now_us - *first_offer_us_ < pull_.offers_wait_us;
   for (const Source& source : sources_) {
     if (source.heard.size() < source.replicas.size() && (patient || source.offers.empty())) return;
     if (source.offers.empty())
@@ -103,7 +93,7 @@ void RebuildCore::begin_part(std::int64_t now_us, RebuildActions& out) {
     source.digest = {};
     const Offer& from = source.offers.front();
     PullRequest request{request_.job,      *request_.commit,
-                        source.stage,      layers_of(part_),
+                        source.stage,      net::state_part(part_, /*layers_alone=*/true),
                         request_.elements, {{from.node, from.name, from.offer.digests[part_]}}};
     // Slices are taken in on_slice, where their tensors are.
     source.puller.emplace(std::move(request), pull_,
@@ -141,7 +131,8 @@ void RebuildCore::on_tick(std::int64_t now_us, RebuildActions& out) {
 
 void RebuildCore::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice,
                            RebuildActions& out) {
-  if (!begun_ || given_up_ || part_ >= parts() || slice.part != layers_of(part_)) return;
+  if (!begun_ || given_up_ || part_ >= parts() || slice.part != net::state_part(part_, /*layers_alone=*/true))
+    return;
   const auto source = std::ranges::find(sources_, slice.stage, &Source::stage);
   if (source == sources_.end()) return;
   std::vector<SlicePuller::Outgoing> requests;
@@ -160,7 +151,7 @@ void RebuildCore::combine_arrived(std::int64_t now_us, RebuildActions& out) {
   const auto is_here = [&](const Source& source) { return source.waiting.contains(next_); };
   const std::uint64_t before = next_;
   while (next_ < request_.elements && std::ranges::all_of(sources_, is_here)) {
-    Combine combine{static_cast<net::SnapshotPart>(part_), next_, {}};
+    Combine combine{net::state_part(part_), next_, {}};
     std::uint64_t length = 0;
     for (Source& source : sources_) {
       net::Tensor values = std::move(source.waiting.extract(next_).mapped());

@@ -98,7 +98,7 @@ class RebuildCore {
     // of the part under way
     std::optional<SlicePuller> puller;
     std::map<std::uint64_t, net::Tensor> waiting;  // for the other source's, by first element
-    net::Sha256 digest;
+    net::Checksum digest;
     double weight = 0;
   };
 

@@ -1,13 +1,22 @@
 #include "recovery/slice_puller.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "net/assert.h"
 
 namespace sidestep::recovery {
+namespace {
+
+constexpr double first_window = 4;
+
+}  // namespace
 
 SlicePuller::SlicePuller(PullRequest request, PullOptions options, Write write)
-    : request_(std::move(request)), options_(options), write_(std::move(write)) {
+    : request_(std::move(request)),
+      options_(options),
+      write_(std::move(write)),
+      window_(std::min(first_window, static_cast<double>(options.window))) {
   SIDESTEP_ASSERT(options_.slice_elements > 0 && options_.window > 0);
 }
 
@@ -17,13 +26,24 @@ std::uint64_t SlicePuller::length_at(std::uint64_t begin) const {
 
 void SlicePuller::ask(std::int64_t now_us, std::uint64_t begin, std::int64_t wait_us,
                       std::vector<Outgoing>& out) {
-  wanted_[begin] = {now_us, wait_us, false};
+  const bool repeated = wanted_.contains(begin);
+  wanted_[begin] = {now_us, wait_us, false, repeated};
   out.push_back({source().node,
                  {request_.job, request_.commit, request_.stage, request_.part, begin, length_at(begin)}});
 }
 
+void SlicePuller::pace(std::int64_t round_trip_us) {
+  quickest_us_ = std::min(quickest_us_, round_trip_us);
+  const double early = 1 - static_cast<double>(round_trip_us - quickest_us_) /
+                               static_cast<double>(std::max<std::int64_t>(1, options_.queue_us));
+  if (early < 0.5) slow_start_ = false;
+  window_ += slow_start_ ? 1 : std::max(early, -1.0) / window_;
+  window_ = std::clamp(window_, 1.0, static_cast<double>(options_.window));
+}
+
 void SlicePuller::fill_window(std::int64_t now_us, std::vector<Outgoing>& out) {
-  while (!failed() && wanted_.size() < options_.window && next_ < std::min(request_.elements, hold_at_)) {
+  while (!failed() && static_cast<double>(wanted_.size()) < std::floor(window_) &&
+         next_ < std::min(request_.elements, hold_at_)) {
     ask(now_us, next_, options_.repeat_us, out);
     next_ += length_at(next_);
   }
@@ -65,6 +85,7 @@ void SlicePuller::on_slice(std::int64_t now_us, const net::NodeKey& peer, const 
     reject("sent a slice of another size or type than it was asked for");
   } else {
     const std::int64_t sent_us = found->second.sent_us;
+    if (!found->second.repeated) pace(now_us - sent_us);
     wanted_.erase(found);
     for (auto& [begin, other] : wanted_)
       if (other.sent_us < sent_us || (other.sent_us == sent_us && begin < slice.begin))
@@ -82,6 +103,9 @@ void SlicePuller::reject(const std::string& why) {
   wanted_.clear();
   next_ = received_ = 0;
   heard_us_ = -1;
+  window_ = std::min(first_window, static_cast<double>(options_.window));
+  slow_start_ = true;
+  quickest_us_ = std::numeric_limits<std::int64_t>::max();
 }
 
 Status SlicePuller::failure() const {

@@ -1,7 +1,8 @@
 // The receiving half of the bulk transfer: pulls one part of one stage of a snapshot, slice by slice, from
-// one source at a time, and goes on to the next source when one fails. Pure: messages and time come in,
-// requests go out. Used by whoever wants a snapshot: an operator's export, a node that joins, one that
-// rebuilds a stage.
+// one source at a time, and goes on to the next source when one fails. How much it asks for at a time follows
+// how late slices are, so that on a slow line they do not delay what else is on it. Pure: messages and time
+// come in, requests go out. Used by whoever wants a snapshot: an operator's export, a node that joins, one
+// that rebuilds a stage.
 #pragma once
 
 #include <cstdint>
@@ -33,10 +34,13 @@ struct PullRequest {
 };
 
 struct PullOptions {
-  std::uint64_t slice_elements = 1 << 18;  // 1 MiB
-  std::size_t window = 8;                  // slices asked for and not there yet
+  std::uint64_t slice_elements = 1 << 16;  // 256 KiB
+  std::size_t window = 32;                 // slices asked for and not there yet, at most
+  std::int64_t queue_us = 50'000;          // by how much slices may be later than the quickest; see pace()
   std::int64_t repeat_us = 2'000'000;      // a request is repeated when it is this late, then twice as late
-  std::int64_t patience_us = 30'000'000;   // a source that gives nothing for so long is left
+  std::int64_t offers_wait_us =
+      1'000'000;  // so long the first offer of a state waits for those of other replicas
+  std::int64_t patience_us = 30'000'000;  // a source that gives nothing for so long is left
 };
 
 class SlicePuller {
@@ -77,8 +81,12 @@ class SlicePuller {
     std::int64_t sent_us = 0;
     std::int64_t wait_us = 0;  // until it is repeated
     bool overtaken = false;    // a slice that was asked for later is here
+    bool repeated = false;
   };
 
+  // After a slice that took this long. The window grows while slices are hardly later than the quickest one,
+  // and shrinks when they wait for each other, or for others, on the way (as LEDBAT does, RFC 6817, 2.4).
+  void pace(std::int64_t round_trip_us);
   void fill_window(std::int64_t now_us, std::vector<Outgoing>& out);
   void ask(std::int64_t now_us, std::uint64_t begin, std::int64_t wait_us, std::vector<Outgoing>& out);
   std::uint64_t length_at(std::uint64_t begin) const;
@@ -91,6 +99,9 @@ class SlicePuller {
   std::uint64_t hold_at_ = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t next_ = 0;  // first element not asked for yet
   std::uint64_t received_ = 0;
+  double window_;           // of slices
+  bool slow_start_ = true;  // no slice was late so far
+  std::int64_t quickest_us_ = std::numeric_limits<std::int64_t>::max();
   std::int64_t heard_us_ = -1;  // from this source, last; -1: it has not been asked
   std::string reasons_;         // of the sources before
   Status failure_;              // of the writer

@@ -232,7 +232,8 @@ void SchedulerCore::State::on_plan_of_change(const Result<Plan>& planned) {
     for (const std::uint32_t stage : stages) {
       if (active->plan.holds(key, stage)) continue;
       promoted.push_back(key);
-      needed |= active->plan.replicas(stage).size() <= 1;
+      const std::size_t holders = active->plan.replicas(stage).size();
+      needed |= holders <= 1 || holders < active->spec.recovery.holders_wanted(stage);
     }
   const std::int64_t before_us = active->plan.phase(*job.commit + 1).predicted_step_us;
   const std::int64_t after_us = planned.ok() ? planned.value().phase(*job.commit + 1).predicted_step_us : 0;

@@ -1,6 +1,7 @@
 // CommitReport: the run record grows by one step, and the job's row follows.
 #include <algorithm>
 
+#include "scheduler/plan_model.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_state.h"
 
@@ -9,6 +10,8 @@ namespace {
 
 // Reports that may wait for an earlier one; the lead origin sends them in order, few at a time.
 constexpr std::size_t early_reports_max = 64;
+// In a job's row; the record has all.
+constexpr std::size_t recoveries_kept = 200;
 
 std::uint64_t next_step(const JobRow& job) { return job.commit ? *job.commit + 1 : 0; }
 
@@ -46,6 +49,35 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   }
 }
 
+void SchedulerCore::State::take_recoveries(JobRow& job, RecordStep& step) {
+  for (auto& [stage, outage] : active->outages)
+    if (outage.first_step_us == 0 && step.epoch >= active->plan.epoch)
+      outage.first_step_us = now_us - outage.seen_us;
+  for (RecordRecovery& recovery : step.recoveries) {
+    const auto outage = active->outages.find(recovery.stage);
+    std::string text = "stage " + std::to_string(recovery.stage) + " is back since step " +
+                       std::to_string(step.step) + ", as " + label(recovery.node) +
+                       " rebuilt it from the state of commit " + std::to_string(recovery.commit) + " (" +
+                       recovery.policy + ")";
+    if (outage != active->outages.end()) {
+      recovery.detect_us = outage->second.detect_us;
+      recovery.replan_us = outage->second.replan_us;
+      recovery.first_step_us = outage->second.first_step_us;
+      text += ": seen after " + milliseconds(recovery.detect_us) + ", plan without it after " +
+              milliseconds(recovery.replan_us) + " more, first step after " +
+              milliseconds(recovery.first_step_us) + ", rebuilt in " + milliseconds(recovery.duration_us) +
+              ", back after " + milliseconds(now_us - outage->second.seen_us);
+      active->outages.erase(outage);
+    }
+    log(net::LogLevel::info, job.id, text);
+    ++job.recovered;
+    nlohmann::json entry = to_json(recovery);
+    entry["step"] = step.step;
+    job.recoveries.push_back(std::move(entry));
+    if (job.recoveries.size() > recoveries_kept) job.recoveries.erase(job.recoveries.begin());
+  }
+}
+
 void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Envelope& envelope,
                                        const net::CommitReport& report) {
   Result<RecordStep> parsed = parse_record_step(report.record);
@@ -60,6 +92,7 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   RecordStep step = std::move(parsed).value();
   step.end = report.end;
   JobRow& job = row(active->id);
+  take_recoveries(job, step);
   // Stored first: what is acknowledged is never asked for again.
   persist(AppendRecord{job.id, step.step, to_json(step)});
   if (job.state == JobState::starting) {
@@ -68,11 +101,6 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   }
   take_step(job, step);
   watch_step(step);
-  for (const RecordRecovery& recovery : step.recoveries)
-    log(net::LogLevel::info, job.id,
-        "stage " + std::to_string(recovery.stage) + " is back since step " + std::to_string(step.step) +
-            ", as " + label(recovery.node) + " rebuilt it from the state of commit " +
-            std::to_string(recovery.commit) + " (" + recovery.policy + ")");
   const bool adopts = active->change && active->change->plan.epoch == report.next_epoch;
   if (adopts) adopt_offered();
   save(job);

@@ -359,7 +359,8 @@ bool SchedulerCore::State::find_copies(Active::Growth& growth) {
   for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage) {
     const std::size_t wanted = active->spec.recovery.holders_wanted(stage);
     const std::size_t hosts = hosts_of(stage, growth);
-    if (hosts == 0 || hosts >= wanted) continue;  // one that nobody holds: find_hosts
+    // A stage that is out is rebuilt once; others learn it from there.
+    if (active->plan.is_out(stage) || hosts == 0 || hosts >= wanted) continue;
     if (now_us < active->host_after_us && somebody_may_come()) continue;
     if (const net::NodeKey* host = find_host(stage, growth)) {
       growth.learners[*host] = {stage};

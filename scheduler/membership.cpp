@@ -159,6 +159,7 @@ void SchedulerCore::State::declare_dead(const net::NodeKey& key, const std::stri
   const auto it = nodes.find(key);
   SIDESTEP_ASSERT(it != nodes.end());
   const net::Member member = it->second.member;
+  const std::int64_t detect_us = now_us - it->second.closed_us.value_or(it->second.heard_us);
   nodes.erase(it);
   courier.drop_if([&](const net::NodeKey& peer, const net::Message&) { return peer == key; });
   std::erase_if(ending, [&](const auto& entry) { return entry.second == key; });
@@ -167,7 +168,7 @@ void SchedulerCore::State::declare_dead(const net::NodeKey& key, const std::stri
   log(net::LogLevel::warning, "",
       label(member) + ": " + why + "; view " + std::to_string(view.number) + " of " +
           std::to_string(nodes.size()) + (nodes.size() == 1 ? " node" : " nodes"));
-  job_loses_node(member, why);
+  job_loses_node(member, why, detect_us);
 }
 
 void SchedulerCore::State::change_view() {

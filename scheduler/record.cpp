@@ -104,11 +104,19 @@ nlohmann::json to_json(const RecordRecovery& recovery) {
   nlohmann::json sources = nlohmann::json::array();
   for (const RecordRecovery::Source& source : recovery.sources)
     sources.push_back({{"stage", source.stage}, {"weight", source.weight}});
-  return {{"stage", recovery.stage},       {"node", recovery.node.hex()},
-          {"commit", recovery.commit},     {"policy", recovery.policy},
-          {"sources", std::move(sources)}, {"moments", recovery.moments},
-          {"updates", recovery.updates},   {"learning_rate_scale", recovery.learning_rate_scale},
-          {"bytes", recovery.bytes},       {"duration_us", recovery.duration_us}};
+  return {{"stage", recovery.stage},
+          {"node", recovery.node.hex()},
+          {"commit", recovery.commit},
+          {"policy", recovery.policy},
+          {"sources", std::move(sources)},
+          {"moments", recovery.moments},
+          {"updates", recovery.updates},
+          {"learning_rate_scale", recovery.learning_rate_scale},
+          {"bytes", recovery.bytes},
+          {"duration_us", recovery.duration_us},
+          {"detect_us", recovery.detect_us},
+          {"replan_us", recovery.replan_us},
+          {"first_step_us", recovery.first_step_us}};
 }
 
 Result<RecordRecovery> parse_recovery(const nlohmann::json& json) {
@@ -134,8 +142,14 @@ Result<RecordRecovery> parse_recovery(const nlohmann::json& json) {
   if (!(recovery.learning_rate_scale > 0 && recovery.learning_rate_scale <= scale_max))
     reader.fail("learning_rate_scale is not from 0 to " + std::to_string(scale_max));
   recovery.bytes = reader.natural(reader.member(json, "bytes"));
-  recovery.duration_us = static_cast<std::int64_t>(
-      reader.natural(reader.member(json, "duration_us"), std::numeric_limits<std::int64_t>::max()));
+  const auto microseconds = [&](const char* key) {
+    return static_cast<std::int64_t>(
+        reader.natural(reader.member(json, key), std::numeric_limits<std::int64_t>::max()));
+  };
+  recovery.duration_us = microseconds("duration_us");
+  recovery.detect_us = microseconds("detect_us");
+  recovery.replan_us = microseconds("replan_us");
+  recovery.first_step_us = microseconds("first_step_us");
   if (!reader.ok()) return reader.status();
   return recovery;
 }

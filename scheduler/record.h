@@ -62,6 +62,11 @@ struct RecordRecovery {
   double learning_rate_scale = 1;
   std::uint64_t bytes = 0;       // that were pulled for it
   std::int64_t duration_us = 0;  // from the first offer to the stage being whole
+  // As the scheduler saw it; 0 where it was not there to see. From the last sign of life of the stage's last
+  // holder to its being declared dead; from there to the plan without it, and to the first commit under that.
+  std::int64_t detect_us = 0;
+  std::int64_t replan_us = 0;
+  std::int64_t first_step_us = 0;
 
   // Of a state of its own: as the stage was after `commit`, with `moments` in all, else its weights alone.
   bool is_own() const { return sources.size() == 1 && sources.front().stage == stage; }

@@ -4,6 +4,7 @@
 
 #include "scheduler/plan_model.h"
 #include "scheduler/scheduler_state.h"
+#include "scheduler/sources.h"
 
 namespace sidestep::scheduler {
 namespace {
@@ -91,7 +92,8 @@ StagesByNode SchedulerCore::State::held_by_rest() const {
   return *best;
 }
 
-void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why) {
+void SchedulerCore::State::job_loses_node(const net::Member& member, const std::string& why,
+                                          std::int64_t detect_us) {
   if (!active) return;
   active->answers.erase(member.key);
   if (active->gone.contains(member.key)) expect_successors();
@@ -116,7 +118,8 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
   std::erase_if(active->early_reports, [&](const auto& entry) { return entry.second.peer == member.key; });
   active->loss =
       Active::Loss{label(member) + ": " + why,
-                   label(member) + " is lost" + (held.empty() ? "" : ", which held " + stage_list(held))};
+                   label(member) + " is lost" + (held.empty() ? "" : ", which held " + stage_list(held)),
+                   now_us, detect_us};
   active->planning.reset();
   active->growth.reset();
   // One that nobody was told of yet is not waited for.
@@ -174,15 +177,40 @@ PlacementRequest SchedulerCore::State::request_for(const StagesByNode& stages_of
   return request;
 }
 
+// Nothing that a lesson needs is lost with the nodes that `plan` does without: its learner has said from
+// which commit on it learns, and those that it learns from, of its stage or of the nearest below and above,
+// are as before.
+StagesByNode SchedulerCore::State::lessons_that_go_on(const Plan& plan) const {
+  StagesByNode lessons;
+  if (active->change) return lessons;  // some may work under another plan already
+  const auto is_same = [&](std::uint32_t stage) {
+    return plan.replicas(stage) == active->plan.replicas(stage);
+  };
+  const auto has_sources = [&](std::uint32_t stage) {
+    if (plan.is_out(stage) != active->plan.is_out(stage)) return false;
+    if (!plan.is_out(stage)) return is_same(stage);
+    return std::ranges::all_of(scheduler::sources_of(active->spec, active->plan.stages_out, stage), is_same);
+  };
+  for (const auto& [key, stages] : active->plan.learners) {
+    const auto node = nodes.find(key);
+    const bool begun = node != nodes.end() && works_under(node->second, active->plan.epoch) &&
+                       node->second.progress->step > 0;
+    if (begun && !learns_in_vain(key) && std::ranges::all_of(stages, has_sources))
+      lessons.emplace(key, stages);
+  }
+  return lessons;
+}
+
 void SchedulerCore::State::adopt_for_rest(Plan plan) {
   JobRow& job = row(active->id);
+  plan.learners = lessons_that_go_on(plan);
   std::string gone;
   for (const net::Member& member : job.view.members)
     if (!plan.stages_of.contains(member.key)) gone += (gone.empty() ? "" : ", ") + member.nickname;
-  // Everybody else begins anew: who learned a stage has missed something, who was given one may have.
+  // Everybody else begins anew: who learned a stage may have missed something, and who was given one.
   std::vector<net::NodeKey> ended;
   for (const auto& [key, node] : nodes)
-    if (has_part(key) && !plan.stages_of.contains(key)) {
+    if (has_part(key) && !plan.stages_of.contains(key) && !plan.learners.contains(key)) {
       active->lost.insert({key, node.member.boot});
       ended.push_back(key);
     }
@@ -194,6 +222,11 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   if (!active->unproven.empty()) expect_successors();
   active->spare.clear();
   active->host_after_us = now_us + host_wait_us;
+  std::erase_if(active->outages, [&](const auto& entry) { return !plan.is_out(entry.first); });
+  for (const std::uint32_t stage : plan.stages_out)
+    if (active->loss)
+      active->outages.try_emplace(stage, Active::Outage{active->loss->seen_us, active->loss->detect_us,
+                                                        now_us - active->loss->seen_us, 0});
   active->loss.reset();
   active->plan = std::move(plan);
   job.last_epoch = std::max(job.last_epoch, active->plan.epoch);
@@ -212,6 +245,8 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   log(net::LogLevel::info, job.id,
       "plan " + std::to_string(active->plan.epoch) + ", without " + gone + predicted_text(active->plan));
   for (const net::Member& member : job.view.members) send_start(nodes.at(member.key));
+  for (const auto& [key, stages] : active->plan.learners)
+    if (!active->plan.stages_of.contains(key)) send_start(nodes.at(key));
   // Whoever came back anew while the plan without it was made.
   for (const auto& [key, node] : nodes)
     if (node.greeted && !has_part(key)) ask_to_prepare(node);

@@ -6,6 +6,7 @@
 #include "scheduler/json_reader.h"
 #include "scheduler/memory.h"
 #include "scheduler/options.h"
+#include "scheduler/outlook.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_state.h"
 #include "scheduler/swarm_support.h"
@@ -260,7 +261,8 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
   nlohmann::json stages = nlohmann::json::array();
   std::uint64_t epoch = 0;
   nlohmann::json predicted;
-  if (const Result<Plan> plan = parse_plan(job.plan); plan.ok()) {
+  const Result<Plan> plan = parse_plan(job.plan);
+  if (plan.ok()) {
     epoch = plan.value().epoch;
     const PlanPhase& phase = plan.value().phase(job.commit.value_or(0) + 1);
     if (phase.predicted_step_us > 0) predicted = static_cast<double>(phase.predicted_step_us) / 1e6;
@@ -269,8 +271,11 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
       for (const net::NodeKey& key : plan.value().replicas(stage)) holders.push_back(key.hex());
     }
   }
-  nlohmann::json eta, steps, precision;
+  nlohmann::json eta, steps, precision, recovery;
   if (const Result<JobSpec> spec = parse_job(job.spec, job.id); spec.ok()) {
+    if (plan.ok() && !ended(job.state))
+      recovery = {{"policy", spec.value().recovery.policy},
+                  {"outlook", describe(outlook(spec.value(), plan.value()))}};
     steps = spec.value().steps;
     precision = spec.value().precision;
     const double left = static_cast<double>(spec.value().steps) - static_cast<double>(job.commit.value_or(0));
@@ -295,6 +300,8 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
           {"started_us", job.started_us},
           {"ended_us", job.ended_us},
           {"epoch", epoch},
+          {"recovery", std::move(recovery)},
+          {"recovered", job.recovered},
           {"stages", std::move(stages)}};
 }
 

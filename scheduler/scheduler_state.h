@@ -61,8 +61,18 @@ struct SchedulerCore::State {
     struct Loss {
       std::string why;   // for the end of the job, should it be that
       std::string what;  // for the plan without
+      std::int64_t seen_us = 0;
+      std::int64_t detect_us = 0;  // since the node's last sign of life
     };
     std::optional<Loss> loss;
+    // Of stages that are out, as far as this run of the scheduler has seen it.
+    struct Outage {
+      std::int64_t seen_us = 0;
+      std::int64_t detect_us = 0;
+      std::int64_t replan_us = 0;
+      std::int64_t first_step_us = 0;  // 0: none was committed since
+    };
+    std::map<std::uint32_t, Outage> outages;
 
     // A plan that every node gets before one Commit names it.
     struct Change {
@@ -280,7 +290,8 @@ struct SchedulerCore::State {
   std::size_t hosts_of(std::uint32_t stage, const Active::Growth& growth) const;
 
   // ---- replan.cpp
-  void job_loses_node(const net::Member& member, const std::string& why);
+  // `detect_us`: since its last sign of life, where it was silent.
+  void job_loses_node(const net::Member& member, const std::string& why, std::int64_t detect_us = 0);
   // After a loss: a plan for those that are left, or the job's end, as soon as it is known who holds what.
   void plan_for_rest();
   // Those that hold a stage of the active job, or are to, and are no members of the view any more.
@@ -300,12 +311,15 @@ struct SchedulerCore::State {
   std::vector<std::uint32_t> held_by_nobody(const StagesByNode& held) const;
   // Whether the job's policy can give these stages weights again, which nobody holds.
   bool can_rebuild(const std::vector<std::uint32_t>& lost) const;
+  StagesByNode lessons_that_go_on(const Plan& plan) const;
   void adopt_for_rest(Plan plan);
   static std::string predicted_text(const Plan& plan);
 
   // ---- commits.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
   void take_report(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
+  // What is known here of stages that came back is added to the record, told and kept.
+  void take_recoveries(JobRow& job, RecordStep& step);
   bool committed_all() const;
   void end_if_finished();
   // Everything of the active job is committed: ends it as done, or as failed for the reason it ended early.

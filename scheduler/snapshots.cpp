@@ -224,6 +224,8 @@ Result<nlohmann::json> SchedulerCore::State::sources_of(const JobRow& job, bool 
                         {"state", to_string(job.state)},
                         {"commit", job.snapshot->commit},
                         {"spec", job.spec},
+                        {"recoveries", job.recoveries},
+                        {"recovered", job.recovered},
                         {"stages", std::move(stages)}};
 }
 

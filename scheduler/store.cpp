@@ -117,6 +117,8 @@ nlohmann::json job_row_to_json(const JobRow& row) {
           {"tokens_per_s", number_json(row.tokens_per_s)},
           {"skipped_updates", row.skipped_updates},
           {"end_reason", row.end_reason},
+          {"recoveries", row.recoveries},
+          {"recovered", row.recovered},
           {"snapshot", snapshot_to_json(row.snapshot)},
           {"snapshot_coming", snapshot_to_json(row.snapshot_coming)},
           {"submitted_us", row.submitted_us},
@@ -156,6 +158,8 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
   row.tokens_per_s = reader.number(reader.member(json, "tokens_per_s"));
   row.skipped_updates = reader.natural(reader.member(json, "skipped_updates"));
   row.end_reason = reader.text(reader.member(json, "end_reason"));
+  row.recoveries = reader.list(reader.member(json, "recoveries"));
+  row.recovered = reader.natural(reader.member(json, "recovered"));
   row.snapshot = read_snapshot(reader.member(json, "snapshot"), reader);
   row.snapshot_coming = read_snapshot(reader.member(json, "snapshot_coming"), reader);
   row.submitted_us = time("submitted_us");

@@ -58,10 +58,12 @@ struct JobRow {
   double loss = 0;
   std::optional<double> validation_loss;
   double tokens_per_s = 0;
-  std::uint64_t skipped_updates = 0;        // steps that made none: a number was not finite
-  std::string end_reason;                   // not empty: `commit` was the last, the job fails for this
-  std::optional<Snapshot> snapshot;         // the newest that is whole
-  std::optional<Snapshot> snapshot_coming;  // newer, not whole so far
+  std::uint64_t skipped_updates = 0;  // steps that made none: a number was not finite
+  std::string end_reason;             // not empty: `commit` was the last, the job fails for this
+  nlohmann::json recoveries = nlohmann::json::array();  // RecordRecovery, and the "step" of each; the newest
+  std::uint64_t recovered = 0;                          // how many there were
+  std::optional<Snapshot> snapshot;                     // the newest that is whole
+  std::optional<Snapshot> snapshot_coming;              // newer, not whole so far
   std::int64_t submitted_us = 0;
   std::int64_t started_us = 0;
   std::int64_t ended_us = 0;

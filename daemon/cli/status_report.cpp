@@ -50,6 +50,18 @@ std::string step_line(const nlohmann::json& job) {
   return line + "\n";
 }
 
+// "recovery (checkfree): the loss of a node of stage 0 loses nothing; ...; 2 stages were rebuilt so far".
+std::string recovery_line(const nlohmann::json& job) {
+  const nlohmann::json recovery = job.value("recovery", nlohmann::json());
+  if (!recovery.is_object()) return "";
+  const auto rebuilt = static_cast<std::int64_t>(number_in(job, "recovered").value_or(0));
+  return "recovery (" + text_in(recovery, "policy") + "): " + text_in(recovery, "outlook") +
+         (rebuilt == 0   ? ""
+          : rebuilt == 1 ? "; a stage was rebuilt once so far"
+                         : "; stages were rebuilt " + std::to_string(rebuilt) + " times so far") +
+         "\n";
+}
+
 std::string job_lines(const nlohmann::json& snapshot) {
   const nlohmann::json job = snapshot.value("job", nlohmann::json());
   if (!job.is_object()) return "no job yet\n";
@@ -58,7 +70,7 @@ std::string job_lines(const nlohmann::json& snapshot) {
                                           progress_line(job) + "\n";
   if (const std::string precision = text_in(job, "precision"); !precision.empty())
     text += "precision: " + precision + "\n";
-  return text + step_line(job);
+  return text + step_line(job) + recovery_line(job);
 }
 
 std::string waiting_line(const nlohmann::json& snapshot) {

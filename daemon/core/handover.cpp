@@ -79,6 +79,8 @@ void Handover::resume(std::int64_t now_us) {
                    std::to_string(context_.plan.stages_of.size()) + " nodes");
   const net::Resume resume{context_.scope_of(next), ahead->terms};
   for (const auto& [node, stages] : context_.plan.stages_of) context_.post(now_us, node, resume);
+  for (const auto& [node, stages] : context_.plan.learners)
+    if (!context_.plan.stages_of.contains(node)) context_.post(now_us, node, resume);
 }
 
 std::string Handover::describe() const {

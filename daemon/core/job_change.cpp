@@ -4,7 +4,7 @@
 #include "daemon/core/job_run.h"
 #include "daemon/core/learner.h"
 #include "daemon/core/rebuild.h"
-#include "recovery/sources.h"
+#include "scheduler/sources.h"
 
 namespace sidestep::daemon {
 namespace {
@@ -27,7 +27,7 @@ void JobRun::on_order(std::int64_t now_us, PlanOrder order) {
 
 void JobRun::take_change(std::int64_t now_us) {
   const bool may = phase_ == Phase::running || phase_ == Phase::waiting || phase_ == Phase::finished ||
-                   phase_ == Phase::catching_up;
+                   phase_ == Phase::catching_up || phase_ == Phase::learning;
   if (!change_ || !may) return;
   PlanOrder change = *std::exchange(change_, std::nullopt);
   const net::NodeKey& self = context_.options->key;
@@ -37,41 +37,54 @@ void JobRun::take_change(std::int64_t now_us) {
     std::erase_if(held, [&](std::uint32_t stage) { return !context_.plan.holds(self, stage); });
   // Fewer than it has: whoever planned did not know which of two plans the last Commit had named.
   const std::vector<std::uint32_t>& wanted = change.plan.stages(self);
-  if (wanted.empty() || !std::ranges::includes(held, wanted))
+  const bool learns_on = !change.plan.lessons(self).empty();
+  if ((wanted.empty() && !learns_on) || !std::ranges::includes(held, wanted))
     return fail(now_us,
                 "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
-  ports_.drop_posted([](const net::NodeKey&, const net::Message&) { return true; });
-  ports_.abandon_tasks();
+  // What learners are given of the last step that was committed stays on its way.
+  ports_.drop_posted([&](const net::NodeKey& to, const net::Message& message) {
+    const std::optional<std::uint32_t> lesson = stage_of_lesson(message);
+    return !lesson || !context_.plan.learns(to, *lesson) || !change.plan.learns(to, *lesson);
+  });
+  ports_.abandon_step();
   local_.clear();
   withheld_.reset();
   kept_by_.clear();
   adopt_epoch_ = 0;
   pipeline_.abandon();
   context_.timer.abandon();
-  // Whoever learned begins anew: what was on its way to it is lost.
   std::set<std::uint32_t> dropped(context_.plan.lessons(self).begin(), context_.plan.lessons(self).end());
   for (const auto& [stage, learner] : learners_) dropped.insert(stage);
+  std::erase_if(dropped, [&](std::uint32_t stage) { return goes_on(stage, change.plan); });
   for (const std::uint32_t stage : held)
     if (!scheduler::has_stage(wanted, stage)) dropped.insert(stage);
   for (const std::uint32_t stage : dropped) {
+    learners_.erase(stage);
+    adding_.erase(stage);
+    given_up_.erase(stage);
     averagers_.erase(stage);
     elements_.erase(stage);
     ports_.queue_task(DropStage{stage}, nobody_waits);
   }
-  learners_.clear();
-  given_up_.clear();
-  adding_ = 0;
-  shared_.clear();
+  for (const auto& [stage, learner] : learners_) learner->on_change();
   std::erase_if(context_.recoveries,
                 [&](const auto& entry) { return !scheduler::has_stage(wanted, entry.first); });
   context_.my_stages = wanted;
   context_.plan = std::move(change.plan);
   context_.view = std::move(change.view);
   context_.lead = context_.plan.lead_origin();
+  forget_pupils();
   changed_ = true;
   phase_ = Phase::waiting;
-  handover_.begin(now_us, next_step(), change.stored);
+  // Who holds nothing only hears where the others go on.
+  if (!wanted.empty()) handover_.begin(now_us, next_step(), change.stored);
   take_held(now_us);
+}
+
+bool JobRun::goes_on(std::uint32_t lesson, const scheduler::Plan& plan) const {
+  const net::NodeKey& self = context_.options->key;
+  return context_.plan.learns(self, lesson) && plan.learns(self, lesson) && !given_up_.contains(lesson) &&
+         (learners_.contains(lesson) || adding_.contains(lesson));
 }
 
 void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net::Resume& resume) {
@@ -80,10 +93,16 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
     return ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                       "dropped Resume from " + context_.name_of(peer) + ": it is not the lead origin");
   const std::uint64_t mine = next_step();  // as in its Standing
+  for (const auto& [stage, learner] : learners_) learner->on_resume(resume.scope.step);
   if (mine == 0 && resume.scope.step > 1)
     return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
                             std::to_string(resume.scope.step) + ", and this node has only the first weights");
+  if (context_.my_stages.empty() && (resume.scope.step < mine || resume.scope.step > mine + 1))
+    return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
+                            std::to_string(resume.scope.step) + ", and this node heard of those before " +
+                            std::to_string(mine));
   if (resume.scope.step > mine) {
+    if (context_.my_stages.empty()) phase_ = Phase::learning;
     context_.step = resume.scope.step - 1;
     return apply(now_us, {context_.scope(), context_.plan.epoch, resume.terms});
   }
@@ -92,7 +111,9 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
     return;
   }
   context_.step = mine;
-  begin_step(now_us);
+  if (!context_.my_stages.empty()) return begin_step(now_us);
+  phase_ = Phase::learning;
+  take_held(now_us);
 }
 
 void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
@@ -135,6 +156,10 @@ void JobRun::drop_stages(const scheduler::Plan& before) {
     ports_.queue_task(DropStage{stage}, nobody_waits);
   }
   // A source may have been handed over: those that pull it here go on.
+  forget_pupils();
+}
+
+void JobRun::forget_pupils() {
   std::erase_if(shared_, [&](const auto& entry) {
     return std::ranges::none_of(entry.second.pupils, [&](const Pupil& pupil) {
       return context_.plan.learns(pupil.node, pupil.lesson);
@@ -148,7 +173,7 @@ void JobRun::share_states() {
   for (const std::uint32_t stage : context_.my_stages) {
     std::vector<Pupil> learning = beginners(stage), rebuilding;
     for (const std::uint32_t out : context_.plan.stages_out) {
-      const auto sources = recovery::sources_of(context_.spec, context_.plan.stages_out, out);
+      const auto sources = scheduler::sources_of(context_.spec, context_.plan.stages_out, out);
       if (std::ranges::find(sources, stage) == sources.end()) continue;
       const std::vector<Pupil> more = beginners(out);
       rebuilding.insert(rebuilding.end(), more.begin(), more.end());
@@ -176,10 +201,12 @@ void JobRun::share_state(const SharedName& name, std::vector<Pupil> pupils) {
       CopyState{stage, layers_alone}, [this, name, pupils = std::move(pupils), scope = context_.scope()](
                                           std::int64_t now, const Completion& done) {
         shared_[name] = {pupils, done.state};
+        forget_pupils();
         for (const Pupil& pupil : pupils)
-          context_.post(
-              now, pupil.node,
-              net::StateOffer{scope, std::get<0>(name), pupil.lesson,
+          if (context_.plan.learns(pupil.node, pupil.lesson))
+            context_.post(now, pupil.node,
+                          net::StateOffer{
+                              scope, std::get<0>(name), pupil.lesson,
                               done.state.empty() ? 0 : done.state.front().payload.size() / sizeof(float),
                               done.traits.updates, done.traits.gradient_norm, done.traits.learning_rate_scale,
                               done.digests, done.fault.empty() ? done.problem : done.fault});
@@ -224,11 +251,13 @@ void JobRun::go_on_if_level(std::int64_t now_us) {
 // Those that the plan under way has this node learn, beside what it has.
 void JobRun::learn_stages() {
   for (const std::uint32_t stage : context_.plan.lessons(context_.options->key)) {
-    if (learners_.contains(stage) || given_up_.contains(stage)) continue;
-    ++adding_;
+    if (learners_.contains(stage) || given_up_.contains(stage) || adding_.contains(stage)) continue;
+    adding_[stage] = context_.plan.epoch;
     ports_.queue_task(AddStage{stage}, [this, stage, begin = LessonBegin{context_.plan.epoch, context_.step}](
                                            std::int64_t now, const Completion& done) {
-      --adding_;
+      const auto wanted = adding_.find(stage);
+      if (wanted == adding_.end() || wanted->second != begin.epoch) return;  // another plan does without it
+      adding_.erase(wanted);
       if (!done.fault.empty()) {
         fail_lesson(now, stage, done.fault);
       } else {

@@ -187,7 +187,8 @@ std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey&
   // Learners are to hear of every Commit from their base on.
   const bool base_open =
       phase_ == Phase::learning && !learners_.empty() && !learners_.begin()->second->base();
-  if (std::holds_alternative<net::Commit>(message) && (base_open || adding_ > 0)) return hold(peer, message);
+  if (std::holds_alternative<net::Commit>(message) && (base_open || !adding_.empty()))
+    return hold(peer, message);
   const std::optional<std::uint32_t> stage = stage_of_lesson(message);
   if (!stage) return std::nullopt;
   const auto* offer = std::get_if<net::StateOffer>(&message);
@@ -200,7 +201,7 @@ std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey&
   }
   Lesson& learner = *found->second;
   if (offer != nullptr) {
-    const bool begins = phase_ == Phase::learning && !learner.base();
+    const bool begins = context_.my_stages.empty() && !learner.base();
     learner.on_offer(now_us, peer, *offer);
     if (begins && learner.base()) {
       applied_ = *learner.base();
@@ -247,10 +248,8 @@ void JobRun::on_tick(std::int64_t now_us) {
 }
 
 std::optional<net::Tensor> JobRun::read_state(const net::SliceRequest& request) const {
-  auto part = static_cast<std::size_t>(request.part);
-  const bool layers_alone = request.part >= net::SnapshotPart::layer_weights;
-  if (layers_alone) part -= static_cast<std::size_t>(net::SnapshotPart::layer_weights);
-  const auto shared = shared_.find({request.stage, request.commit, layers_alone});
+  const std::size_t part = net::part_number(request.part);
+  const auto shared = shared_.find({request.stage, request.commit, net::is_of_layers_alone(request.part)});
   if (request.job != context_.job || shared == shared_.end() || part >= shared->second.parts.size())
     return std::nullopt;
   const net::Tensor& whole = shared->second.parts[part];

@@ -42,8 +42,8 @@ class JobRun {
     std::function<bool()> has_posted;
     std::function<void(Task, TaskDesk::Done)> queue_task;
     std::function<bool()> desk_free;
-    // Nobody waits any more for tasks that were queued.
-    std::function<void()> abandon_tasks;
+    // Nobody waits any more for tasks of the step that were queued.
+    std::function<void()> abandon_step;
     std::function<void(std::int64_t now_us, net::LogLevel, std::optional<std::uint32_t> stage,
                        std::string text)>
         log;
@@ -154,6 +154,10 @@ class JobRun {
   // Goes on under it as soon as every stage is here that it gives this node.
   void go_on_if_level(std::int64_t now_us);
   void drop_stages(const scheduler::Plan& before);
+  // What is shared with those that the context's plan has learn no more.
+  void forget_pupils();
+  // Whether what this node learns under the context's plan is learned on under that one.
+  bool goes_on(std::uint32_t lesson, const scheduler::Plan& plan) const;
   void share_states();
   std::vector<Pupil> beginners(std::uint32_t lesson) const;
   void share_state(const SharedName& name, std::vector<Pupil> pupils);
@@ -179,7 +183,8 @@ class JobRun {
   // By stage learned or rebuilt.
   std::map<std::uint32_t, std::unique_ptr<Lesson>> learners_;
   std::map<std::uint32_t, std::string> given_up_;  // of the plan's lessons, by a node that holds a stage
-  std::size_t adding_ = 0;                         // AddStage tasks under way: their learners come
+  // AddStage tasks under way, by stage, with the plan that wants it: their learners come.
+  std::map<std::uint32_t, std::uint64_t> adding_;
   std::map<SharedName, SharedState> shared_;
   scheduler::StagesByNode learned_before_;  // by the plan before the one that is taken
   Ledger ledger_;                           // used by the lead origin alone

@@ -7,12 +7,9 @@
 namespace sidestep::daemon {
 namespace {
 
-constexpr std::size_t parts = 3;
 // Averages that may wait for the state: each is as large as the stage.
 constexpr std::uint64_t waiting_bytes_max = 2ull << 30;
 constexpr std::uint64_t waiting_steps_min = 4;
-// So long an offer waits for those of the other replicas, so that each gives a part.
-constexpr std::int64_t offers_wait_us = net::second;
 
 }  // namespace
 
@@ -27,8 +24,8 @@ void Learner::on_offer(std::int64_t now_us, const net::NodeKey& peer, const net:
   const std::string where = "stage " + std::to_string(stage_) + " at " + context_.name_of(peer);
   const bool due = offer.scope.epoch == epoch_ && (!base_ || *base_ == offer.scope.step) &&
                    offer.scope.step <= static_cast<std::uint64_t>(context_.spec.final_step());
-  const bool fits =
-      offer.elements == elements_ && offer.digests.size() == parts && offer.updates <= offer.scope.step;
+  const bool fits = offer.elements == elements_ && offer.digests.size() == net::state_parts &&
+                    offer.updates <= offer.scope.step;
   if (!context_.plan.holds(peer, stage_) || !due || !(fits || !offer.problem.empty()))
     return context_.log(now_us, net::LogLevel::warning, stage_,
                         "dropped the offer of " + where + ": it is not what the plan says");
@@ -46,20 +43,19 @@ void Learner::on_offer(std::int64_t now_us, const net::NodeKey& peer, const net:
 void Learner::begin_pull(std::int64_t now_us) {
   if (!pulls_.empty() || loaded_ || !first_offer_us_) return;
   const bool all = offers_.size() == context_.plan.replicas(stage_).size();
-  if (!all && now_us - *first_offer_us_ < offers_wait_us) return;
+  if (!all && now_us - *first_offer_us_ < recovery::PullOptions().offers_wait_us) return;
   std::erase_if(offers_, [](const auto& offer) { return !offer.second.problem.empty(); });
   // One count of updates: those that have another are not replicas of the first.
   std::erase_if(offers_,
                 [&](const auto& offer) { return offer.second.updates != offers_.begin()->second.updates; });
   if (offers_.empty()) return ports_.fail(now_us, "no replica can give its state");
-  for (std::size_t part = 0; part < parts; ++part) pulls_.push_back(puller(part));
+  for (std::size_t part = 0; part < net::state_parts; ++part) pulls_.push_back(puller(part));
   on_tick(now_us);
 }
 
 // Weights first; each part from another replica, if there are so many.
 recovery::SlicePuller Learner::puller(std::size_t part) {
-  recovery::PullRequest request{context_.job, *base_, stage_, static_cast<net::SnapshotPart>(part),
-                                elements_,    {}};
+  recovery::PullRequest request{context_.job, *base_, stage_, net::state_part(part), elements_, {}};
   for (const auto& [node, offer] : offers_)
     request.sources.push_back({node, context_.name_of(node), offer.digests[part]});
   std::rotate(request.sources.begin(),
@@ -68,7 +64,7 @@ recovery::SlicePuller Learner::puller(std::size_t part) {
   return recovery::SlicePuller(
       std::move(request), {}, [this, part](std::uint64_t begin, std::span<const std::byte>) {
         ++storing_;
-        queue(StoreState{stage_, static_cast<net::SnapshotPart>(part), begin, {{incoming_->tensor, 1}}},
+        queue(StoreState{stage_, net::state_part(part), begin, {{incoming_->tensor, 1}}},
               [this](std::int64_t, const Completion&) {
                 --storing_;
                 finish_if_stored();
@@ -115,7 +111,7 @@ void Learner::finish_if_stored() {
 void Learner::on_finished(std::int64_t now_us, const Completion& done) {
   finishing_ = false;
   bool right = true;
-  for (std::size_t part = 0; part < parts; ++part) {
+  for (std::size_t part = 0; part < net::state_parts; ++part) {
     const std::string digest = part < done.digests.size() ? done.digests[part] : "";
     if (pulls_[part].source().digest == digest) continue;
     right = false;
@@ -205,7 +201,7 @@ std::string Learner::describe() const {
   std::uint64_t received = 0;
   for (const recovery::SlicePuller& pull : pulls_) received += pull.received();
   return "pulls " + what + ": " + std::to_string(received >> 18) + " of " +
-         std::to_string(parts * elements_ >> 18) + " MiB";
+         std::to_string(net::state_parts * elements_ >> 18) + " MiB";
 }
 
 }  // namespace sidestep::daemon

@@ -40,6 +40,10 @@ class Lesson {
   virtual void on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net::AverageChunk& chunk) = 0;
   // The context's step is committed, under the context's plan.
   virtual void on_commit(std::int64_t now_us, bool skip_update) = 0;
+  // The context's plan is about to be another one, under which the lesson goes on.
+  virtual void on_change() {}
+  // Work goes on at this step under that plan: what was said of it under the one before means nothing.
+  virtual void on_resume(std::uint64_t) {}
   virtual void on_tick(std::int64_t now_us) = 0;
 
   // The commit whose state is taken: known from the first good offer on.

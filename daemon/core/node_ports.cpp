@@ -30,8 +30,8 @@ JobRun::Ports NodeCore::State::ports() {
   };
   ports.has_posted = [this] { return data.waiting() > 0; };
   ports.desk_free = [this] { return desk.free(); };
-  ports.abandon_tasks = [this] {
-    desk.abandon();
+  ports.abandon_step = [this] {
+    desk.abandon_step();
     slices.forget();
   };
   ports.log = [this](std::int64_t now, net::LogLevel level, std::optional<std::uint32_t> stage,

@@ -1,6 +1,6 @@
 #include "daemon/core/rebuild.h"
 
-#include "recovery/sources.h"
+#include "scheduler/sources.h"
 
 namespace sidestep::daemon {
 namespace {
@@ -16,7 +16,7 @@ recovery::RebuildRequest request_for(const JobContext& context, std::uint32_t st
   request.epoch = begin.epoch;
   request.commit = begin.base;
   request.commit_max = static_cast<std::uint64_t>(context.spec.final_step());
-  for (const std::uint32_t source : recovery::sources_of(context.spec, context.plan.stages_out, stage))
+  for (const std::uint32_t source : scheduler::sources_of(context.spec, context.plan.stages_out, stage))
     request.sources.push_back({source, context.plan.replicas(source)});
   return request;
 }

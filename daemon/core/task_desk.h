@@ -28,10 +28,13 @@ class TaskDesk {
 
   // Forgets what is queued and who waits for the running task, which still has to complete.
   void abandon();
+  // The same, of what belongs to a step; whatever brings stages here, takes them away or copies them goes on.
+  void abandon_step();
 
  private:
   TaskId next_id_ = 1;
   std::optional<TaskId> running_;
+  bool running_of_step_ = false;
   Done done_;  // of the running task; empty when abandoned
   std::deque<std::pair<Task, Done>> waiting_;
 };

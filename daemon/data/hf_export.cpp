@@ -71,7 +71,7 @@ std::string index_of(const std::vector<Shard>& shards) {
 }
 
 bool belongs_to_export(const std::string& name) {
-  return name == config_file_name || name == index_file_name ||
+  return name == config_file_name || name == index_file_name || name == recoveries_file_name ||
          (name.starts_with("model") && name.ends_with(".safetensors")) ||
          std::find(companion_names.begin(), companion_names.end(), name) != companion_names.end();
 }
@@ -143,6 +143,11 @@ Status write_hf_folder(const std::string& path, const scheduler::ModelSpec& mode
       if (Status status = copy_companions(options.companions, folder.string()); !status.ok()) return status;
     // What somebody put beside the older export is still theirs to keep.
     if (Status status = copy_companions(path, folder.string()); !status.ok()) return status;
+    if (!options.recoveries.is_null())
+      if (Status status =
+              write_file((folder / recoveries_file_name).string(), options.recoveries.dump(2) + "\n");
+          !status.ok())
+        return status;
     return write_file((folder / config_file_name).string(),
                       hf_config(model, dtype, options.notes).dump(2) + "\n");
   };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct HfExportOptions {
   // Where it has none, those of the export that is replaced stay.
   std::string companions = {};
   ExportNotes notes = {};
+  // Of stages that were lost and rebuilt: becomes the file sidestep_recoveries.json. Null: there is none.
+  nlohmann::json recoveries = {};
 };
 
 // Whether an export may be written there: nothing is there, or an export. Errors: refused, with what else is

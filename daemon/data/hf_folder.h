@@ -15,6 +15,8 @@
 namespace sidestep::daemon {
 
 inline constexpr const char* config_file_name = "config.json";
+// Ours: which stages were lost while the model was trained, and what was made of them.
+inline constexpr const char* recoveries_file_name = "sidestep_recoveries.json";
 inline constexpr const char* weights_file_name = "model.safetensors";
 inline constexpr const char* index_file_name = "model.safetensors.index.json";
 

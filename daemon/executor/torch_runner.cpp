@@ -169,7 +169,8 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
   job->spec.resolve_precision(link_->device().is_cuda());
   if (task.origin)
     if (Status status = give_data(*job); !status.ok()) return status;
-  if (Status status = add_stages(*job, task.stages, done.gradient_elements); !status.ok()) return status;
+  if (Status status = add_stages(*job, task.stages, /*fresh=*/true, done.gradient_elements); !status.ok())
+    return status;
   job_ = std::move(job);
   return {};
 }
@@ -182,7 +183,7 @@ Status TorchRunner::give_data(Job& job) {
   return {};
 }
 
-Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stages,
+Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stages, bool fresh,
                                std::vector<std::uint64_t>& elements) {
   std::uint64_t needed = 0;
   for (const auto& [stage, held] : job.stages) needed += scheduler::memory_need(job.spec, stage, 1).state();
@@ -196,14 +197,14 @@ Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stage
                            scheduler::mebibytes(needed) + ", this node may use " +
                            scheduler::mebibytes(limit));
   std::optional<HfFolder> weights;
-  if (!job.spec.init_from.empty()) {
+  if (fresh && !job.spec.init_from.empty()) {
     auto folder = init_folder_.open(job.spec);
     if (!folder.ok()) return folder.status();
     weights = std::move(folder).value();
   }
   for (const std::uint32_t stage : stages) {
     StageOptions options = stage_options(job.spec);
-    if (weights) options.first_weights = FirstWeights::caller;
+    if (weights || !fresh) options.first_weights = FirstWeights::caller;
     Stage created(job.spec, stage, options);
     if (weights)
       if (Status status = load_stage(*weights, created); !status.ok()) return status;

@@ -99,7 +99,9 @@ class TorchRunner : public TaskRunner {
 
   // Makes the job's stages, fresh or out of its init_from, beside those that it has. Gives their numbers of
   // parameters.
-  Status add_stages(Job& job, const std::vector<std::uint32_t>& stages, std::vector<std::uint64_t>& elements);
+  // `fresh`: with the weights of a fresh job; else they are to be stored.
+  Status add_stages(Job& job, const std::vector<std::uint32_t>& stages, bool fresh,
+                    std::vector<std::uint64_t>& elements);
   Status give_data(Job& job);
   static Status no_job();
   Result<HeldStage*> find_stage(std::uint32_t stage);

@@ -14,7 +14,7 @@ namespace sidestep::daemon {
 namespace {
 
 std::string digest_of(const net::Tensor& tensor) {
-  return net::sha256({tensor.payload.data(), tensor.payload.size()});
+  return net::checksum({tensor.payload.data(), tensor.payload.size()});
 }
 
 }  // namespace
@@ -28,7 +28,8 @@ Status TorchRunner::perform(const AddStage& task, Completion& done) {
   use_threads(job_->spec);
   if (task.stage == 0 && job_->data == nullptr)
     if (Status status = give_data(*job_); !status.ok()) return status;
-  return add_stages(*job_, {task.stage}, done.gradient_elements);
+  // Its state is stored in it, unless it is to stay as a fresh job makes it.
+  return add_stages(*job_, {task.stage}, job_->spec.recovery.weights == "random", done.gradient_elements);
 }
 
 Status TorchRunner::perform(const DropStage& task, Completion&) {

@@ -16,7 +16,6 @@ namespace {
 // Passes over a stage's parameters as float32: an update reads the average, reads and writes weights and two
 // moments; a copy reads and writes weights and moments.
 constexpr double update_passes = 7, copy_passes = 6, save_passes = 2;
-constexpr std::size_t state_parts = 3;
 
 std::uint64_t bytes_of(const scheduler::JobSpec& job) {
   std::uint64_t most = job.activation_bytes();
@@ -201,10 +200,11 @@ double TimedRunner::perform(const DropStage& task, Completion&) {
 
 double TimedRunner::perform(const CopyState& task, Completion& done) {
   const bool has_more = task.layers_alone && task.stage == 0 && spec_->pipeline.stages > 1;
-  done.state.assign(state_parts,
+  done.state.assign(net::state_parts,
                     floats(has_more ? scheduler::stage_parameters(*spec_, 1) : elements_.at(task.stage)));
   // What is rebuilt is compared slice by slice, what is learned by what FinishState says.
-  done.digests.assign(state_parts, task.layers_alone ? zeros_->digest(done.state.front()) : same_digest());
+  done.digests.assign(net::state_parts,
+                      task.layers_alone ? zeros_->digest(done.state.front()) : same_digest());
   done.traits.updates = updates_;
   return passes_us(task.stage, copy_passes);
 }
@@ -217,8 +217,8 @@ double TimedRunner::perform(const StoreState& task, Completion&) {
 }
 
 double TimedRunner::perform(const FinishState& task, Completion& done) {
-  done.digests.assign(state_parts, same_digest());
-  return passes_us(task.stage, static_cast<double>(state_parts));
+  done.digests.assign(net::state_parts, same_digest());
+  return passes_us(task.stage, static_cast<double>(net::state_parts));
 }
 
 double TimedRunner::perform(const CatchUp& task, Completion&) {

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <string>
 
-#include "recovery/sources.h"
+#include "recovery/weights.h"
 #include "scheduler/plan.h"
+#include "scheduler/sources.h"
 
 namespace sidestep::daemon {
 
@@ -100,7 +101,7 @@ Status ScriptedLosses::bring_back(std::uint64_t step, Boundary& boundary) {
 Result<RecordRecovery> ScriptedLosses::rebuilt(std::uint64_t step, std::uint32_t stage,
                                                const std::vector<std::uint32_t>& out) {
   const scheduler::RecoverySpec& spec = job_.recovery;
-  const std::vector<std::uint32_t> sources = recovery::sources_of(job_, out, stage);
+  const std::vector<std::uint32_t> sources = scheduler::sources_of(job_, out, stage);
   if (sources.empty())
     return Status::refused(
         scheduler::stage_list(out) + (out.size() == 1 ? " is lost" : " are lost together") +

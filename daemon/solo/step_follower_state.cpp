@@ -118,7 +118,7 @@ StepFollower::Coming StepFollower::whole_state(const Completion& copy, std::uint
 
 Status StepFollower::store(const NodeKey& node, std::uint32_t stage, Coming coming) {
   for (std::size_t part = 0; part < coming.parts.size(); ++part) {
-    StoreState task{stage, static_cast<net::SnapshotPart>(part), 0, std::move(coming.parts[part])};
+    StoreState task{stage, net::state_part(part), 0, std::move(coming.parts[part])};
     if (const auto stored = call(node, task); !stored.ok()) return stored.status();
   }
   const auto finished = call(node, FinishState{stage, coming.commit, coming.traits, coming.rebuilt});

@@ -39,10 +39,12 @@ std::set<std::string> names_in(const std::string& folder) {
 TEST_CASE("Export: of a running job, of its end, after daemons restart, and what is away is named") {
   LocalSwarm swarm(3);
   nlohmann::json job = small_job(swarm.folder(), "small", 3, 1'500);
+  job["recovery"]["origins"] = 1;  // each stage is saved once
   const auto submit = swarm.submit(job);
   REQUIRE(submit->wait_for("step ", Seconds(60)));
   const std::string folder = swarm.folder() / "exports";
   const std::string out = folder + "/model";
+  const int leaver = swarm.holder_of(1), damaged_node = swarm.holder_of(2);
   const nlohmann::json first = report_of(export_to(swarm, "small-1", out, {"--json"}));
   CHECK(first.at("state") == "running");
   CHECK(first.at("commit").get<int>() > 0);
@@ -79,14 +81,22 @@ TEST_CASE("Export: of a running job, of its end, after daemons restart, and what
   CHECK(half.at("bytes").get<double>() < 0.6 * last.at("bytes").get<double>());
 
   // A daemon that is away takes its stage with it, and brings it back.
-  kill(swarm.node_pid(2), SIGTERM);
-  REQUIRE(swarm.up().wait_for("node-2 (pid", Seconds(10)));
+  const std::string name = "node-" + std::to_string(leaver);
+  kill(swarm.node_pid(leaver), SIGTERM);
+  REQUIRE(swarm.up().wait_for(name + " (pid", Seconds(10)));
   const Finished away = export_to(swarm, "small-1", folder + "/away");
   CHECK(away.status == 1);
   INFO(away.error);
-  CHECK(away.error.find("was saved by node-2 (") != std::string::npos);
+  CHECK(away.error.find("was saved by " + name + " (") != std::string::npos);
   CHECK_FALSE(fs::exists(folder + "/away"));
-  Process again({"daemon", "--config", swarm.dir() + "/node-2/node.json"});
+  // Unless it may be made out of its neighbours.
+  const nlohmann::json made =
+      report_of(export_to(swarm, "small-1", folder + "/made", {"--json", "--rebuild"}));
+  REQUIRE(made.at("rebuilt").size() == 1);
+  CHECK(made.at("rebuilt")[0].at("stage") == 1);
+  CHECK(made.at("rebuilt")[0].at("sources").size() == 2);
+  CHECK(daemon::HfFolder::open(folder + "/made").value().digest() != trained.value().digest());
+  Process again({"daemon", "--config", swarm.dir() + "/" + name + "/node.json"});
   const auto back = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   Finished returned = export_to(swarm, "small-1", folder + "/back", {"--json"});
   while (returned.status != 0 && std::chrono::steady_clock::now() < back)
@@ -97,8 +107,8 @@ TEST_CASE("Export: of a running job, of its end, after daemons restart, and what
   CHECK(same.value().digest() == trained.value().digest());
 
   // A damaged snapshot is noticed, its node and stage named, and what was exported before stays.
-  const std::string snapshots =
-      swarm.dir() + "/node-1/data/snapshots/small-1/" + std::to_string(last.at("commit").get<int>());
+  const std::string snapshots = swarm.dir() + "/node-" + std::to_string(damaged_node) +
+                                "/data/snapshots/small-1/" + std::to_string(last.at("commit").get<int>());
   REQUIRE(fs::exists(snapshots));
   for (const auto& entry : fs::directory_iterator(snapshots)) {
     std::string bytes = read_text(entry.path().string());
@@ -108,10 +118,10 @@ TEST_CASE("Export: of a running job, of its end, after daemons restart, and what
   const Finished damaged = export_to(swarm, "small-1", out);
   CHECK(damaged.status == 1);
   INFO(damaged.error);
-  CHECK(damaged.error.find("node-1") != std::string::npos);
+  CHECK(damaged.error.find("node-" + std::to_string(damaged_node)) != std::string::npos);
   CHECK(damaged.error.find("is damaged") != std::string::npos);
   CHECK(daemon::HfFolder::open(out).value().digest() == trained.value().digest());
-  CHECK(names_in(folder) == std::set<std::string>{"model", "half", "back"});
+  CHECK(names_in(folder) == std::set<std::string>{"model", "half", "made", "back"});
 }
 
 TEST_CASE("Export: its losses are solo's, its reasons are told, and a folder that is no export stays") {

@@ -12,17 +12,6 @@ namespace {
 
 constexpr int steps = 600;
 
-int holder_of(const LocalSwarm& swarm, std::size_t stage) {
-  const nlohmann::json stages = swarm.ask_json({"status"}).at("job").at("stages");
-  REQUIRE(stages.at(stage).size() == 1);
-  const nlohmann::json nodes = swarm.ask_json({"nodes"}).at("nodes");
-  for (const auto& node : nodes)
-    if (node.at("key") == stages.at(stage).at(0))
-      return std::stoi(node.at("nickname").get<std::string>().substr(std::string("node-").size()));
-  FAIL("nobody holds stage " << stage);
-  return 0;
-}
-
 }  // namespace
 
 TEST_CASE("Rebuild: the only host of a stage is killed, and no step is lost") {
@@ -42,7 +31,7 @@ TEST_CASE("Rebuild: the only host of a stage is killed, and no step is lost") {
     REQUIRE(killed.status == 0);
     CHECK(killed.output.find("is killed; it held stage " + std::to_string(stage)) != std::string::npos);
   } else {
-    kill(swarm.node_pid(holder_of(swarm, stage)), SIGKILL);
+    kill(swarm.node_pid(swarm.holder_of(stage)), SIGKILL);
   }
   const auto status = submit->wait_exit(Seconds(120));
   INFO(submit->output() << submit->error() << swarm.logs());

@@ -88,6 +88,17 @@ pid_t LocalSwarm::node_pid(int node) const {
   return -1;
 }
 
+int LocalSwarm::holder_of(std::size_t stage) const {
+  const nlohmann::json stages = ask_json({"status"}).at("job").at("stages");
+  REQUIRE(stages.at(stage).size() == 1);
+  const nlohmann::json listed = ask_json({"nodes"}).at("nodes");
+  for (const auto& node : listed)
+    if (node.at("key") == stages.at(stage).at(0))
+      return std::stoi(node.at("nickname").get<std::string>().substr(std::string("node-").size()));
+  FAIL("nobody holds stage " << stage);
+  return 0;
+}
+
 std::string LocalSwarm::logs() const {
   std::string all;
   std::error_code none;

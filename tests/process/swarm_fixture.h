@@ -48,6 +48,8 @@ class LocalSwarm {
   std::string scheduler_config() const { return dir() + "/scheduler/scheduler.json"; }
   pid_t scheduler_pid() const;
   pid_t node_pid(int node) const;  // from 1
+  // The node that holds the running job's stage, alone.
+  int holder_of(std::size_t stage) const;
   // Everything that the swarm's processes have logged, for a failing test.
   std::string logs() const;
 

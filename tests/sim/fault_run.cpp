@@ -53,7 +53,7 @@ class Faults {
     const auto held = plan.stages_of.find(cluster_.key(node));
     if (held == plan.stages_of.end()) return true;
     return std::ranges::all_of(held->second, [&](std::uint32_t stage) {
-      if (stage > 0 && run_.job.recovery == "checkfree") return true;
+      if (stage > 0 && run_.job.recovery != "replica") return true;
       return std::ranges::any_of(plan.replicas(stage), [&](const net::NodeKey& key) {
         const std::size_t other = cluster_.node_of(key);
         return other != node && is_well(other) && proven(key, plan);
@@ -189,6 +189,7 @@ FaultRun draw_rebuild_run(std::uint64_t seed) {
   run.job.stages = random.between(
       2, static_cast<std::int64_t>(std::min<std::size_t>(5, run.options.nodes - run.options.nodes_later)));
   run.may_lose_stage = false;
+  if (random.chance(0.2)) run.job.recovery = "mirror";
   return run;
 }
 

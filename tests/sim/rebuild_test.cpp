@@ -49,6 +49,20 @@ std::vector<std::uint32_t> sources(const scheduler::RecordRecovery& recovery) {
   return stages;
 }
 
+// Until the node has told the scheduler that it does one of these.
+void require_activity(SimCluster& cluster, std::size_t node, const std::vector<std::string>& activities) {
+  for (int i = 0; i < 600; ++i) {
+    cluster.run_for(100 * ms);
+    const nlohmann::json nodes = cluster.ask("nodes", nlohmann::json::object())->body.at("nodes");
+    for (const auto& entry : nodes)
+      for (const std::string& activity : activities)
+        if (entry.at("key") == cluster.key(node).hex() &&
+            entry.at("activity").get<std::string>().find(activity) != std::string::npos)
+          return;
+  }
+  FAIL(cluster.last_lines());
+}
+
 }  // namespace
 
 TEST_CASE("Rebuild: routes go around a lost stage until its neighbours have rebuilt it") {
@@ -145,6 +159,41 @@ TEST_CASE(
   require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).stages_out.empty(); });
   CHECK_FALSE(plan_of(cluster, job).stages(cluster.key(5)).empty());
   require_done(cluster, job, options);
+}
+
+TEST_CASE("Rebuild: a lesson goes on while a node is lost that it does not need") {
+  const bool rebuilding = GENERATE(true, false);
+  SimOptions options;
+  options.nodes = 9;
+  options.nodes_later = 1;
+  options.link.delay_us_max = 150 * ms;  // so that it lasts
+  SimCluster cluster(options);
+  nlohmann::json json = job_json(rebuilt_job());
+  json["recovery"]["origins"] = 1;
+  const std::string job = begin(cluster, json, 8);
+  // What is learned, or rebuilt out of stages 0 and 2, does not need stage 4.
+  const std::size_t newcomer = 8;
+  if (rebuilding) kill_all_of(cluster, job, 1);
+  cluster.start_node(newcomer);
+  const auto lesson = [&] { return plan_of(cluster, job).lessons(cluster.key(newcomer)); };
+  require_soon(cluster, 60 * second, [&] { return !lesson().empty(); });
+  const std::vector<std::uint32_t> begun = lesson();
+  if (rebuilding) REQUIRE(begun == std::vector{1u});
+  // It gets offers, and cannot ask for what is offered before the loss is seen.
+  for (std::size_t node = 0; node < newcomer; ++node) cluster.cut_one_way(newcomer, node);
+  require_activity(cluster, newcomer, {"pulls stage", "rebuilds stage"});
+  const std::uint32_t other = begun[0] == 4 ? 2 : 4;
+  const net::NodeKey victim = plan_of(cluster, job).replicas(other).front();
+  const std::uint64_t epoch = plan_of(cluster, job).epoch;
+  cluster.kill(cluster.node_of(victim));
+  require_soon(cluster, 60 * second, [&] { return plan_of(cluster, job).epoch > epoch; });
+  for (std::size_t node = 0; node < newcomer; ++node) cluster.heal(newcomer, node);
+  const Plan without = cluster.plans(job).upper_bound(epoch)->second;
+  CHECK_FALSE(without.stages_of.contains(victim));
+  INFO(cluster.last_lines());
+  CHECK(without.lessons(cluster.key(newcomer)) == begun);
+  require_done(cluster, job, options);
+  CHECK(plan_of(cluster, job).stages_out.empty());
 }
 
 TEST_CASE("Rebuild: the scheduler restarts while a stage is out, and takes it up where it was") {

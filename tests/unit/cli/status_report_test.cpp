@@ -11,6 +11,7 @@ json snapshot() {
   return json::parse(R"({
     "job": {"id": "j-1", "state": "running", "precision": "bfloat16", "predicted_step_s": 0.4124,
             "measured_step_s": 0.6, "drifted": true, "commit": 3, "steps": 9, "loss": 1.5,
+            "recovery": {"policy": "checkfree", "outlook": "stage 1 would be rebuilt"}, "recovered": 2,
             "stages": [["A"], ["A", "B"]]},
     "nodes": [{"key": "A", "nickname": "attic", "state": "alive", "activity": "step 4: waits for Commit"},
               {"key": "B", "nickname": "barn", "state": "silent", "silent_ms": 2100}],
@@ -33,7 +34,9 @@ TEST_CASE("Status page: the job, its plan, what is waited for, links, nodes and 
   const std::string page = status_page(snapshot());
   INFO(page);
   CHECK(has(page, "job j-1: running  step 3/9  loss 1.5000"));
-  CHECK(has(page, "\nprecision: bfloat16\npredicted step: 412 ms; measured: 600 ms, which is far apart\n"));
+  CHECK(has(page,
+            "\nprecision: bfloat16\npredicted step: 412 ms; measured: 600 ms, which is far apart\n"
+            "recovery (checkfree): stage 1 would be rebuilt; stages were rebuilt 2 times so far\n"));
   CHECK(has(page, "waits: stage 1 of microbatch 2\n"));
   CHECK(has(page, "0      1         attic\n"));
   CHECK(has(page, "1      2         attic, barn\n"));

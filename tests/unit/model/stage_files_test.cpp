@@ -8,6 +8,7 @@
 
 #include "daemon/data/hf_export.h"
 #include "daemon/data/hf_folder.h"
+#include "daemon/model/parameters.h"
 #include "daemon/model/weights.h"
 #include "tests/unit/model/small_job.h"
 #include "tests/unit/torch/catch.h"
@@ -39,6 +40,11 @@ class Files {
   std::vector<std::string> paths;
   std::vector<Stage> stages;
 };
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 TEST_CASE("Stage files: an export of them is the model that the stages hold") {
   scheduler::JobSpec spec = small_job(3, 6);
@@ -75,6 +81,41 @@ TEST_CASE("Stage files: one of another length is named") {
   const auto source = stage_file_source(spec, files.paths);
   REQUIRE_FALSE(source.ok());
   CHECK_THAT(source.status().message(), Catch::Contains("stage-1: has") && Catch::Contains("stage 1 takes"));
+}
+
+TEST_CASE("Stage files: a stage that nobody has is the weighted average of its neighbours' layers") {
+  scheduler::JobSpec spec = small_job(3, 6);
+  Files files(spec);
+  const at::Tensor below = files.stages[0].weights(), above = files.stages[2].weights();
+  std::filesystem::remove(files.paths[1]);
+  REQUIRE(write_rebuilt_stage(spec, 1, {{0, 0.25}, {2, 0.75}}, files.paths).ok());
+  REQUIRE(stage_file_source(spec, files.paths).ok());
+  const std::string bytes = read_file(files.paths[1]);
+  const auto layout = ParameterLayout::of_stage(spec, 1), of_below = ParameterLayout::of_stage(spec, 0);
+  REQUIRE(bytes.size() == static_cast<std::size_t>(layout.elements) * sizeof(float));
+  // Parameter by parameter, layer for layer.
+  std::size_t compared = 0;
+  for (const Parameter& parameter : layout.parameters) {
+    std::string in_below = parameter.name, in_above = parameter.name;
+    const std::size_t place = std::string("model.layers.").size();
+    const int layer = std::stoi(parameter.name.substr(place));
+    const std::size_t digits = std::to_string(layer).size();
+    in_below.replace(place, digits, std::to_string(layer - 2));
+    const at::Tensor a = view_of(below, of_below.find(in_below));
+    const at::Tensor b =
+        above.narrow(0, parameter.offset, parameter.elements()).view(parameter.shape);  // laid out alike
+    at::Tensor made = at::empty(parameter.shape, at::TensorOptions().dtype(at::kFloat));
+    std::memcpy(made.mutable_data_ptr(), bytes.data() + parameter.offset * 4, made.nbytes());
+    CHECK(at::allclose(made, a * 0.25 + b * 0.75, 1e-6, 1e-7));
+    ++compared;
+  }
+  CHECK(compared == layout.parameters.size());
+
+  // None: as a fresh job makes it.
+  REQUIRE(write_rebuilt_stage(spec, 1, {}, files.paths).ok());
+  const at::Tensor fresh = files.stages[1].weights();
+  CHECK(read_file(files.paths[1]) ==
+        std::string(static_cast<const char*>(fresh.const_data_ptr()), fresh.nbytes()));
 }
 
 }  // namespace

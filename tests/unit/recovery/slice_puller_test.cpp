@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "tests/unit/core/job_fixture.h"
 
@@ -86,6 +87,51 @@ TEST_CASE("Slices: a window of them is asked for, and the next one when one arri
   pull.take(6, 1, pull.slice(6));
   REQUIRE(pull.puller.complete());
   for (std::size_t i = 0; i < 10; ++i) CHECK(pull.values[i] == static_cast<float>(i));
+}
+
+TEST_CASE("Slices: the window grows on a fast line, and on a slow one stays as small as keeps it busy") {
+  using net::ms;
+  struct Line {
+    std::int64_t latency_us, slice_us;  // one slice after the other
+  };
+  const auto run = [](const Line& line) {
+    recovery::PullRequest request = Pull::request({1});
+    request.elements = 2'000;
+    SlicePuller puller(request, {.slice_elements = 1, .window = 32},
+                       [](std::uint64_t, std::span<const std::byte>) { return Status(); });
+    std::multimap<std::int64_t, std::uint64_t> coming;  // by when
+    std::int64_t free_us = 0, latest_us = 0;
+    std::size_t most = 0;
+    std::vector<SlicePuller::Outgoing> out;
+    puller.on_tick(0, out);
+    std::int64_t now = 0;
+    while (!puller.complete()) {
+      for (const auto& one : out) {
+        free_us = std::max(free_us, now + line.latency_us) + line.slice_us;
+        coming.emplace(free_us, one.request.begin);
+        latest_us = std::max(latest_us, free_us - now);
+      }
+      out.clear();
+      most = std::max(most, coming.size());
+      REQUIRE_FALSE(coming.empty());
+      now = coming.begin()->first;
+      const net::Slice slice{
+          "job-1", 40, 2, net::SnapshotPart::weights, coming.begin()->second, "", JobFixture::floats({1})};
+      coming.erase(coming.begin());
+      puller.on_slice(now, JobFixture::node(1), slice, out);
+    }
+    const double busy = 2'000.0 * static_cast<double>(line.slice_us) / static_cast<double>(now);
+    return std::tuple(most, busy, latest_us);
+  };
+  // 256 KiB at 8 GB/s, at 1 GB/s and 20 ms away, at 100 Mbit/s, at 10 Mbit/s.
+  CHECK(std::get<0>(run({50, 30})) == 32);
+  CHECK(std::get<0>(run({20 * ms, 250})) == 32);
+  const auto [most, busy, latest_us] = run({20 * ms, 20 * ms});
+  CHECK(most <= 8);
+  CHECK(busy > 0.95);
+  CHECK(latest_us < 200 * ms);
+  CHECK(std::get<0>(run({20 * ms, 200 * ms})) <= 5);
+  CHECK(std::get<1>(run({20 * ms, 200 * ms})) > 0.9);
 }
 
 TEST_CASE("Slices: what is lost is asked for again, what is only slow is not") {

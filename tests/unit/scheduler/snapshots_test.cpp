@@ -276,3 +276,35 @@ TEST_CASE("Guests: a key that is no operator's gets nowhere") {
   s.ask("export", {{"job", id}});
   CHECK(guests_of(s, 1) == 1);
 }
+
+TEST_CASE("Export: a stage that is out at the last commit is left to whoever exports") {
+  Swarm s;
+  for (const int number : {1, 2, 3}) s.join(number);
+  nlohmann::json job = job_json(3, 2);
+  job["recovery"] = {{"policy", "checkfree"}, {"origins", 1}};
+  const std::string id = s.ask("submit", {{"spec", job}, {"source", "job.json"}}).body.at("job");
+  for (const int number : {1, 2, 3}) s.prepared(number);
+  for (const int number : {1, 2, 3}) s.progress(number, {id, 1, 0, "step 1"});
+  s.commit(0);
+  const Plan before = parse_plan(s.job(id).plan).value();
+  const int lost = before.replicas(2).front().bytes[0];
+  s.close(lost);
+  s.run_for_ms(700);
+  const Plan plan = parse_plan(s.job(id).plan).value();
+  REQUIRE(plan.stages_out == std::vector{2u});
+  s.finish();
+  CHECK(s.state(id) == "done");
+  CHECK_THAT(s.job(id).reason, Catch::Contains("stage 2 was lost and not back at the last commit"));
+  const nlohmann::json ready = s.ask("export", {{"job", id}}).body;
+  CHECK(ready.at("ready") == true);
+  CHECK(ready.at("stages")[2].at("sources").empty());
+  CHECK_FALSE(ready.at("stages")[1].at("sources").empty());
+
+  // One that is saved only where nobody is has to be asked for.
+  const int away = plan.replicas(1).front().bytes[0];
+  s.close(away);
+  s.run_for_ms(700);
+  CHECK_THAT(s.ask("export", {{"job", id}}).message, Catch::Contains("--rebuild"));
+  const net::Reply made = s.ask("export", {{"job", id}, {"rebuild", true}});
+  CHECK(made.body.at("stages")[1].at("sources").empty());
+}

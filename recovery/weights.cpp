@@ -1,10 +1,7 @@
-#include "recovery/sources.h"
+#include "recovery/weights.h"
 
 #include <algorithm>
 #include <cmath>
-
-#include "scheduler/plan.h"
-#include "scheduler/twin_stages.h"
 
 namespace sidestep::recovery {
 namespace {
@@ -13,26 +10,6 @@ namespace {
 constexpr double norm_least = 1e-4;
 
 }  // namespace
-
-std::vector<std::uint32_t> sources_of(const scheduler::JobSpec& job, const std::vector<std::uint32_t>& out,
-                                      std::uint32_t stage) {
-  const auto stages = static_cast<std::uint32_t>(job.pipeline.stages);
-  if (job.recovery.policy == "checkfree+") {
-    const auto twin = scheduler::twin_of(stage, stages);
-    if (twin && !scheduler::has_stage(out, *twin)) return {*twin};
-  }
-  std::vector<std::uint32_t> below, above;
-  for (std::uint32_t other = 0; other < stages; ++other) {
-    if (other == stage || scheduler::has_stage(out, other) || job.layer_count(other) == 0) continue;
-    if (other < stage)
-      below = {other};
-    else if (above.empty())
-      above = {other};
-  }
-  if (!(job.recovery.weights == "copy" && !below.empty()))
-    below.insert(below.end(), above.begin(), above.end());
-  return below;
-}
 
 std::vector<scheduler::RecordRecovery::Source> weigh(const scheduler::RecoverySpec& recovery,
                                                      const std::vector<SourceNorm>& sources) {

@@ -1,4 +1,5 @@
-#include "recovery/sources.h"
+#include "recovery/weights.h"
+#include "scheduler/sources.h"
 
 #include <rapidcheck.h>
 #include <catch2/catch.hpp>
@@ -8,8 +9,8 @@
 #include "tests/unit/scheduler/swarm.h"
 
 using namespace sidestep;
-using recovery::sources_of;
 using recovery::weigh;
+using scheduler::sources_of;
 using scheduler::testing::job_json;
 using scheduler::testing::key;
 using Stages = std::vector<std::uint32_t>;

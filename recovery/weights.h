@@ -1,5 +1,5 @@
-// Out of which stages a lost one is rebuilt, and how much each counts (design.md, Recovery; CheckFree,
-// section 4). Pure.
+// How much each of the stages counts that a lost one is rebuilt from (design.md, Recovery; CheckFree, section
+// 4). Pure.
 #pragma once
 
 #include <cstdint>
@@ -10,14 +10,6 @@
 #include "scheduler/record.h"
 
 namespace sidestep::recovery {
-
-// With checkfree+ the stage's twin (scheduler/twin_stages.h), if it has one that is not out. Else the nearest
-// stages below and above that have layers and are not among those that are `out` (ascending), in
-// this order. At the edge there is one; with `copy` that below alone, if there is one. Empty: there is
-// nothing to rebuild it from. With `random` as with the default: their state is not taken, but they say from
-// which commit on the stage is there.
-std::vector<std::uint32_t> sources_of(const scheduler::JobSpec& job, const std::vector<std::uint32_t>& out,
-                                      std::uint32_t stage);
 
 struct SourceNorm {
   std::uint32_t stage = 0;
