@@ -314,9 +314,10 @@ TEST_CASE("Rebuild: with checkfree+ a stage of a pair is rebuilt as a copy of it
   SimCluster cluster(options);
   const std::string job = begin(cluster, job_json(shape), 7);
   // Both pairs are passed in both orders.
+  const Plan plan = plan_of(cluster, job);
   for (const std::uint32_t low : {1u, 3u}) {
     std::size_t in_order = 0, swapped = 0;
-    for (const auto& route : plan_of(cluster, job).phases[0].routes) {
+    for (const auto& route : plan.phases[0].routes) {
       std::vector<std::uint32_t> stages;
       for (const net::Hop& hop : route.hops) stages.push_back(hop.stage);
       const auto first = std::ranges::find(stages, low), second = std::ranges::find(stages, low + 1);
