@@ -93,7 +93,8 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
     return ports_.log(now_us, net::LogLevel::warning, std::nullopt,
                       "dropped Resume from " + context_.name_of(peer) + ": it is not the lead origin");
   const std::uint64_t mine = next_step();  // as in its Standing
-  for (const auto& [stage, learner] : learners_) learner->on_resume(resume.scope.step);
+  for (const auto& [stage, learner] : learners_) learner->on_resume(now_us, resume.scope.step);
+  if (phase_ == Phase::failed) return;
   if (mine == 0 && resume.scope.step > 1)
     return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
                             std::to_string(resume.scope.step) + ", and this node has only the first weights");

@@ -170,6 +170,7 @@ bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::M
     return true;
   }
   if (const auto* resume = std::get_if<net::Resume>(&message)) {
+    if (!adding_.empty()) return hold(peer, message);  // lessons that begin are to hear of it
     on_resume(now_us, peer, *resume);
     return true;
   }

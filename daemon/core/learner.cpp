@@ -163,6 +163,15 @@ void Learner::on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net:
   advance();
 }
 
+void Learner::on_resume(std::int64_t now_us, std::uint64_t step) {
+  steps_.erase(steps_.lower_bound(step), steps_.end());
+  // What was sent of a step that was committed before this lesson began does not come again.
+  for (std::uint64_t missed = next_; base_ && missed < step; ++missed)
+    if (!steps_.contains(missed))
+      return ports_.fail(now_us, "the average of step " + std::to_string(missed) +
+                                     " went by while another plan took effect");
+}
+
 void Learner::on_commit(std::int64_t now_us, bool skip_update) {
   Step* step = find_step(context_.step);
   SIDESTEP_ASSERT(step != nullptr && !step->committed);

@@ -23,7 +23,7 @@ class Learner : public Lesson {
   void on_commit(std::int64_t now_us, bool skip_update) override;
   // The step under way may have been committed: then its average is still that of the plan before.
   void on_change() override { find_step(context_.step); }
-  void on_resume(std::uint64_t step) override { steps_.erase(steps_.lower_bound(step), steps_.end()); }
+  void on_resume(std::int64_t now_us, std::uint64_t step) override;
   void on_tick(std::int64_t now_us) override;
 
   std::optional<std::uint64_t> base() const override { return base_; }

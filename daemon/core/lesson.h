@@ -43,7 +43,7 @@ class Lesson {
   // The context's plan is about to be another one, under which the lesson goes on.
   virtual void on_change() {}
   // Work goes on at this step under that plan: what was said of it under the one before means nothing.
-  virtual void on_resume(std::uint64_t) {}
+  virtual void on_resume(std::int64_t /*now_us*/, std::uint64_t /*step*/) {}
   virtual void on_tick(std::int64_t now_us) = 0;
 
   // The commit whose state is taken: known from the first good offer on.
