@@ -82,7 +82,9 @@ Result<std::vector<scheduler::RecordRecovery>> rebuild_stages(
   std::vector<scheduler::RecordRecovery> rebuilt;
   if (out.empty()) return rebuilt;
   const auto commit = answer.at("commit").get<std::uint64_t>();
-  const auto reply = client.ask("record", {{"job", answer.at("job")}, {"step", commit}});
+  // The last step may be one of validation alone, which has no gradients.
+  const std::uint64_t trained = std::min(commit, static_cast<std::uint64_t>(spec.steps));
+  const auto reply = client.ask("record", {{"job", answer.at("job")}, {"step", trained}});
   if (!reply.ok()) return reply.status();
   std::map<std::uint32_t, double> norms;
   for (const auto& entry : reply.value().at("steps")) {

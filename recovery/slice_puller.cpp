@@ -9,6 +9,8 @@ namespace sidestep::recovery {
 namespace {
 
 constexpr double first_window = 4;
+// Whatever else is on the way.
+constexpr double least_window = 2;
 
 }  // namespace
 
@@ -38,7 +40,8 @@ void SlicePuller::pace(std::int64_t round_trip_us) {
                                static_cast<double>(std::max<std::int64_t>(1, options_.queue_us));
   if (early < 0.5) slow_start_ = false;
   window_ += slow_start_ ? 1 : std::max(early, -1.0) / window_;
-  window_ = std::clamp(window_, 1.0, static_cast<double>(options_.window));
+  window_ = std::clamp(window_, std::min(least_window, static_cast<double>(options_.window)),
+                       static_cast<double>(options_.window));
 }
 
 void SlicePuller::fill_window(std::int64_t now_us, std::vector<Outgoing>& out) {

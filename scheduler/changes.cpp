@@ -250,6 +250,9 @@ void SchedulerCore::State::on_plan_of_change(const Result<Plan>& planned) {
     active->grow_after_us = now_us + again_us;
     const bool somebody_leaves =
         std::ranges::any_of(nodes, [](const auto& entry) { return entry.second.leaving.has_value(); });
+    // It would learn the same again: a plan with it may not fit, whoever else holds the stage.
+    for (const net::NodeKey& key : promoted)
+      if (!planned.ok() && active->plan.stages_of.contains(key)) ++active->failures[key];
     for (const net::NodeKey& key : promoted)
       if (!somebody_leaves && !active->plan.stages_of.contains(key)) active->spare.insert(key);
     if (promoted.empty()) return;

@@ -181,15 +181,26 @@ void SchedulerCore::State::end_if_finished() {
 }
 
 void SchedulerCore::State::end_committed() {
-  const JobRow& job = row(active->id);
+  JobRow& job = row(active->id);
   std::string reason = job.end_reason;
+  // A node may have died after the last Commit, before it had saved its stage: `export` can do without.
+  std::vector<std::uint32_t> unsaved_stages;
+  if (job.snapshot_coming && job.snapshot_coming->commit == *job.commit) {
+    for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage)
+      if (!job.snapshot_coming->has(stage)) unsaved_stages.push_back(stage);
+    if (can_rebuild(unsaved_stages)) job.snapshot = *std::exchange(job.snapshot_coming, std::nullopt);
+  } else {
+    unsaved_stages = active->plan.stages_out;
+  }
   if (!job.snapshot || job.snapshot->commit != *job.commit) {
     reason += (reason.empty() ? "" : "; ") + std::string("its last state is not saved whole: ") +
               unsaved(job, active->plan);
     log(net::LogLevel::warning, job.id, reason);
-  } else if (!active->plan.stages_out.empty()) {
-    reason += (reason.empty() ? "" : "; ") + stage_list(active->plan.stages_out) +
-              " was lost and not back at the last commit: `sidestep export` makes it out of its neighbours";
+  } else if (!unsaved_stages.empty()) {
+    reason += (reason.empty() ? "" : "; ") + stage_list(unsaved_stages) +
+              (unsaved_stages.size() == 1 ? " was" : " were") +
+              " lost and not back at the last commit: `sidestep export` makes what is missing out of its "
+              "neighbours";
     log(net::LogLevel::warning, job.id, reason);
   }
   end_active(job.end_reason.empty() ? JobState::done : JobState::failed, reason);

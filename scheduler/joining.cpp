@@ -156,7 +156,7 @@ void SchedulerCore::State::lose_stuck_successors() {
     // It has missed the Commit that named the plan: one that takes effect at once gives it that again.
     const std::string text =
         label(behind->second.member) + " has not got the last Commit of a node that has gone";
-    active->loss = Active::Loss{text, text};
+    active->loss = Active::Loss{text, text, now_us, 0};
     active->growth.reset();
     active->planning.reset();
     return plan_for_rest();
@@ -396,7 +396,6 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
           "nobody can rebuild stage " + std::to_string(stage) + ": " + nobody(stage));
     }
   }
-  if (active->spec.pipeline.plan.is_null() && find_copies(growth)) hosted = true;
   for (const auto& [leaver, stages] : growth.stages_of) {
     Node& leaving = nodes.at(leaver);
     if (!leaving.leaving) continue;
@@ -413,6 +412,7 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
       }
     }
   }
+  if (active->spec.pipeline.plan.is_null() && find_copies(growth)) hosted = true;
   return hosted;
 }
 

@@ -343,7 +343,7 @@ void SchedulerCore::State::job_meets_node(const Node& node, bool first) {
   const bool missed =
       held != active->id ? state == JobState::starting : node.progress->epoch < active->plan.epoch;
   if ((state == JobState::starting || state == JobState::running) && missed &&
-      active->plan.stages_of.contains(node.member.key))
+      (active->plan.stages_of.contains(node.member.key) || active->plan.learners.contains(node.member.key)))
     send_start(node);
 }
 

@@ -183,8 +183,13 @@ PlacementRequest SchedulerCore::State::request_for(const StagesByNode& stages_of
 StagesByNode SchedulerCore::State::lessons_that_go_on(const Plan& plan) const {
   StagesByNode lessons;
   if (active->change) return lessons;  // some may work under another plan already
+  // And work under the plan: who takes this one instead of it has not offered its state.
   const auto is_same = [&](std::uint32_t stage) {
-    return plan.replicas(stage) == active->plan.replicas(stage);
+    const std::vector<net::NodeKey> replicas = plan.replicas(stage);
+    return replicas == active->plan.replicas(stage) &&
+           std::ranges::all_of(replicas, [&](const net::NodeKey& key) {
+             return nodes.contains(key) && works_under(nodes.at(key), active->plan.epoch);
+           });
   };
   const auto has_sources = [&](std::uint32_t stage) {
     if (plan.is_out(stage) != active->plan.is_out(stage)) return false;

@@ -213,6 +213,7 @@ std::optional<bool> JobRun::take_lesson(std::int64_t now_us, const net::NodeKey&
   }
   const auto& chunk = std::get<net::AverageChunk>(message);
   if (!learner.base()) return hold(peer, message);
+  if (phase_ == Phase::waiting && chunk.scope.epoch == context_.plan.epoch) return hold(peer, message);
   if (chunk.scope.step > context_.step + steps_ahead_max) return false;
   if (chunk.scope.step > context_.step) return hold(peer, message);
   learner.on_chunk(now_us, peer, chunk);
@@ -310,7 +311,9 @@ net::JobProgress JobRun::progress() const {
       std::ranges::all_of(learners_, [](const auto& entry) { return entry.second->level(); });
   const bool is_over = phase_ == Phase::finished && context_.my_stages.empty() && !ports_.has_posted();
   // A plan is worked under once its stages are all here.
-  const bool works = phase_ != Phase::catching_up && phase_ != Phase::failed;
+  // Nor before it is heard where the others go on.
+  const bool hears = phase_ == Phase::waiting && context_.my_stages.empty();
+  const bool works = phase_ != Phase::catching_up && phase_ != Phase::failed && !hears;
   const std::uint64_t epoch = context_.plan.epoch - (works ? 0 : 1);
   return {context_.job,    epoch,
           applied_,        "step " + std::to_string(context_.step) + ": " + activity(),

@@ -153,7 +153,8 @@ std::string Learner::objection(const Step& step, const net::NodeKey& peer,
 }
 
 void Learner::on_chunk(std::int64_t now_us, const net::NodeKey& peer, const net::AverageChunk& chunk) {
-  Step* step = find_step(chunk.scope.step);
+  const bool is_known = steps_.contains(chunk.scope.step) || chunk.scope.epoch == context_.plan.epoch;
+  Step* step = is_known ? find_step(chunk.scope.step) : nullptr;
   if (step == nullptr || step->epoch != chunk.scope.epoch) return;  // it is over
   if (const std::string why = objection(*step, peer, chunk); !why.empty())
     return context_.log(now_us, net::LogLevel::warning, stage_,

@@ -320,8 +320,7 @@ TEST_CASE("Rebuild: with checkfree+ a stage of a pair is rebuilt as a copy of it
     for (const auto& route : plan.phases[0].routes) {
       std::vector<std::uint32_t> stages;
       for (const net::Hop& hop : route.hops) stages.push_back(hop.stage);
-      const auto first = std::ranges::find(stages, low), second = std::ranges::find(stages, low + 1);
-      ++(first < second ? in_order : swapped);
+      ++(std::ranges::find(stages, low) < std::ranges::find(stages, low + 1) ? in_order : swapped);
     }
     CHECK(in_order >= 3);
     CHECK(swapped >= 3);
