@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "net/node_key.h"
@@ -98,6 +99,10 @@ inline nlohmann::json number_json(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   return value;
+}
+// Null where there is none.
+inline nlohmann::json optional_json(const std::optional<double>& value) {
+  return value ? number_json(*value) : nlohmann::json();
 }
 
 }  // namespace sidestep::scheduler

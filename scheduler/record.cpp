@@ -94,10 +94,6 @@ std::optional<double> read_optional(const nlohmann::json& json, JsonReader& read
   return reader.number(json);
 }
 
-nlohmann::json optional_json(const std::optional<double>& value) {
-  return value ? number_json(*value) : nlohmann::json();
-}
-
 }  // namespace
 
 nlohmann::json to_json(const RecordRecovery& recovery) {

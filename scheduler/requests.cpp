@@ -27,10 +27,6 @@ bool changes_something(std::string_view verb) {
   return false;
 }
 
-nlohmann::json optional_json(const std::optional<double>& value) {
-  return value ? number_json(*value) : nlohmann::json();
-}
-
 std::string string_of(const nlohmann::json& body, const char* key) {
   const auto it = body.find(key);
   return it != body.end() && it->is_string() ? it->get<std::string>() : std::string();
