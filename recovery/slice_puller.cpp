@@ -28,8 +28,7 @@ std::uint64_t SlicePuller::length_at(std::uint64_t begin) const {
 
 void SlicePuller::ask(std::int64_t now_us, std::uint64_t begin, std::int64_t wait_us,
                       std::vector<Outgoing>& out) {
-  const bool repeated = wanted_.contains(begin);
-  wanted_[begin] = {now_us, wait_us, false, repeated};
+  wanted_[begin] = {now_us, wait_us, false};
   out.push_back({source().node,
                  {request_.job, request_.commit, request_.stage, request_.part, begin, length_at(begin)}});
 }
@@ -88,7 +87,8 @@ void SlicePuller::on_slice(std::int64_t now_us, const net::NodeKey& peer, const 
     reject("sent a slice of another size or type than it was asked for");
   } else {
     const std::int64_t sent_us = found->second.sent_us;
-    if (!found->second.repeated) pace(now_us - sent_us);
+    // Of one that was asked for again it is not known which request it answers.
+    if (found->second.wait_us == options_.repeat_us) pace(now_us - sent_us);
     wanted_.erase(found);
     for (auto& [begin, other] : wanted_)
       if (other.sent_us < sent_us || (other.sent_us == sent_us && begin < slice.begin))

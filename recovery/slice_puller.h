@@ -81,7 +81,6 @@ class SlicePuller {
     std::int64_t sent_us = 0;
     std::int64_t wait_us = 0;  // until it is repeated
     bool overtaken = false;    // a slice that was asked for later is here
-    bool repeated = false;
   };
 
   // After a slice that took this long. The window grows while slices are hardly later than the quickest one,

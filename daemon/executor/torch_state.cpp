@@ -55,7 +55,9 @@ Status TorchRunner::perform(const CopyState& task, Completion& done) {
   const ParameterLayout& layout = held.value()->stage.layout();
   for (const at::Tensor* part : state_of(*held.value())) {
     const at::Tensor wanted = task.layers_alone ? layers_of(*part, layout) : *part;
-    done.state.push_back(to_wire(wanted.to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true)));
+    // Layers out of a stage that holds more are a copy already.
+    const bool is_view = wanted.is_alias_of(*part);
+    done.state.push_back(to_wire(wanted.to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/is_view)));
     done.digests.push_back(digest_of(done.state.back()));
   }
   const AdamW& optimizer = held.value()->optimizer;
