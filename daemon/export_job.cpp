@@ -104,7 +104,7 @@ Result<std::vector<scheduler::RecordRecovery>> rebuild_stages(
     scheduler::RecordRecovery& one = rebuilt.emplace_back();
     one.stage = stage;
     one.commit = commit;
-    one.policy = "checkfree";
+    one.policy = spec.recovery.rebuilds() ? spec.recovery.policy : "checkfree";
     one.sources = recovery::weigh(spec.recovery, sources);
     tell("nobody has stage " + std::to_string(stage) + ": " + recovery::describe(one.sources));
     if (Status status = daemon::write_rebuilt_stage(spec, stage, one.sources, files); !status.ok())
