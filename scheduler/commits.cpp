@@ -10,8 +10,17 @@ namespace {
 
 // Reports that may wait for an earlier one; the lead origin sends them in order, few at a time.
 constexpr std::size_t early_reports_max = 64;
-// In a job's row; the record has all.
-constexpr std::size_t recoveries_kept = 200;
+// In a job's row, which is written at each commit; the record has all.
+constexpr std::size_t recoveries_kept = 50;
+
+// Those of which no node has said anything.
+std::vector<std::uint32_t> stages_untold(const Snapshot& snapshot, const Plan& plan) {
+  std::vector<std::uint32_t> stages;
+  for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage)
+    if (std::ranges::none_of(snapshot.copies, [&](const auto& copy) { return copy.stage == stage; }))
+      stages.push_back(stage);
+  return stages;
+}
 
 std::uint64_t next_step(const JobRow& job) { return job.commit ? *job.commit + 1 : 0; }
 
@@ -115,21 +124,6 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   end_if_finished();
 }
 
-// As the step begins, as near as can be: its nodes are told when the commit before it was reported.
-void SchedulerCore::State::obey_failures(std::uint64_t step) {
-  if (committed_all()) return;
-  for (const std::uint32_t stage : active->spec.failures.stages_lost_at(step, active->plan.stage_count())) {
-    const std::string why =
-        "the job's failures have stage " + std::to_string(stage) + " lost at step " + std::to_string(step);
-    for (const net::NodeKey& key : active->plan.replicas(stage)) {
-      const auto node = nodes.find(key);
-      if (node == nodes.end()) continue;
-      log(net::LogLevel::warning, active->id, label(node->second.member) + " is killed: " + why);
-      post(node->second, net::Vanish{why});
-    }
-  }
-}
-
 // Two nodes that reach this scheduler but not each other would hold up the queue for ever.
 void SchedulerCore::State::end_if_stuck_at_start() {
   if (!active || active->planning || active->loss || row(active->id).state != JobState::starting) return;
@@ -183,22 +177,21 @@ void SchedulerCore::State::end_if_finished() {
 void SchedulerCore::State::end_committed() {
   JobRow& job = row(active->id);
   std::string reason = job.end_reason;
-  // A node may have died after the last Commit, before it had saved its stage: `export` can do without.
-  std::vector<std::uint32_t> unsaved_stages;
+  std::vector<std::uint32_t> lost = active->plan.stages_out;
+  // A node may have died after the last Commit, before it had saved its stage: `export` can do without. Where
+  // one says why it has not, the disk is what has to be mended.
   if (job.snapshot_coming && job.snapshot_coming->commit == *job.commit) {
-    for (std::uint32_t stage = 0; stage < active->plan.stage_count(); ++stage)
-      if (!job.snapshot_coming->has(stage)) unsaved_stages.push_back(stage);
-    if (can_rebuild(unsaved_stages)) job.snapshot = *std::exchange(job.snapshot_coming, std::nullopt);
-  } else {
-    unsaved_stages = active->plan.stages_out;
+    lost = stages_untold(*job.snapshot_coming, active->plan);
+    const bool rest_is_saved = std::ranges::all_of(
+        job.snapshot_coming->copies, [&](const auto& copy) { return job.snapshot_coming->has(copy.stage); });
+    if (rest_is_saved && can_rebuild(lost)) job.snapshot = *std::exchange(job.snapshot_coming, std::nullopt);
   }
   if (!job.snapshot || job.snapshot->commit != *job.commit) {
     reason += (reason.empty() ? "" : "; ") + std::string("its last state is not saved whole: ") +
               unsaved(job, active->plan);
     log(net::LogLevel::warning, job.id, reason);
-  } else if (!unsaved_stages.empty()) {
-    reason += (reason.empty() ? "" : "; ") + stage_list(unsaved_stages) +
-              (unsaved_stages.size() == 1 ? " was" : " were") +
+  } else if (!lost.empty()) {
+    reason += (reason.empty() ? "" : "; ") + stage_list(lost) + (lost.size() == 1 ? " was" : " were") +
               " lost and not back at the last commit: `sidestep export` makes what is missing out of its "
               "neighbours";
     log(net::LogLevel::warning, job.id, reason);

@@ -248,10 +248,6 @@ struct SchedulerCore::State {
   // ---- joining.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::Leaving& leaving);
   Result<nlohmann::json> drain(const nlohmann::json& body);
-  // By nickname or start of its key.
-  Result<Node*> find_node(const std::string& text);
-  // One node, or all that hold a stage of the active job, end as if killed.
-  Result<nlohmann::json> kill(const net::NodeKey& by, const nlohmann::json& body);
   void let_leave(Node& node, const std::string& why);
   // What the job does about those that came, have learned or want to leave.
   void grow();
@@ -289,6 +285,15 @@ struct SchedulerCore::State {
   // Nodes that will hold the stage, those that leave not counted.
   std::size_t hosts_of(std::uint32_t stage, const Active::Growth& growth) const;
 
+  // ---- killing.cpp
+  void end_as_if_killed(const Node& node, const std::string& why);
+  // By nickname or start of its key.
+  Result<Node*> find_node(const std::string& text);
+  // One node, or all that hold a stage of the active job.
+  Result<nlohmann::json> kill(const net::NodeKey& by, const nlohmann::json& body);
+  // All nodes with the stages that the job's failures have lost at this step.
+  void obey_failures(std::uint64_t step);
+
   // ---- replan.cpp
   // `detect_us`: since its last sign of life, where it was silent.
   void job_loses_node(const net::Member& member, const std::string& why, std::int64_t detect_us = 0);
@@ -320,8 +325,6 @@ struct SchedulerCore::State {
   void take_report(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
   // What is known here of stages that came back is added to the record, told and kept.
   void take_recoveries(JobRow& job, RecordStep& step);
-  // All nodes with the stages that the job's failures have lost at this step end as if killed.
-  void obey_failures(std::uint64_t step);
   bool committed_all() const;
   void end_if_finished();
   // Everything of the active job is committed: ends it as done, or as failed for the reason it ended early.

@@ -15,6 +15,22 @@ std::size_t guests_of(Swarm& s, int number) {
   return lists.back().guests.size();
 }
 
+// Three stages at one node each, rebuilt where they are lost, up to the first commit of `steps`.
+std::string start_checkfree(Swarm& s, int steps) {
+  for (const int number : {1, 2, 3}) s.join(number);
+  nlohmann::json job = job_json(3, steps);
+  job["recovery"] = {{"policy", "checkfree"}, {"origins", 1}};
+  const std::string id = s.ask("submit", {{"spec", job}, {"source", "job.json"}}).body.at("job");
+  for (const int number : {1, 2, 3}) s.prepared(number);
+  for (const int number : {1, 2, 3}) s.progress(number, {id, 1, 0, "step 1"});
+  s.commit(0);
+  return id;
+}
+
+int holder_of(Swarm& s, const std::string& id, std::uint32_t stage) {
+  return parse_plan(s.job(id).plan).value().replicas(stage).front().bytes[0];
+}
+
 }  // namespace
 
 TEST_CASE("Export: a running job is asked for a snapshot once, and its stages are named when all are saved") {
@@ -279,16 +295,8 @@ TEST_CASE("Guests: a key that is no operator's gets nowhere") {
 
 TEST_CASE("Export: a stage that is out at the last commit is left to whoever exports") {
   Swarm s;
-  for (const int number : {1, 2, 3}) s.join(number);
-  nlohmann::json job = job_json(3, 2);
-  job["recovery"] = {{"policy", "checkfree"}, {"origins", 1}};
-  const std::string id = s.ask("submit", {{"spec", job}, {"source", "job.json"}}).body.at("job");
-  for (const int number : {1, 2, 3}) s.prepared(number);
-  for (const int number : {1, 2, 3}) s.progress(number, {id, 1, 0, "step 1"});
-  s.commit(0);
-  const Plan before = parse_plan(s.job(id).plan).value();
-  const int lost = before.replicas(2).front().bytes[0];
-  s.close(lost);
+  const std::string id = start_checkfree(s, 2);
+  s.close(holder_of(s, id, 2));
   s.run_for_ms(700);
   const Plan plan = parse_plan(s.job(id).plan).value();
   REQUIRE(plan.stages_out == std::vector{2u});
@@ -307,4 +315,34 @@ TEST_CASE("Export: a stage that is out at the last commit is left to whoever exp
   CHECK_THAT(s.ask("export", {{"job", id}}).message, Catch::Contains("--rebuild"));
   const net::Reply made = s.ask("export", {{"job", id}, {"rebuild", true}});
   CHECK(made.body.at("stages")[1].at("sources").empty());
+}
+
+TEST_CASE("Export: of a stage whose holder is lost between the last commit and its save") {
+  Swarm s;
+  const std::string id = start_checkfree(s, 1);
+  s.commit(1);
+  const int lost = holder_of(s, id, 2);
+  for (const std::uint32_t stage : {0u, 1u}) {
+    s.applied(holder_of(s, id, stage), 1);
+    s.saved(holder_of(s, id, stage), 1);
+  }
+  SECTION("whoever exports makes it out of its neighbours") {
+    s.close(lost);
+    s.run_for_ms(700);
+    CHECK(s.state(id) == "done");
+    CHECK_THAT(s.job(id).reason, Catch::Contains("stage 2 was lost and not back at the last commit"));
+    const nlohmann::json ready = s.ask("export", {{"job", id}}).body;
+    CHECK(ready.at("commit") == 1);
+    CHECK(ready.at("stages")[2].at("sources").empty());
+    CHECK_FALSE(ready.at("stages")[1].at("sources").empty());
+  }
+  SECTION("not where it said that it cannot save it: that is to be mended") {
+    s.saved(lost, 1, "no space left on device");
+    s.close(lost);
+    s.run_for_ms(700);
+    CHECK(s.state(id) == "done");
+    CHECK_THAT(s.job(id).reason, Catch::Contains("its last state is not saved whole: stage 2: n") &&
+                                     Catch::Contains("no space left on device"));
+    CHECK(s.ask("export", {{"job", id}}).code == Code::not_found);
+  }
 }
