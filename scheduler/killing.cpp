@@ -58,8 +58,8 @@ Result<nlohmann::json> SchedulerCore::State::kill(const net::NodeKey& by, const 
 void SchedulerCore::State::obey_failures(std::uint64_t step) {
   if (committed_all()) return;
   for (const std::uint32_t stage : active->spec.failures.stages_lost_at(step, active->plan.stage_count())) {
-    const std::string why =
-        "by the job's failures, which have stage " + std::to_string(stage) + " lost at step " + std::to_string(step);
+    const std::string why = "by the job's failures, which have stage " + std::to_string(stage) +
+                            " lost at step " + std::to_string(step);
     for (const net::NodeKey& key : active->plan.replicas(stage)) {
       if (const auto node = nodes.find(key); node != nodes.end()) end_as_if_killed(node->second, why);
     }
