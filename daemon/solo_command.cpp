@@ -6,6 +6,7 @@
 
 #include "daemon/cli/flags.h"
 #include "daemon/cli/operator_config.h"
+#include "daemon/data/checkpoint_folder.h"
 #include "daemon/executor/torch_runner.h"
 #include "daemon/solo/replay.h"
 #include "daemon/solo/solo.h"
@@ -70,6 +71,12 @@ int run_job(const SoloRequest& request) {
     return cli::exit_failed;
   }
   job.value().resolve_precision(request.device != "cpu");
+  if (scheduler::ResumeSpec& resume = job.value().resume; !resume.directory.empty()) {
+    const auto checkpoint = daemon::Checkpoint::open(job.value());
+    if (!checkpoint.ok()) return cli::fail(checkpoint.status());
+    resume.commit = static_cast<std::int64_t>(checkpoint.value().manifest().commit);
+    resume.digest = checkpoint.value().digest();
+  }
   std::ofstream record;
   if (!request.out.empty()) {
     record.open(request.out, std::ios::trunc);
@@ -86,7 +93,7 @@ int run_job(const SoloRequest& request) {
           std::printf("%s\n", scheduler::to_json(step).dump().c_str());
         else if (step.step > static_cast<std::uint64_t>(steps))
           std::printf("after the last step%s\n", losses(step).c_str());
-        else if (step.step > 0)
+        else if (step.step > job.value().first_commit())
           std::printf("step %llu/%lld%s  %.0f ms%s\n", static_cast<unsigned long long>(step.step),
                       static_cast<long long>(steps), losses(step).c_str(),
                       static_cast<double>(step.duration_us) / 1e3, recoveries(step).c_str());
@@ -110,6 +117,10 @@ Status check_same_job(const SoloRequest& request, const scheduler::RecordHeader&
   }
   // Settled when it was known where the job runs.
   if (job.value().precision == "auto") given["precision"] = recorded.value("precision", "auto");
+  if (job.value().resume.digest.empty()) {
+    given.erase("resume");
+    recorded.erase("resume");
+  }
   if (job.value().init_from_digest.empty()) {
     given.erase("init_from_digest");
     recorded.erase("init_from_digest");

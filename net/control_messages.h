@@ -175,7 +175,10 @@ struct Prepared {
   std::int64_t head_us = 0;        // head of one microbatch, measured
   std::uint64_t memory_bytes = 0;  // what this daemon may use
   std::uint64_t daemon_bytes = 0;  // what it takes without a job
-  std::string init_digest;  // "sha256:…" of the folder that init_from names; empty where none is named
+  // "sha256:…" of the folder that init_from names, or of the manifest of the checkpoint that the job resumes
+  // from, and its commit; empty where neither is named.
+  std::string init_digest;
+  std::uint64_t init_commit = 0;
   std::vector<LinkSpeed> links = {};  // measured, to those that answered
   bool operator==(const Prepared&) const = default;
 };
@@ -228,6 +231,36 @@ struct SnapshotTaken {
   bool operator==(const SnapshotTaken&) const = default;
 };
 
+// node -> scheduler, acked: what this node wrote of its stage into the checkpoint of commit scope.step, or
+// why it could not.
+struct CheckpointWritten {
+  Scope scope;
+  std::uint32_t stage = 0;
+  std::uint64_t elements = 0;
+  std::string digest;   // "sha256:…" of the weights, float32
+  std::string problem;  // not empty: it was not written, and why
+  bool operator==(const CheckpointWritten&) const = default;
+};
+
+// scheduler -> lead origin, acked: every stage of that checkpoint is written. The manifest makes it one that
+// can be resumed from; those of `drop` are not kept any longer.
+struct SealCheckpoint {
+  std::string job;
+  std::uint64_t commit = 0;
+  nlohmann::json manifest;  // scheduler::CheckpointManifest
+  std::vector<std::uint64_t> drop;
+  bool operator==(const SealCheckpoint&) const = default;
+};
+
+// node -> scheduler, acked: its manifest is written, or why it is not.
+struct CheckpointSealed {
+  std::string job;
+  std::uint64_t commit = 0;
+  std::string digest;  // "sha256:…" of the manifest
+  std::string problem;
+  bool operator==(const CheckpointSealed&) const = default;
+};
+
 // node -> scheduler, acked: the job cannot go on because of this node; or, where `learning` names a stage,
 // this node gives up learning that one and goes on with those that it holds.
 struct JobFault {
@@ -243,6 +276,7 @@ struct CommitReport {
   nlohmann::json record;         // scheduler::RecordStep
   std::string end = {};          // not empty: no step follows, the job has failed, and why
   std::uint64_t next_epoch = 0;  // of the plan of the steps that follow
+  bool checkpoint = false;       // its nodes write one of it
   bool operator==(const CommitReport&) const = default;
 };
 

@@ -70,9 +70,10 @@ struct MicrobatchClosed {
 // What nodes do about a Commit, beside the update itself.
 struct CommitTerms {
   bool skip_update = false;
-  bool last = false;       // nothing follows this step
-  bool snapshot = false;   // save every stage as it is now, before anything else
-  std::uint64_t keep = 0;  // with a snapshot: that of this commit is whole and stays; 0: none
+  bool last = false;        // nothing follows this step
+  bool snapshot = false;    // save every stage as it is now, before anything else
+  std::uint64_t keep = 0;   // with a snapshot: that of this commit is whole and stays; 0: none
+  bool checkpoint = false;  // write every stage as it is now to the job's recovery.directory
   bool operator==(const CommitTerms&) const = default;
 };
 

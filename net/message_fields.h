@@ -18,15 +18,16 @@ concept Is = std::same_as<std::remove_const_t<M>, T>;
 
 // In the order of Message: the place is the kind that travels.
 inline constexpr std::array<std::string_view, std::variant_size_v<Message>> message_names{
-    "Hello",        "Welcome",       "Refusal",      "Heartbeat",    "HeartbeatReply",
-    "ViewUpdate",   "Goodbye",       "PrepareJob",   "Prepared",     "StartJob",
-    "EndJob",       "JobFault",      "CommitReport", "LogBatch",     "Request",
-    "Reply",        "MicrobatchHop", "AverageChunk", "StageReport",  "MicrobatchClosed",
-    "Commit",       "Ack",           "Guests",       "TakeSnapshot", "SnapshotTaken",
-    "SliceRequest", "Slice",         "Join",         "Admitted",     "Visit",
-    "VisitReply",   "Probe",         "ProbeReply",   "CommitKept",   "Standing",
-    "Resume",       "Leaving",       "Released",     "AdoptPlan",    "StateOffer",
-    "Measured",     "StepTimes",     "Vanish"};
+    "Hello",           "Welcome",       "Refusal",      "Heartbeat",         "HeartbeatReply",
+    "ViewUpdate",      "Goodbye",       "PrepareJob",   "Prepared",          "StartJob",
+    "EndJob",          "JobFault",      "CommitReport", "LogBatch",          "Request",
+    "Reply",           "MicrobatchHop", "AverageChunk", "StageReport",       "MicrobatchClosed",
+    "Commit",          "Ack",           "Guests",       "TakeSnapshot",      "SnapshotTaken",
+    "SliceRequest",    "Slice",         "Join",         "Admitted",          "Visit",
+    "VisitReply",      "Probe",         "ProbeReply",   "CommitKept",        "Standing",
+    "Resume",          "Leaving",       "Released",     "AdoptPlan",         "StateOffer",
+    "Measured",        "StepTimes",     "Vanish",       "CheckpointWritten", "SealCheckpoint",
+    "CheckpointSealed"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -210,6 +211,7 @@ void fields(auto& v, Is<Prepared> auto& m) {
   v("memory_bytes", m.memory_bytes);
   v("daemon_bytes", m.daemon_bytes);
   v("init_digest", m.init_digest);
+  v("init_commit", m.init_commit);
   v("links", m.links);
 }
 
@@ -244,6 +246,7 @@ void fields(auto& v, Is<CommitReport> auto& m) {
   v("record", m.record);
   v("end", m.end);
   v("next_epoch", m.next_epoch);
+  v("checkpoint", m.checkpoint);
 }
 
 void fields(auto& v, Is<TakeSnapshot> auto& m) {
@@ -255,6 +258,28 @@ void fields(auto& v, Is<SnapshotTaken> auto& m) {
   v("scope", m.scope);
   v("stage", m.stage);
   v("elements", m.elements);
+  v("digest", m.digest);
+  v("problem", m.problem);
+}
+
+void fields(auto& v, Is<CheckpointWritten> auto& m) {
+  v("scope", m.scope);
+  v("stage", m.stage);
+  v("elements", m.elements);
+  v("digest", m.digest);
+  v("problem", m.problem);
+}
+
+void fields(auto& v, Is<SealCheckpoint> auto& m) {
+  v("job", m.job);
+  v("commit", m.commit);
+  v("manifest", m.manifest);
+  v("drop", m.drop);
+}
+
+void fields(auto& v, Is<CheckpointSealed> auto& m) {
+  v("job", m.job);
+  v("commit", m.commit);
   v("digest", m.digest);
   v("problem", m.problem);
 }
@@ -330,6 +355,7 @@ void fields(auto& v, Is<CommitTerms> auto& m) {
   v("last", m.last);
   v("snapshot", m.snapshot);
   v("keep", m.keep);
+  v("checkpoint", m.checkpoint);
 }
 
 void fields(auto& v, Is<Commit> auto& m) {

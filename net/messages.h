@@ -13,7 +13,7 @@
 namespace sidestep::net {
 
 // Raised whenever a message or its meaning changes; daemons of another version are refused by name.
-inline constexpr std::uint32_t wire_version = 5;
+inline constexpr std::uint32_t wire_version = 6;
 
 // Receiver -> sender: these envelope ids of your run `boot` have arrived.
 struct Ack {
@@ -22,12 +22,13 @@ struct Ack {
   bool operator==(const Ack&) const = default;
 };
 
-using Message = std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye,
-                             PrepareJob, Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch,
-                             Request, Reply, MicrobatchHop, AverageChunk, StageReport, MicrobatchClosed,
-                             Commit, Ack, Guests, TakeSnapshot, SnapshotTaken, SliceRequest, Slice, Join,
-                             Admitted, Visit, VisitReply, Probe, ProbeReply, CommitKept, Standing, Resume,
-                             Leaving, Released, AdoptPlan, StateOffer, Measured, StepTimes, Vanish>;
+using Message =
+    std::variant<Hello, Welcome, Refusal, Heartbeat, HeartbeatReply, ViewUpdate, Goodbye, PrepareJob,
+                 Prepared, StartJob, EndJob, JobFault, CommitReport, LogBatch, Request, Reply, MicrobatchHop,
+                 AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests, TakeSnapshot,
+                 SnapshotTaken, SliceRequest, Slice, Join, Admitted, Visit, VisitReply, Probe, ProbeReply,
+                 CommitKept, Standing, Resume, Leaving, Released, AdoptPlan, StateOffer, Measured, StepTimes,
+                 Vanish, CheckpointWritten, SealCheckpoint, CheckpointSealed>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

@@ -22,15 +22,18 @@ std::vector<std::uint32_t> stages_untold(const Snapshot& snapshot, const Plan& p
   return stages;
 }
 
-std::uint64_t next_step(const JobRow& job) { return job.commit ? *job.commit + 1 : 0; }
-
 }  // namespace
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
                               const net::CommitReport& report) {
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
-  if (!active || active->id != report.scope.job || report.scope.step < next_step(row(active->id))) {
+  if (!active || active->id != report.scope.job || is_stale(row(active->id), report.scope) ||
+      report.scope.step < next_step()) {
+    // Its weights are there: what comes of that was in the record before it went back.
+    if (active && active->id == report.scope.job && row(active->id).state == JobState::starting &&
+        report.scope.epoch == active->plan.epoch)
+      begin_running();
     acknowledge(peer, envelope);  // out of date: the job has ended or the step is kept already
     return;
   }
@@ -43,7 +46,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     acknowledge(peer, envelope);
     return;
   }
-  if (report.scope.step > next_step(row(active->id))) {
+  if (report.scope.step > next_step()) {
     // Not acknowledged: should this scheduler restart, it must come again.
     if (active->early_reports.size() < early_reports_max)
       active->early_reports.insert_or_assign(report.scope.step, Active::Report{peer, envelope});
@@ -51,11 +54,23 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   }
   take_report(peer, envelope, report);
   while (active) {
-    auto early = active->early_reports.extract(next_step(row(active->id)));
+    auto early = active->early_reports.extract(next_step());
     if (early.empty()) return;
     const Active::Report& waiting = early.mapped();
     take_report(waiting.peer, waiting.envelope, std::get<net::CommitReport>(waiting.envelope.message));
   }
+}
+
+std::uint64_t SchedulerCore::State::next_step() const {
+  const JobRow& job = *find_row(active->id);
+  return job.commit ? *job.commit + 1 : active->spec.first_commit();
+}
+
+void SchedulerCore::State::begin_running() {
+  JobRow& job = row(active->id);
+  set_state(job, JobState::running);
+  save(job);
+  log(net::LogLevel::info, job.id, "all stages are ready, training starts");
 }
 
 void SchedulerCore::State::take_recoveries(JobRow& job, RecordStep& step) {
@@ -104,12 +119,10 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   take_recoveries(job, step);
   // Stored first: what is acknowledged is never asked for again.
   persist(AppendRecord{job.id, step.step, to_json(step)});
-  if (job.state == JobState::starting) {
-    set_state(job, JobState::running);
-    log(net::LogLevel::info, job.id, "all stages are ready, training starts");
-  }
   take_step(job, step);
+  if (job.state == JobState::starting) begin_running();
   watch_step(step);
+  if (report.checkpoint) expect_checkpoint(step.step);
   const bool adopts = active->change && active->change->plan.epoch == report.next_epoch;
   if (adopts) adopt_offered();
   save(job);
@@ -166,7 +179,9 @@ void SchedulerCore::State::end_if_finished() {
     });
     if (!applied || !told) missing += (missing.empty() ? "" : ", ") + label(node.member);
   }
-  if (!missing.empty() && now_us < *active->finish_deadline_us) return;
+  if ((!missing.empty() || active->checkpoint) && now_us < *active->finish_deadline_us) return;
+  give_up_checkpoint("it is not written " + std::to_string(options.finish_limit_us / 1000) +
+                     " ms after the last commit");
   if (!missing.empty())
     log(net::LogLevel::warning, active->id,
         "did not say in " + std::to_string(options.finish_limit_us / 1000) +

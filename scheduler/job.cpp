@@ -56,6 +56,15 @@ OptionTable job_table(JobSpec& job) {
            "Hugging Face LLaMA folder whose weights the job begins with, as a path on every node")
       .default_text("new weights, from the seed");
   table.add("init_from_digest", job.init_from_digest, "of that folder").default_text("what it has at submit");
+  table
+      .add("resume.directory", job.resume.directory,
+           "checkpoint that the job begins with, or the folder of a job's checkpoints, as a path on every "
+           "node; `sidestep submit --resume` fills it in")
+      .default_text("none");
+  table.add("resume.commit", job.resume.commit, "which of them")
+      .range(-1, 100'000'000)
+      .default_text("the newest at submit");
+  table.add("resume.digest", job.resume.digest, "of its manifest").default_text("what it has at submit");
   table.add("deterministic", job.deterministic,
             "strictly plan order, so that a replay is the same bit for bit");
   table
@@ -288,6 +297,17 @@ void check_rest(const JobSpec& job, Problems& problems) {
   check_digest("init_from_digest", job.init_from_digest, problems);
   if (job.init_from.empty() && !job.init_from_digest.empty())
     problems.add_key("init_from_digest", "is of the folder that \"init_from\" names, which is missing");
+  check_digest("resume.digest", job.resume.digest, problems);
+  if (!job.resume.directory.empty() && job.resume.directory.front() != '/')
+    problems.add_key("resume.directory",
+                     nlohmann::json(job.resume.directory).dump() +
+                         " is not an absolute path; every node has to see the same folder");
+  if (!job.resume.directory.empty() && !job.init_from.empty())
+    problems.add_key("init_from", "a job that resumes from a checkpoint has its weights from there");
+  if (problems.sound({"steps", "resume.commit"}) && job.resume.commit >= job.steps)
+    problems.add_key("steps", "value " + std::to_string(job.steps) +
+                                  " leaves nothing to train after commit " +
+                                  std::to_string(job.resume.commit) + ", from which the job resumes");
   if (problems.sound({"steps"}) && job.optimizer.warmup_steps > job.steps)
     problems.add_key("optimizer.warmup_steps", "value " + std::to_string(job.optimizer.warmup_steps) +
                                                    " is more than steps, " + std::to_string(job.steps));

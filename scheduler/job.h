@@ -78,6 +78,13 @@ struct ValidationSpec {
   std::vector<double> skip = {};  // shares of the stages to leave out, each in a validation of its own
 };
 
+// A checkpoint that a job begins with, of this job or another of the same model and stages.
+struct ResumeSpec {
+  std::string directory;     // of the checkpoint, or of several of a job; empty: none
+  std::int64_t commit = -1;  // its state is that of this commit; -1: the newest there is (settled at submit)
+  std::string digest;        // "sha256:…" of its manifest; empty: whatever it is (settled at submit)
+};
+
 struct JobSpec {
   std::string name;
   ModelSpec model;
@@ -93,9 +100,14 @@ struct JobSpec {
   std::uint64_t seed = 0;
   std::string init_from;         // Hugging Face folder whose weights the job begins with; empty: the seed's
   std::string init_from_digest;  // "sha256:…" of it; empty: whatever it holds (filled in at submit)
+  ResumeSpec resume;
   bool deterministic = false;
   std::string gradient_scale = "visited";  // "visited", "step"
 
+  // The commit whose state the job begins with: 0, or that of the checkpoint that it resumes from.
+  std::uint64_t first_commit() const {
+    return resume.directory.empty() || resume.commit < 0 ? 0 : static_cast<std::uint64_t>(resume.commit);
+  }
   // Layers held by a stage: [first, first + count).
   std::int64_t first_layer(std::int64_t stage) const;
   std::int64_t layer_count(std::int64_t stage) const;

@@ -56,7 +56,11 @@ Result<nlohmann::json> SchedulerCore::State::kill(const net::NodeKey& by, const 
 
 // As the step begins, as near as can be: its nodes are told when the commit before it was reported.
 void SchedulerCore::State::obey_failures(std::uint64_t step) {
-  if (committed_all()) return;
+  // Steps that run again are not struck again.
+  JobRow& job = row(active->id);
+  if (committed_all() || !active->spec.failures.any() || step <= job.struck) return;
+  job.struck = step;
+  save(job);
   for (const std::uint32_t stage : active->spec.failures.stages_lost_at(step, active->plan.stage_count())) {
     const std::string why = "by the job's failures, which have stage " + std::to_string(stage) +
                             " lost at step " + std::to_string(step);

@@ -24,6 +24,7 @@ std::uint64_t bytes_of(const JobSpec& job, std::uint32_t stage) {
 
 Outlook outlook(const JobSpec& job, const Plan& plan) {
   Outlook result;
+  result.goes_back = job.recovery.writes_checkpoints();
   for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage) {
     const std::size_t holders = plan.replicas(stage).size();
     if (holders == 0)
@@ -56,7 +57,8 @@ std::string describe(const Outlook& outlook) {
         (outlook.rebuilt.size() == 1 ? "its" : "their") + " neighbours (" + mebibytes(outlook.rebuild_bytes) +
         " to move)");
   if (!outlook.fatal.empty())
-    add("the job ends with the last holder of " + stage_list(outlook.fatal) +
+    add(std::string("the job ") + (outlook.goes_back ? "goes back to a checkpoint" : "ends") +
+        " with the last holder of " + stage_list(outlook.fatal) +
         (outlook.fatal.size() == 1 ? ", which has one" : ", which have one each"));
   if (!outlook.out.empty())
     add(stage_list(outlook.out) + (outlook.out.size() == 1 ? " is" : " are") + " lost and being rebuilt");

@@ -16,7 +16,8 @@ namespace sidestep::scheduler {
 struct Outlook {
   std::vector<std::uint32_t> covered;  // have several holders: the loss of one loses nothing
   std::vector<std::uint32_t> rebuilt;  // have one, and would be made again out of their neighbours
-  std::vector<std::uint32_t> fatal;    // have one, and the job ends with it
+  std::vector<std::uint32_t> fatal;    // have one, and the job ends with it, or goes back
+  bool goes_back = false;              // to a checkpoint
   std::vector<std::uint32_t> out;      // have none now
   // Of the holders beyond the first that the policy asks for: of memory, and of gradients that go to each of
   // them in a step and come back.

@@ -22,10 +22,12 @@ bool legal(JobState from, JobState to) {
     // Back to queued: the scheduler restarted and asks everybody again.
     case JobState::preparing:
       return to == JobState::starting || to == JobState::queued || ended(to);
+    // Back to queued: it goes back to a checkpoint.
     case JobState::starting:
-      return to == JobState::running || to == JobState::failed || to == JobState::cancelled;
+      return to == JobState::running || to == JobState::queued || to == JobState::failed ||
+             to == JobState::cancelled;
     case JobState::running:
-      return ended(to);
+      return to == JobState::queued || ended(to);
     case JobState::done:
     case JobState::failed:
     case JobState::cancelled:
@@ -65,7 +67,7 @@ void SchedulerCore::State::start_next_job() {
                                  [](const auto& entry) { return entry.second.state == JobState::queued; });
   if (next == jobs.end() || !all_greeted()) return;
   JobRow& job = next->second;
-  Result<JobSpec> spec = parse_job(job.spec, job.id);
+  Result<JobSpec> spec = parse_job(spec_of_run(job), job.id);
   if (!spec.ok()) {
     // Stored by a version that knew other keys.
     job.reason = spec.status().message();
@@ -91,7 +93,11 @@ void SchedulerCore::State::start_next_job() {
 
 void SchedulerCore::State::ask_to_prepare(const Node& node) {
   if (!active->answers.try_emplace(node.member.key).second) return;
-  post(node, net::PrepareJob{active->id, row(active->id).spec});
+  const JobRow& job = row(active->id);
+  nlohmann::json spec = spec_of_run(job);
+  // Whoever comes later learns its stages from others, and need not see what they began with.
+  if (job.state != JobState::preparing) spec.erase("resume");
+  post(node, net::PrepareJob{active->id, std::move(spec)});
 }
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
@@ -103,6 +109,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const auto answer = active->answers.find(peer);
   if (answer == active->answers.end() || answer->second) return;
   answer->second = prepared;
+  active->unplanned.clear();
   log(prepared.problem.empty() ? net::LogLevel::info : net::LogLevel::warning, prepared.job,
       label(node->member) + ": " +
           (prepared.problem.empty()
@@ -116,6 +123,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
 
 void SchedulerCore::State::plan_when_prepared() {
   if (!active || active->planning || row(active->id).state != JobState::preparing) return;
+  if (!active->unplanned.empty()) return;
   const bool all = std::all_of(active->answers.begin(), active->answers.end(),
                                [](const auto& answer) { return answer.second.has_value(); });
   if (!all && now_us < active->deadline_us) return;
@@ -130,8 +138,10 @@ void SchedulerCore::State::start_planning(PlacementRequest request) {
 }
 
 bool SchedulerCore::State::can_take_part(const net::Prepared& answer) const {
-  return answer.problem.empty() &&
-         (active->spec.init_from.empty() || answer.init_digest == active->spec.init_from_digest);
+  if (!answer.problem.empty()) return false;
+  if (!active->spec.resume.directory.empty() && find_row(active->id)->state == JobState::preparing)
+    return answer.init_digest == active->spec.resume.digest;
+  return active->spec.init_from.empty() || answer.init_digest == active->spec.init_from_digest;
 }
 
 // False if the digest is none: digests come from peers, and one must not make the job unreadable.
@@ -142,9 +152,7 @@ bool SchedulerCore::State::settle(std::string& digest_of_job, const std::string&
     digest_of_job.clear();
     return false;
   }
-  JobRow& job = row(active->id);
-  job.spec = to_json(active->spec);
-  save(job);
+  keep_settled();
   return true;
 }
 
@@ -155,6 +163,13 @@ void SchedulerCore::State::settle_digests() {
   if (!spec.init_from.empty() && spec.init_from_digest.empty())
     for (const auto& [key, answer] : active->answers)
       if (answer && answer->problem.empty() && settle(spec.init_from_digest, answer->init_digest)) break;
+  if (!spec.resume.directory.empty() && spec.resume.digest.empty())
+    for (const auto& [key, answer] : active->answers) {
+      if (!answer || !answer->problem.empty()) continue;
+      spec.resume.commit = static_cast<std::int64_t>(answer->init_commit);
+      if (settle(spec.resume.digest, answer->init_digest)) break;
+      spec.resume.commit = -1;
+    }
   if (spec.data.digest.empty())
     for (const auto& [key, answer] : active->answers)
       if (answer && answer->has_data && can_take_part(*answer) &&
@@ -171,10 +186,8 @@ void SchedulerCore::State::settle_precision() {
     (nodes.at(key).resources.device.starts_with("cuda:") ? on_gpus : on_cpus) = true;
   }
   active->spec.resolve_precision(on_gpus && !on_cpus);
-  JobRow& job = row(active->id);
-  job.spec = to_json(active->spec);
-  save(job);
-  log(net::LogLevel::info, job.id, "precision " + active->spec.precision);
+  keep_settled();
+  log(net::LogLevel::info, active->id, "precision " + active->spec.precision);
 }
 
 PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
@@ -193,9 +206,14 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
     }
     node.problem = answer->problem;
     if (node.problem.empty() && !can_take_part(*answer)) {
-      node.problem = "init_from " + active->spec.init_from + " is another folder there: it has " +
-                     (answer->init_digest.empty() ? "no digest" : answer->init_digest) + ", the job's has " +
-                     active->spec.init_from_digest + "; copy one folder to every node";
+      const std::string found = answer->init_digest.empty() ? "no digest" : answer->init_digest;
+      const ResumeSpec& resume = active->spec.resume;
+      node.problem =
+          resume.directory.empty()
+              ? "init_from " + active->spec.init_from + " is another folder there: it has " + found +
+                    ", the job's has " + active->spec.init_from_digest + "; copy one folder to every node"
+              : "the checkpoint in " + resume.directory + " is another one there: its manifest has " + found +
+                    ", the job's has " + resume.digest + "; every node has to see the same folder";
       log(net::LogLevel::warning, active->id, label(nodes.at(key).member) + ": " + node.problem);
     }
     node.has_data = answer->has_data && answer->data_digest == active->spec.data.digest;
@@ -235,7 +253,7 @@ void SchedulerCore::State::adopt(Plan plan) {
 
 void SchedulerCore::State::send_start(const Node& node) {
   const JobRow& job = row(active->id);
-  post(node, net::StartJob{job.id, job.spec, job.plan, job.view, job.commit, job.plan_at_commit});
+  post(node, net::StartJob{job.id, spec_of_run(job), job.plan, job.view, job.commit, job.plan_at_commit});
 }
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
@@ -249,7 +267,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (early && (fault.learning || !active->loss)) return;
   acknowledge(peer, envelope);
   if (early) return lose_successor(*node, fault.reason);
-  if (!active || active->id != fault.scope.job) return;
+  if (!active || active->id != fault.scope.job || is_stale(row(active->id), fault.scope)) return;
   const JobState state = row(active->id).state;
   const bool planned = state == JobState::starting || state == JobState::running;
   if (planned && (!active->plan.stages_of.contains(peer) || !takes_part(node->member))) {
@@ -294,15 +312,24 @@ void SchedulerCore::State::end_active(JobState state, const std::string& reason)
   save(job);
   const net::LogLevel level = state == JobState::failed ? net::LogLevel::error : net::LogLevel::info;
   log(level, job.id, "job " + std::string(to_string(state)) + (reason.empty() ? "" : ": " + reason));
-  const auto of_this_job = [&](const net::NodeKey&, const net::Message& message) {
-    const auto* prepare = std::get_if<net::PrepareJob>(&message);
-    const auto* start = std::get_if<net::StartJob>(&message);
-    return (prepare != nullptr && prepare->job == job.id) || (start != nullptr && start->job == job.id);
-  };
-  courier.drop_if(of_this_job);
+  drop_orders();
   for (const auto& [key, node] : nodes)
     if (planned ? has_part(key) : active->answers.contains(key)) post_end(node, job.id, reason, for_ever);
   active.reset();
+}
+
+void SchedulerCore::State::drop_orders() {
+  courier.drop_if([&](const net::NodeKey&, const net::Message& message) {
+    const auto* prepare = std::get_if<net::PrepareJob>(&message);
+    const auto* start = std::get_if<net::StartJob>(&message);
+    return (prepare != nullptr && prepare->job == active->id) ||
+           (start != nullptr && start->job == active->id);
+  });
+}
+
+void SchedulerCore::State::wait_for_nodes(const std::string& why) {
+  active->unplanned = why;
+  log(net::LogLevel::warning, active->id, "waits for nodes to go on with: " + why);
 }
 
 void SchedulerCore::State::post_end(const Node& node, const std::string& job, const std::string& reason,
@@ -328,10 +355,15 @@ void SchedulerCore::State::job_meets_node(const Node& node, bool first) {
   const std::string held = node.progress ? node.progress->job : "";
   if (!held.empty() && (!active || active->id != held)) {
     const JobRow* job = find_row(held);
-    post_end(node, held, job == nullptr ? "this scheduler does not know the job" : job->reason, for_ever);
+    const bool goes_on = job != nullptr && !ended(job->state);  // it went back
+    post_end(node, held, job == nullptr ? "this scheduler does not know the job" : job->reason,
+             goes_on ? job->last_epoch : for_ever);
   }
   if (!active || !node.greeted) return;
   const JobState state = row(active->id).state;
+  // It missed that the job went back.
+  if (held == active->id && state == JobState::preparing)
+    post_end(node, held, "it went back, without this node", last_epoch());
   const bool planned = state == JobState::starting || state == JobState::running;
   const bool is_over = planned && (!takes_part(node.member) || !has_part(node.member.key));
   if (is_over && held == active->id)
@@ -355,7 +387,7 @@ void SchedulerCore::State::resume_active() {
     }
     if (job.state != JobState::starting && job.state != JobState::running) continue;
     SIDESTEP_ASSERT(!active);
-    Result<JobSpec> spec = parse_job(job.spec, job.id);
+    Result<JobSpec> spec = parse_job(spec_of_run(job), job.id);
     Result<Plan> plan = parse_plan(job.plan);
     active.emplace(Active{});  // clang 14 takes a nested default only by copy
     active->id = job.id;

@@ -70,6 +70,12 @@ Status RecordFile::write_line(const std::string& line) {
   out_ << line << '\n';
   out_.flush();
   if (!out_) return io_error(path_, "cannot be written");
+  if (Status status = sync(); !status.ok()) return status;
+  end_ += static_cast<std::streamoff>(line.size() + 1);
+  return {};
+}
+
+Status RecordFile::sync() const {
   // Whatever descriptor it is asked through, it is the file that reaches the disk.
   const int descriptor = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
   const bool synced = descriptor >= 0 && ::fdatasync(descriptor) == 0;
@@ -77,8 +83,20 @@ Status RecordFile::write_line(const std::string& line) {
   if (descriptor >= 0) ::close(descriptor);
   errno = problem;
   if (!synced) return io_error(path_, "cannot be brought to the disk");
-  end_ += static_cast<std::streamoff>(line.size() + 1);
   return {};
+}
+
+// Lines are in the order of their steps, which only grow between two cuts.
+Status RecordFile::cut(std::uint64_t from) {
+  const auto first = steps_.lower_bound(from);
+  if (first == steps_.end()) return {};
+  const std::streamoff end = first->second.offset;
+  std::error_code error;
+  std::filesystem::resize_file(path_, static_cast<std::uintmax_t>(end), error);
+  if (error) return Status::io(path_ + ": steps cannot be cut off: " + error.message());
+  steps_.erase(first, steps_.end());
+  end_ = end;
+  return sync();
 }
 
 std::optional<std::uint64_t> RecordFile::last_step() const {

@@ -25,6 +25,8 @@ class RecordFile {
 
   // On the disk when it returns.
   Status append(std::uint64_t step, const nlohmann::json& record);
+  // Forgets this step and those after it; on the disk when it returns.
+  Status cut(std::uint64_t from);
   Result<std::vector<nlohmann::json>> read(const ReadRecord& query) const;
   std::optional<std::uint64_t> last_step() const;
 
@@ -37,6 +39,7 @@ class RecordFile {
   explicit RecordFile(std::string path) : path_(std::move(path)) {}
   Status scan();
   Status write_line(const std::string& line);
+  Status sync() const;
 
   std::string path_;
   std::ofstream out_;

@@ -23,9 +23,18 @@ void add_recovery_keys(OptionTable& table, RecoverySpec& recovery) {
       .one_of({"checkfree", "checkfree+", "mirror", "checkpoint", "replica"});
   table
       .add("recovery.every", recovery.every,
-           "commits between two mirrors of a stage (a mirror of every commit is a second holder), or two "
-           "checkpoints; 0: 1 for mirror, 50 for checkpoint")
-      .range(0, 100'000'000);
+           "commits between two mirrors of a stage; a mirror of every commit is a second holder")
+      .range(1, 100'000'000);
+  table
+      .add("recovery.directory", recovery.directory,
+           "folder that all nodes see (a mounted bucket, a network file system), for checkpoints of the "
+           "whole model: the job goes back to the newest when what was lost cannot be had otherwise, under "
+           "any policy, and `sidestep submit --resume` starts from one")
+      .default_text("no checkpoints");
+  table.add("recovery.checkpoint_every", recovery.checkpoint_every, "commits between two checkpoints")
+      .range(1, 100'000'000);
+  table.add("recovery.checkpoints_kept", recovery.checkpoints_kept, "of this job, the newest")
+      .range(1, 1'000);
   table
       .add("recovery.origins", recovery.origins,
            "nodes that hold stage 0 at least, as far as others have the data and the memory: it cannot be "
@@ -50,11 +59,13 @@ void add_recovery_keys(OptionTable& table, RecoverySpec& recovery) {
       .range(0, 1'000'000);
 }
 
-void check_recovery(RecoverySpec& recovery, std::int64_t stages, std::int64_t max_swaps, Problems& problems) {
-  constexpr std::int64_t checkpoint_every = 50;
+void check_recovery(const RecoverySpec& recovery, std::int64_t stages, std::int64_t max_swaps,
+                    Problems& problems) {
   if (!problems.sound({"recovery.policy"})) return;
-  if (problems.sound({"recovery.every"}) && recovery.every == 0)
-    recovery.every = recovery.policy == "checkpoint" ? checkpoint_every : 1;
+  if (!recovery.directory.empty() && recovery.directory.front() != '/')
+    problems.add_key("recovery.directory",
+                     nlohmann::json(recovery.directory).dump() +
+                         " is not an absolute path; every node has to see the same folder");
   if (recovery.policy != "checkfree+" || !problems.sound({"pipeline.stages", "pipeline.max_swaps"})) return;
   if (stages < twins_stages_least)
     problems.add_key("recovery.policy", "\"checkfree+\" needs at least " +

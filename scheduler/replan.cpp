@@ -116,6 +116,7 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
     return;
   }
   std::erase_if(active->early_reports, [&](const auto& entry) { return entry.second.peer == member.key; });
+  give_up_checkpoint("a node was lost");
   active->loss =
       Active::Loss{label(member) + ": " + why,
                    label(member) + " is lost" + (held.empty() ? "" : ", which held " + stage_list(held)),
@@ -144,10 +145,11 @@ void SchedulerCore::State::plan_for_rest() {
   }
   const std::string last =
       job.commit ? "last commit: step " + std::to_string(*job.commit) : "before the first commit";
-  if (!lost.empty() && !can_rebuild(lost))
-    return end_active(JobState::failed,
-                      active->loss->why + "; " + stage_list(lost) +
-                          (lost.size() == 1 ? " has no replica left; " : " have no replica left; ") + last);
+  if (!lost.empty() && !can_rebuild(lost)) {
+    const std::string why = active->loss->why + "; " + stage_list(lost) +
+                            (lost.size() == 1 ? " has no replica left; " : " have no replica left; ") + last;
+    return can_go_back() ? go_back(why) : end_active(JobState::failed, why);
+  }
   log(net::LogLevel::warning, job.id, active->loss->what + "; plans without it, " + last);
   if (!lost.empty())
     log(net::LogLevel::warning, job.id,

@@ -298,6 +298,9 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
           {"epoch", epoch},
           {"recovery", std::move(recovery)},
           {"recovered", job.recovered},
+          {"checkpoint",
+           job.checkpoints.empty() ? nlohmann::json() : nlohmann::json(job.checkpoints.back().commit)},
+          {"went_back", job.went_back},
           {"stages", std::move(stages)}};
 }
 
@@ -382,6 +385,7 @@ std::string SchedulerCore::State::waiting_for() const {
                                 [&](const auto& entry) { return entry.second.id == active->id; });
   SIDESTEP_ASSERT(job != jobs.end());
   if (active->planning) return "the plan";
+  if (!active->unplanned.empty()) return "nodes to go on with: " + active->unplanned;
   if (job->second.state == JobState::preparing)
     return "measurements from " + names([&](const net::NodeKey& key, const Node&) {
              const auto answer = active->answers.find(key);

@@ -69,7 +69,8 @@ void SchedulerCore::State::check_invariants() const {
     // A job goes on only with everybody of its plan, until another plan is made or its last commit.
     for (const net::Member& member : one.view.members)
       SIDESTEP_ASSERT(committed_all() || active->planning || active->loss || lives(member));
-    SIDESTEP_ASSERT((one.state == JobState::running) == one.commit.has_value());
+    SIDESTEP_ASSERT(one.state == JobState::starting || one.commit.has_value());
+    SIDESTEP_ASSERT(one.state == JobState::running || !one.commit || one.resumed);
   }
   for (const auto& [id, node] : ending) SIDESTEP_ASSERT(nodes.contains(node));
   if (!active) return;
@@ -163,6 +164,9 @@ void SchedulerCore::on_plan(std::int64_t now_us, std::uint64_t id, const Result<
   state.active->planning.reset();
   if (state.active->growth)
     state.on_plan_of_change(plan);
+  else if (!plan.ok() && state.row(state.active->id).went_back > 0 &&
+           state.row(state.active->id).state == JobState::preparing)
+    state.wait_for_nodes(plan.status().message());
   else if (!plan.ok())
     state.end_active(JobState::failed, plan.status().message());
   else if (state.row(state.active->id).state == JobState::preparing)

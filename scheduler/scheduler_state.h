@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "net/assert.h"
+#include "scheduler/checkpoint_manifest.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_core.h"
 #include "scheduler/step_watch.h"
@@ -105,6 +106,14 @@ struct SchedulerCore::State {
     std::int64_t grow_after_us = 0;    // not before, for the last try was in vain
     std::int64_t drift_after_us = 0;   // nor are routes alone looked for again
     std::uint64_t snapshot_asked = 0;  // a snapshot of this commit or a later one was asked for
+    // A checkpoint that its nodes write; a loss gives it up.
+    struct Coming {
+      std::uint64_t commit = 0;
+      std::map<std::uint32_t, CheckpointManifest::Stage> stages;
+      bool complete = false;  // the lead origin was asked for the manifest
+    };
+    std::optional<Coming> checkpoint;
+    std::string unplanned;  // no plan could be made with the nodes that there are: a job that went back waits
     std::map<net::NodeKey, net::Measured> measured;  // what each node told last
     StepSets step_sets;
     StepWatch step_watch;
@@ -206,6 +215,10 @@ struct SchedulerCore::State {
   void send_start(const Node& node);
   void start_planning(PlacementRequest request);
   void end_active(JobState state, const std::string& reason);
+  // What is on its way to nodes of the active job means nothing any more.
+  void drop_orders();
+  // The active job went back, and those that are here are too few; planned anew when another has answered.
+  void wait_for_nodes(const std::string& why);
   // Every plan up to `epoch` is over for the node.
   void post_end(const Node& node, const std::string& job, const std::string& reason, std::uint64_t epoch);
   // A node has joined or greeted again; `first`: it was a member before this run of the scheduler, and has
@@ -320,11 +333,31 @@ struct SchedulerCore::State {
   void adopt_for_rest(Plan plan);
   static std::string predicted_text(const Plan& plan);
 
+  // ---- checkpoints.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CheckpointWritten& written);
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CheckpointSealed& sealed);
+  // The nodes of the active job write one of this commit.
+  void expect_checkpoint(std::uint64_t commit);
+  void give_up_checkpoint(const std::string& why);
+  // What cannot be had otherwise is there: the active job writes checkpoints.
+  bool can_go_back() const { return active->spec.recovery.writes_checkpoints(); }
+  // The active job goes back to its newest checkpoint, or to how it began: it is the next of the queue.
+  void go_back(const std::string& why);
+  // As nodes are to have it: with the checkpoint that it went back to.
+  nlohmann::json spec_of_run(const JobRow& job) const;
+  // What is settled of the active job's spec goes into its row.
+  void keep_settled();
+  // Of a run of the job before it went back.
+  static bool is_stale(const JobRow& job, const net::Scope& scope);
+
   // ---- commits.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
   void take_report(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
   // What is known here of stages that came back is added to the record, told and kept.
   void take_recoveries(JobRow& job, RecordStep& step);
+  // That a report of the active job is about, unless it is a repeat or too early.
+  std::uint64_t next_step() const;
+  void begin_running();
   bool committed_all() const;
   void end_if_finished();
   // Everything of the active job is committed: ends it as done, or as failed for the reason it ended early.

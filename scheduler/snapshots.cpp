@@ -80,6 +80,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (job != nullptr && active && active->id == job->id && active->change &&
       taken.scope.epoch == active->change->plan.epoch)
     return;
+  if (job != nullptr && is_stale(*job, taken.scope)) return acknowledge(peer, envelope);
   const Result<Plan> plan = parse_plan(job == nullptr ? nlohmann::json() : job->plan);
   if (!plan.ok() || plan.value().epoch < taken.scope.epoch || !plan.value().holds(peer, taken.stage)) {
     log(net::LogLevel::warning, job == nullptr ? "" : job->id,

@@ -179,12 +179,17 @@ Result<SavedState> SqliteStore::open_term() {
       impl_->read_all("SELECT body FROM admissions ORDER BY key", parse_admission, saved.admissions);
   if (read.ok()) read = impl_->read_all("SELECT body FROM invites ORDER BY key", parse_invite, saved.invites);
   if (!read.ok()) return read;
-  // The record reaches the disk before a commit is acknowledged, the row may be behind after a power cut.
+  // The record reaches the disk before a commit is acknowledged, the row may be behind after a power cut. But
+  // where a job goes back to a checkpoint, the row goes first.
   for (JobRow& row : saved.jobs) {
-    if (row.state != JobState::running) continue;
+    if (ended(row.state)) continue;
     Result<RecordFile*> file = impl_->record_file(row.id, false);
     if (!file.ok()) return file.status();
     if (file.value() == nullptr) continue;
+    if (row.state != JobState::running) {
+      if (Status cut = file.value()->cut(row.commit ? *row.commit + 1 : 0); !cut.ok()) return cut;
+      continue;
+    }
     const auto missed = file.value()->read({.job = row.id,
                                             .step = {},
                                             .after = row.commit.value_or(0),
@@ -219,6 +224,11 @@ Status SqliteStore::apply(const StoreChange& change) {
     Result<RecordFile*> file = impl_->record_file(record->job, true);
     if (!file.ok()) return file.status();
     return file.value()->append(record->step, record->record);
+  }
+  if (const auto* cut = std::get_if<CutRecord>(&change)) {
+    Result<RecordFile*> file = impl_->record_file(cut->job, false);
+    if (!file.ok()) return file.status();
+    return file.value() == nullptr ? Status() : file.value()->cut(cut->from);
   }
   if (const auto* put = std::get_if<PutAdmission>(&change))
     return impl_->put(

@@ -97,6 +97,21 @@ std::optional<Snapshot> read_snapshot(const nlohmann::json& json, JsonReader& re
   return snapshot;
 }
 
+nlohmann::json checkpoints_to_json(const std::vector<SealedCheckpoint>& checkpoints) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const SealedCheckpoint& one : checkpoints)
+    list.push_back({{"commit", one.commit}, {"digest", one.digest}});
+  return list;
+}
+
+std::vector<SealedCheckpoint> read_checkpoints(const nlohmann::json& json, JsonReader& reader) {
+  std::vector<SealedCheckpoint> checkpoints;
+  for (const nlohmann::json& entry : reader.list(json))
+    checkpoints.push_back(
+        {reader.natural(reader.member(entry, "commit")), reader.text(reader.member(entry, "digest"))});
+  return checkpoints;
+}
+
 }  // namespace
 
 nlohmann::json job_row_to_json(const JobRow& row) {
@@ -121,6 +136,11 @@ nlohmann::json job_row_to_json(const JobRow& row) {
           {"recovered", row.recovered},
           {"snapshot", snapshot_to_json(row.snapshot)},
           {"snapshot_coming", snapshot_to_json(row.snapshot_coming)},
+          {"checkpoints", checkpoints_to_json(row.checkpoints)},
+          {"went_back", row.went_back},
+          {"resumed", row.resumed ? checkpoints_to_json({*row.resumed}) : nlohmann::json()},
+          {"stale_epoch", row.stale_epoch},
+          {"struck", row.struck},
           {"submitted_us", row.submitted_us},
           {"started_us", row.started_us},
           {"ended_us", row.ended_us}};
@@ -162,6 +182,13 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
   row.recovered = reader.natural(reader.member(json, "recovered"));
   row.snapshot = read_snapshot(reader.member(json, "snapshot"), reader);
   row.snapshot_coming = read_snapshot(reader.member(json, "snapshot_coming"), reader);
+  row.checkpoints = read_checkpoints(reader.member(json, "checkpoints"), reader);
+  row.went_back = reader.natural(reader.member(json, "went_back"));
+  if (const nlohmann::json& resumed = reader.member(json, "resumed"); !resumed.is_null())
+    if (std::vector<SealedCheckpoint> one = read_checkpoints(resumed, reader); !one.empty())
+      row.resumed = std::move(one.front());
+  row.struck = reader.natural(reader.member(json, "struck"));
+  row.stale_epoch = reader.natural(reader.member(json, "stale_epoch"));
   row.submitted_us = time("submitted_us");
   row.started_us = time("started_us");
   row.ended_us = time("ended_us");
@@ -188,6 +215,8 @@ Status MemoryStore::apply(const StoreChange& change) {
     if (!jobs_.contains(record->job))
       return Status::not_found("no job \"" + record->job + "\" to keep a record of");
     records_[record->job].emplace(record->step, record->record);
+  } else if (const auto* cut = std::get_if<CutRecord>(&change)) {
+    std::erase_if(records_[cut->job], [&](const auto& entry) { return entry.first >= cut->from; });
   } else if (const auto* logs = std::get_if<AppendLogs>(&change)) {
     for (const StoredLine& line : logs->lines) {
       if (line.boot != 0 && !line_names_.emplace(line.node, line.boot, line.number).second) continue;

@@ -41,6 +41,13 @@ struct Snapshot {
   bool has(std::uint32_t stage) const;
 };
 
+// A checkpoint of a job that has its manifest.
+struct SealedCheckpoint {
+  std::uint64_t commit = 0;
+  std::string digest;  // "sha256:…" of the manifest
+  bool operator==(const SealedCheckpoint&) const = default;
+};
+
 // A job as stored. Times are wall clock, 0: not yet.
 struct JobRow {
   std::string id;                // "quickstart-1"
@@ -64,6 +71,11 @@ struct JobRow {
   std::uint64_t recovered = 0;                          // how many there were
   std::optional<Snapshot> snapshot;                     // the newest that is whole
   std::optional<Snapshot> snapshot_coming;              // newer, not whole so far
+  std::vector<SealedCheckpoint> checkpoints;            // that are kept, the newest last
+  std::uint64_t went_back = 0;                          // so often
+  std::optional<SealedCheckpoint> resumed;              // what it went back to last; none: to how it began
+  std::uint64_t stale_epoch = 0;  // what nodes say under plans up to this one is of before that
+  std::uint64_t struck = 0;       // steps up to this one have had the losses that the job scripts
   std::int64_t submitted_us = 0;
   std::int64_t started_us = 0;
   std::int64_t ended_us = 0;
@@ -90,6 +102,10 @@ struct AppendRecord {
   std::uint64_t step = 0;
   nlohmann::json record;
 };  // a repeated step is ignored
+struct CutRecord {
+  std::string job;
+  std::uint64_t from = 0;  // this step and those after it are forgotten
+};
 struct AppendLogs {
   std::vector<StoredLine> lines;
 };
@@ -105,7 +121,7 @@ struct DropInvite {
 };
 
 using StoreChange =
-    std::variant<PutJob, PutView, AppendRecord, AppendLogs, PutAdmission, PutInvite, DropInvite>;
+    std::variant<PutJob, PutView, AppendRecord, CutRecord, AppendLogs, PutAdmission, PutInvite, DropInvite>;
 
 struct ReadLogs {
   std::string job;                             // empty: all

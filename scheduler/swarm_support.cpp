@@ -6,8 +6,8 @@ Status check_for_swarm(const JobSpec& job, const std::string& source) {
   constexpr const char* solo_alone = " is for `sidestep solo` alone in this version";
   Problems problems(source);
   const RecoverySpec& recovery = job.recovery;
-  if (recovery.policy == "checkpoint")
-    problems.add_key("recovery.policy", '"' + recovery.policy + '"' + solo_alone);
+  if (recovery.policy == "checkpoint" && !recovery.writes_checkpoints())
+    problems.add_missing("recovery.directory", "policy \"checkpoint\" needs a folder that all nodes see");
   if (recovery.policy == "mirror" && recovery.every > 1)
     problems.add_key("recovery.every",
                      "a mirror of every " + std::to_string(recovery.every) + " commits" + solo_alone);

@@ -23,7 +23,7 @@ GPU_SHAPE = dict(hidden_size=384, intermediate_size=1024, num_hidden_layers=12, 
 
 # Name in tables: the job's block `recovery`.
 POLICIES = {
-    "checkpoint every 50": {"policy": "checkpoint", "every": 50},
+    "checkpoint every 50": {"policy": "checkpoint", "checkpoint_every": 50},
     "mirror every 1": {"policy": "mirror", "every": 1},
     "mirror every 100": {"policy": "mirror", "every": 100},
     "checkfree": {"policy": "checkfree"},

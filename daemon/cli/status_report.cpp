@@ -62,6 +62,19 @@ std::string recovery_line(const nlohmann::json& job) {
          "\n";
 }
 
+// "checkpoint: commit 150; went back 2 times".
+std::string checkpoint_line(const nlohmann::json& job) {
+  const auto commit = number_in(job, "checkpoint");
+  const auto went_back = static_cast<std::int64_t>(number_in(job, "went_back").value_or(0));
+  if (!commit && went_back == 0) return "";
+  return (commit ? "checkpoint: of commit " + std::to_string(static_cast<std::int64_t>(*commit))
+                 : std::string("checkpoint: none yet")) +
+         (went_back == 0   ? ""
+          : went_back == 1 ? "; the job went back once"
+                           : "; the job went back " + std::to_string(went_back) + " times") +
+         "\n";
+}
+
 std::string job_lines(const nlohmann::json& snapshot) {
   const nlohmann::json job = snapshot.value("job", nlohmann::json());
   if (!job.is_object()) return "no job yet\n";
@@ -70,7 +83,7 @@ std::string job_lines(const nlohmann::json& snapshot) {
                                           progress_line(job) + "\n";
   if (const std::string precision = text_in(job, "precision"); !precision.empty())
     text += "precision: " + precision + "\n";
-  return text + step_line(job) + recovery_line(job);
+  return text + step_line(job) + recovery_line(job) + checkpoint_line(job);
 }
 
 std::string waiting_line(const nlohmann::json& snapshot) {

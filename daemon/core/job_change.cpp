@@ -95,7 +95,7 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
   const std::uint64_t mine = next_step();  // as in its Standing
   for (const auto& [stage, learner] : learners_) learner->on_resume(now_us, resume.scope.step);
   if (phase_ == Phase::failed) return;
-  if (mine == 0 && resume.scope.step > 1)
+  if (mine == first_commit() && resume.scope.step > first_commit() + 1)
     return fail(now_us, "plan " + std::to_string(context_.plan.epoch) + " goes on at step " +
                             std::to_string(resume.scope.step) + ", and this node has only the first weights");
   if (context_.my_stages.empty() && (resume.scope.step < mine || resume.scope.step > mine + 1))
@@ -107,7 +107,8 @@ void JobRun::on_resume(std::int64_t now_us, const net::NodeKey& peer, const net:
     context_.step = resume.scope.step - 1;
     return apply(now_us, {context_.scope(), context_.plan.epoch, resume.terms});
   }
-  if (resume.terms.last && resume.scope.step == mine && applied_ == context_.step && context_.step > 0) {
+  if (resume.terms.last && resume.scope.step == mine && applied_ == context_.step &&
+      context_.step > first_commit()) {
     phase_ = Phase::finished;
     return;
   }

@@ -20,7 +20,7 @@ void JobRun::commit_if_ready(std::int64_t now_us) {
   withheld_ =
       net::Commit{context_.scope(),
                   next_epoch,
-                  {page.skip_update, last, snapshot, snapshot ? snapshot_kept_ : 0},
+                  {page.skip_update, last, snapshot, snapshot ? snapshot_kept_ : 0, writes_checkpoint()},
                   {{"record", scheduler::to_json(page.record)}, {"end", end}, {"next_epoch", next_epoch}}};
   // Whoever leads after this node has to know what was committed before anybody acts on it.
   const std::vector<net::NodeKey> origins = context_.plan.replicas(0);
@@ -39,8 +39,9 @@ void JobRun::send_commit(std::int64_t now_us) {
   kept_by_.clear();
   const net::Commit whole = *std::exchange(withheld_, std::nullopt);
   handover_.keep(whole);
-  ports_.post_scheduler(now_us, net::CommitReport{context_.scope(), whole.record.at("record"),
-                                                  whole.record.at("end"), whole.next_epoch});
+  ports_.post_scheduler(now_us,
+                        net::CommitReport{context_.scope(), whole.record.at("record"), whole.record.at("end"),
+                                          whole.next_epoch, whole.terms.checkpoint});
   net::Commit commit = whole;
   commit.record = nullptr;
   const std::vector<net::NodeKey> origins = context_.plan.replicas(0);
@@ -104,6 +105,7 @@ void JobRun::apply(std::int64_t now_us, const net::Commit& commit) {
   for (auto& [stage, learner] : learners_) learner->on_commit(now_us, commit.terms.skip_update);
   if (phase_ == Phase::failed) return;
   const auto updated = [this, commit](std::int64_t now) {
+    write_checkpoint(commit.terms);
     if (commit.terms.snapshot)
       save_snapshots(now, 0, commit);
     else

@@ -22,7 +22,7 @@ struct JobContext {
   scheduler::JobSpec spec;
   scheduler::Plan plan;
   net::View view;
-  std::uint64_t step = 0;  // being worked on; 0: weights are being made
+  std::uint64_t step = 0;  // being worked on; first_commit(): weights are being made
 
   std::vector<std::uint32_t> my_stages;
   net::NodeKey lead;
@@ -42,10 +42,12 @@ struct JobContext {
 
   net::Scope scope() const { return scope_of(step); }
   net::Scope scope_of(std::uint64_t some_step) const { return {job, view.number, plan.epoch, some_step}; }
-  bool trains() const { return step >= 1 && step <= static_cast<std::uint64_t>(spec.steps); }
+  // Every stage says that it has its weights, and no more.
+  bool begins() const { return step == spec.first_commit(); }
+  bool trains() const { return !begins() && step <= static_cast<std::uint64_t>(spec.steps); }
   // Validation microbatches of this step.
   std::uint32_t evaluations() const {
-    return static_cast<std::uint32_t>(spec.evaluations_in(static_cast<std::int64_t>(step)));
+    return begins() ? 0 : static_cast<std::uint32_t>(spec.evaluations_in(static_cast<std::int64_t>(step)));
   }
   // Of the training microbatches of this step.
   const std::vector<scheduler::PlannedRoute>& routes() const {

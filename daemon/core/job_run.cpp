@@ -56,6 +56,8 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
   context_.plan = order.plan;
   context_.view = order.view;
   context_.my_stages = context_.plan.stages(options.key);
+  // Whoever only learns hears from the others where they are.
+  if (!context_.my_stages.empty()) applied_ = context_.step = context_.spec.first_commit();
   context_.lead = context_.plan.lead_origin();
   context_.post = [this](std::int64_t now, const net::NodeKey& to, net::Message message) {
     if (to == context_.options->key)
@@ -73,7 +75,7 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
   const std::vector<std::uint32_t>& lessons = context_.plan.lessons(options.key);
   stages.insert(stages.end(), lessons.begin(), lessons.end());
   const bool origin = std::find(stages.begin(), stages.end(), 0u) != stages.end();
-  ports_.queue_task(InitJob{context_.spec, stages, origin},
+  ports_.queue_task(InitJob{context_.spec, context_.my_stages, origin, lessons},
                     [this, stages](std::int64_t now, const Completion& done) {
                       SIDESTEP_ASSERT(!done.fault.empty() || done.gradient_elements.size() == stages.size());
                       for (std::size_t i = 0; i < done.gradient_elements.size(); ++i)
@@ -109,7 +111,7 @@ void JobRun::log_stage(std::int64_t now_us, std::uint32_t stage) const {
                  (stage == 0 ? ", origin" : "") + (stage == 0 && context_.leads() ? ", lead" : ""));
 }
 
-// The weights are there: step 0.
+// The weights are there.
 void JobRun::report_ready(std::int64_t now_us) {
   for (const std::uint32_t stage : context_.my_stages) {
     net::StageReport report;
@@ -125,12 +127,12 @@ void JobRun::begin_step(std::int64_t now_us) {
   phase_ = Phase::running;
   if (std::exchange(changed_, false)) {
     make_averagers();
-    if (context_.step > 0)
+    if (!context_.begins())
       ports_.queue_task(AbandonStep{context_.step}, [](std::int64_t, const Completion&) {});
   }
   if (context_.leads()) ledger_.begin_step(now_us);
   context_.timer.begin(now_us);
-  if (context_.step == 0) {
+  if (context_.begins()) {
     report_ready(now_us);
   } else {
     pipeline_.begin_step(now_us);
@@ -238,6 +240,12 @@ void JobRun::dispatch(std::int64_t now_us, const net::NodeKey& peer, const net::
   }
 }
 
+// A word about an earlier run of the job, which went back to a checkpoint since, may name steps that are to
+// come.
+void JobRun::on_stored(std::uint64_t step) {
+  if (step <= applied_ + 1) handover_.forget_stored(step);
+}
+
 void JobRun::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice) {
   for (auto& [stage, learner] : learners_) learner->on_slice(now_us, peer, slice);
 }
@@ -283,7 +291,7 @@ void JobRun::pump(std::int64_t now_us) {
 }
 
 void JobRun::begin_averages(std::int64_t now_us) {
-  if (context_.step == 0) return;
+  if (context_.begins()) return;
   for (auto& [stage, averager] : averagers_)
     if (!averager.begun() && pipeline_.complete(stage))
       averager.on_gradient_complete(now_us, pipeline_.added(stage));

@@ -66,7 +66,9 @@ class JobRun {
   // At the lead origin: everybody has the plan of that number, the next Commit names it.
   void adopt_at_next_commit(std::uint64_t epoch);
   // The scheduler has the record up to this step.
-  void on_stored(std::uint64_t step) { handover_.forget_stored(step); }
+  void on_stored(std::uint64_t step);
+  // All stages of a checkpoint are written.
+  void seal_checkpoint(const net::SealCheckpoint& order);
   // To another run of the scheduler, which does not know it.
   void tell_measured() {
     if (!context_.my_stages.empty()) times_.tell_measured();
@@ -137,14 +139,23 @@ class JobRun {
   void apply(std::int64_t now_us, const net::Commit& commit);
   // Saves the stages from this one on, then goes on; `next` counts in my_stages.
   void save_snapshots(std::int64_t now_us, std::size_t next, const net::Commit& commit);
+  // ---- job_checkpoint.cpp
+  // At the lead origin: whether a checkpoint is written of the step that is being committed.
+  bool writes_checkpoint() const;
+  // After each update: begins to write what this node writes of its stages, and asks after what it writes.
+  void write_checkpoint(const net::CommitTerms& terms);
+  void poll_checkpoints(bool wait);
+  void tell_written(std::int64_t now_us, const WrittenStage& written);
+  // ---- job_commit.cpp, again
   void finish_step(std::int64_t now_us, const net::Commit& commit);
   // Why the job cannot go on after this step; empty: it can. Counts steps without an update.
   std::string end_of_job(const Ledger::Page& page);
 
   // ---- job_change.cpp
+  std::uint64_t first_commit() const { return context_.spec.first_commit(); }
   // Beyond the last that is applied.
   std::uint64_t next_step() const {
-    return applied_ == context_.step && context_.step > 0 ? context_.step + 1 : context_.step;
+    return applied_ == context_.step && context_.step > first_commit() ? context_.step + 1 : context_.step;
   }
   // A plan that takes effect at once, as soon as the Commit under way is applied.
   void take_change(std::int64_t now_us);
@@ -195,6 +206,7 @@ class JobRun {
   std::vector<std::pair<net::NodeKey, net::Message>> early_;  // of the step after this one, or a later plan
 
   std::uint64_t skipped_in_a_row_ = 0;  // steps without an update
+  bool checkpoints_open_ = false;       // some of this node's stages are being written
 
   // Used by the lead origin alone.
   std::optional<net::Commit> withheld_;  // until all other origins keep it

@@ -45,6 +45,7 @@ void NodeCore::State::on_control(std::int64_t now_us, const NodeKey& peer, const
                      std::holds_alternative<net::Released>(envelope.message) ||
                      std::holds_alternative<net::Vanish>(envelope.message) ||
                      std::holds_alternative<net::TakeSnapshot>(envelope.message) ||
+                     std::holds_alternative<net::SealCheckpoint>(envelope.message) ||
                      std::holds_alternative<net::Guests>(envelope.message);
   if (order && (!membership.is_member() || envelope.boot != membership.scheduler_boot())) return;
   std::vector<net::Send> sends;

@@ -84,6 +84,12 @@ void NodeCore::State::take(std::int64_t now_us, const net::TakeSnapshot& m) {
       "dropped TakeSnapshot of job " + m.job + ": this node has no part in it");
 }
 
+void NodeCore::State::take(std::int64_t now_us, const net::SealCheckpoint& m) {
+  if (run && run->job() == m.job) return run->seal_checkpoint(m);
+  log(now_us, net::LogLevel::warning, std::nullopt,
+      "dropped SealCheckpoint of job " + m.job + ": this node has no part in it");
+}
+
 void NodeCore::State::take(std::int64_t now_us, const net::EndJob& m) {
   std::uint64_t& ended = ended_jobs[m.job];
   ended = std::max(ended, m.epoch);

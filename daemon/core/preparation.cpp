@@ -22,6 +22,7 @@ void Preparation::begin(std::int64_t now_us, const net::PrepareJob& prepare,
     answer.data_problem = done.data_problem;
     answer.data_digest = done.data_digest;
     answer.init_digest = done.init_digest;
+    answer.init_commit = done.init_commit;
     answer.layer_us = done.layer_us;
     answer.head_us = done.head_us;
     answer.memory_bytes = done.memory_bytes;

@@ -32,7 +32,7 @@ void ProgressLine::on_commit(std::int64_t now_us, const scheduler::RecordStep& r
     context_.log(now_us, net::LogLevel::info, std::nullopt,
                  "validation loss " + number(*record.validation_loss, "%.4f") + " after step " +
                      std::to_string(record.step - 1) + skip_losses(record));
-  if (record.step == 0) {
+  if (context_.begins()) {
     logged_us_ = now_us;
     context_.log(now_us, net::LogLevel::info, std::nullopt,
                  "all " + std::to_string(context_.spec.pipeline.stages) + " stages ready on " +
@@ -43,7 +43,9 @@ void ProgressLine::on_commit(std::int64_t now_us, const scheduler::RecordStep& r
   tokens_since_ += record.tokens;
   time_since_us_ += record.duration_us;
   const auto steps = static_cast<std::uint64_t>(context_.spec.steps);
-  if (!last && record.step != 1 && record.step != steps && now_us - logged_us_ < every_us) return;
+  if (!last && record.step != context_.spec.first_commit() + 1 && record.step != steps &&
+      now_us - logged_us_ < every_us)
+    return;
   logged_us_ = now_us;
   const double seconds = static_cast<double>(std::max<std::int64_t>(1, time_since_us_)) / 1e6;
   const double tokens_per_s = static_cast<double>(tokens_since_) / seconds;

@@ -4,9 +4,11 @@ namespace sidestep::daemon {
 namespace {
 
 bool is_of_step(const Task& task) {
-  return !std::holds_alternative<AddStage>(task) && !std::holds_alternative<DropStage>(task) &&
-         !std::holds_alternative<CopyState>(task) && !std::holds_alternative<StoreState>(task) &&
-         !std::holds_alternative<FinishState>(task) && !std::holds_alternative<CatchUp>(task);
+  return !std::holds_alternative<SaveCheckpoint>(task) && !std::holds_alternative<PollCheckpoints>(task) &&
+         !std::holds_alternative<SealCheckpoint>(task) && !std::holds_alternative<AddStage>(task) &&
+         !std::holds_alternative<DropStage>(task) && !std::holds_alternative<CopyState>(task) &&
+         !std::holds_alternative<StoreState>(task) && !std::holds_alternative<FinishState>(task) &&
+         !std::holds_alternative<CatchUp>(task);
 }
 
 }  // namespace

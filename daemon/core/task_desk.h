@@ -28,7 +28,8 @@ class TaskDesk {
 
   // Forgets what is queued and who waits for the running task, which still has to complete.
   void abandon();
-  // The same, of what belongs to a step; whatever brings stages here, takes them away or copies them goes on.
+  // The same, of what belongs to a step; whatever brings stages here, takes them away, copies or keeps them
+  // goes on.
   void abandon_step();
 
  private:

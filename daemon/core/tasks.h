@@ -17,16 +17,18 @@ namespace sidestep::daemon {
 using TaskId = std::uint64_t;
 
 // Loads the data (if `origin`), creates the weights of the stages as the seed says or reads them from the
-// folder that `init_from` names, allocates the accumulators and optimizer state. Weights of a stage depend
-// on (seed, layer, parameter) or on the folder only, so that replicas and solo begin the same.
+// folder that `init_from` names, or with their moments from the checkpoint that the job resumes from,
+// allocates the accumulators and optimizer state. Weights of a stage depend on (seed, layer, parameter) or on
+// the folder only, so that replicas and solo begin the same. Those learned are added as by AddStage.
 struct InitJob {
   scheduler::JobSpec spec;
   std::vector<std::uint32_t> stages;
   bool origin = false;
+  std::vector<std::uint32_t> learned = {};
 };
 
 // Times one layer and the head of this job's model, and looks at the data and at the folder that `init_from`
-// names. Nothing is kept.
+// or `resume` names. Nothing is kept.
 struct ProbeJob {
   scheduler::JobSpec spec;
 };
@@ -188,9 +190,43 @@ struct ReadSlice {
   net::SliceRequest request;
 };
 
+// Copies the stage's state as it is now, and writes it into a checkpoint while tasks go on. What memory does
+// not take is Completion::problem, not a fault; what the disk does not take is told by PollCheckpoints.
+struct SaveCheckpoint {
+  std::string directory;
+  std::string job;
+  std::uint64_t commit = 0;
+  std::uint32_t stage = 0;
+};
+
+// Which of the stages that are being written into checkpoints are done. `wait`: all of them.
+struct PollCheckpoints {
+  bool wait = false;
+};
+
+// Writes a checkpoint's manifest, and deletes the checkpoints of `drop`. What the disk does not take is
+// Completion::problem.
+struct SealCheckpoint {
+  std::string directory;
+  std::string job;
+  std::uint64_t commit = 0;
+  nlohmann::json manifest;
+  std::vector<std::uint64_t> drop;
+};
+
+// What came of one SaveCheckpoint.
+struct WrittenStage {
+  std::uint64_t commit = 0;
+  std::uint32_t stage = 0;
+  std::uint64_t elements = 0;
+  std::string digest;   // of the weights
+  std::string problem;  // not empty: it is not written, and why
+};
+
 using Task = std::variant<InitJob, ProbeJob, DropJob, Forward, Head, Backward, Forget, ExposeGradient, Reduce,
                           StoreAverage, MeasureAverage, Update, AbandonStep, SaveSnapshot, ReadSlice,
-                          AddStage, DropStage, CopyState, StoreState, FinishState, CatchUp>;
+                          AddStage, DropStage, CopyState, StoreState, FinishState, CatchUp, SaveCheckpoint,
+                          PollCheckpoints, SealCheckpoint>;
 
 // What came of a task. Only the fields that the task's kind names are set.
 struct Completion {
@@ -203,22 +239,27 @@ struct Completion {
   double norm = 0;               // MeasureAverage
   bool finite = true;            // MeasureAverage
   std::int64_t duration_us = 0;  // compute time of the task
-  std::string problem;           // ProbeJob, SaveSnapshot, ReadSlice, CopyState: why not
-  // SaveSnapshot
+  std::string problem;           // ProbeJob, SaveSnapshot, ReadSlice, CopyState, SaveCheckpoint,
+                                 // SealCheckpoint: why not
+  // SaveSnapshot; SealCheckpoint: of the manifest
   std::uint64_t elements = 0;
   std::string digest;
+  // PollCheckpoints
+  std::vector<WrittenStage> written;
+  bool writing = false;  // others are not done yet
   // ProbeJob
   bool has_data = false;
   std::string data_problem;
   std::string data_digest;
-  std::string init_digest;  // of the folder that init_from names; empty where the job names none
+  std::string init_digest;  // of the folder that init_from or resume names; empty where the job names none
+  std::uint64_t init_commit = 0;  // of the checkpoint that resume names
   std::int64_t layer_us = 0;
   std::int64_t head_us = 0;
   std::uint64_t memory_bytes = 0;  // that this process may use
   // ProbeJob, without anything of the job; Update
   std::uint64_t resident_bytes = 0;
   // InitJob, AddStage
-  std::vector<std::uint64_t> gradient_elements;  // per stage asked for, in that order
+  std::vector<std::uint64_t> gradient_elements;  // per stage asked for, in that order, then those learned
   // CopyState
   std::vector<net::Tensor> state;  // flat float32, in the order of SnapshotPart
   StateTraits traits;

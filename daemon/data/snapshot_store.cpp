@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "daemon/data/safetensors_writer.h"
+#include "daemon/data/snapshot_names.h"
 #include "net/assert.h"
 
 namespace sidestep::daemon {
@@ -16,18 +17,6 @@ namespace fs = std::filesystem;
 constexpr const char* weights_name = "weights";
 constexpr std::size_t commits_kept = 3;
 constexpr std::size_t opened_max = 8;
-constexpr std::size_t name_bytes_max = 128;
-
-// Job ids come from peers, and become folders.
-Status check_name(const std::string& job) {
-  const bool plain = !job.empty() && job.size() <= name_bytes_max && job.front() != '.' &&
-                     std::all_of(job.begin(), job.end(), [](unsigned char c) {
-                       return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
-                     });
-  return plain ? Status() : Status::invalid("a job of that name cannot have snapshots");
-}
-
-std::string name_of(std::uint32_t stage) { return "stage-" + std::to_string(stage) + ".safetensors"; }
 
 std::optional<std::uint64_t> commit_of(const fs::path& folder) {
   const std::string name = folder.filename().string();
@@ -60,12 +49,12 @@ Result<SavedStage> SnapshotStore::save(const std::string& job, std::uint64_t com
                                        const net::Tensor& weights, std::uint64_t keep) {
   SIDESTEP_ASSERT(weights.dtype == net::DType::float32 && weights.shape.size() == 1);
   if (folder_.empty()) return Status::refused("this process keeps no snapshots: it has no data folder");
-  if (Status status = check_name(job); !status.ok()) return status;
+  if (Status status = check_snapshot_name(job); !status.ok()) return status;
   const fs::path folder = fs::path(folder_) / job / std::to_string(commit);
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return Status::io(folder.string() + ": cannot be made: " + error.message());
-  const std::string path = (folder / name_of(stage)).string();
+  const std::string path = (folder / stage_file_name(stage)).string();
   opened_.erase(path);
   Result<SavedStage> saved = write(path, weights);
   if (saved.ok()) {
@@ -101,13 +90,13 @@ Result<SnapshotStore::File> SnapshotStore::open(const std::string& path) {
 }
 
 Result<net::Tensor> SnapshotStore::read(const net::SliceRequest& request) {
-  if (Status status = check_name(request.job); !status.ok()) return status;
+  if (Status status = check_snapshot_name(request.job); !status.ok()) return status;
   const std::string what = "the snapshot of stage " + std::to_string(request.stage) + " at commit " +
                            std::to_string(request.commit) + " of job " + request.job;
   if (request.part != net::SnapshotPart::weights)
     return Status::not_found(what + " has weights only, no moments");
   const fs::path path =
-      fs::path(folder_) / request.job / std::to_string(request.commit) / name_of(request.stage);
+      fs::path(folder_) / request.job / std::to_string(request.commit) / stage_file_name(request.stage);
   std::error_code error;
   if (folder_.empty() || !fs::exists(path, error))
     return Status::not_found(

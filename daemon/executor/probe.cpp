@@ -63,6 +63,15 @@ Status TorchRunner::perform(const ProbeJob& task, Completion& done) {
     }
     done.init_digest = init_folder_.digest();
   }
+  if (!task.spec.resume.directory.empty()) {
+    const auto checkpoint = Checkpoint::open(task.spec);
+    if (!checkpoint.ok()) {
+      done.problem = checkpoint.status().message();
+      return {};
+    }
+    done.init_digest = checkpoint.value().digest();
+    done.init_commit = checkpoint.value().manifest().commit;
+  }
   const std::uint64_t needed =
       scheduler::memory_need(spec, 0, 1).state() + scheduler::memory_need(spec, 1, 1).state();
   if (done.memory_bytes != 0 && needed > done.memory_bytes) {

@@ -48,6 +48,13 @@ struct Describe {
   std::string operator()(const ReadSlice& task) const {
     return of_stage("reading a slice of", task.request.stage);
   }
+  std::string operator()(const SaveCheckpoint& task) const {
+    return of_stage("copying", task.stage) + " for the checkpoint of commit " + std::to_string(task.commit);
+  }
+  std::string operator()(const PollCheckpoints&) const { return "asking for checkpoints"; }
+  std::string operator()(const SealCheckpoint& task) const {
+    return "sealing the checkpoint of commit " + std::to_string(task.commit);
+  }
   std::string operator()(const AddStage& task) const { return of_stage("setting up", task.stage); }
   std::string operator()(const DropStage& task) const { return of_stage("dropping", task.stage); }
   std::string operator()(const CopyState& task) const { return of_stage("copying the state of", task.stage); }

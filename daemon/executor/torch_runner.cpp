@@ -171,6 +171,9 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
     if (Status status = give_data(*job); !status.ok()) return status;
   if (Status status = add_stages(*job, task.stages, /*fresh=*/true, done.gradient_elements); !status.ok())
     return status;
+  if (Status status = add_stages(*job, task.learned, is_drawn_when_lost(*job), done.gradient_elements);
+      !status.ok())
+    return status;
   job_ = std::move(job);
   return {};
 }
@@ -197,20 +200,29 @@ Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stage
                            scheduler::mebibytes(needed) + ", this node may use " +
                            scheduler::mebibytes(limit));
   std::optional<HfFolder> weights;
-  if (fresh && !job.spec.init_from.empty()) {
+  std::optional<Checkpoint> checkpoint;
+  if (fresh && !stages.empty() && !job.spec.resume.directory.empty()) {
+    auto opened = Checkpoint::open(job.spec);
+    if (!opened.ok()) return opened.status();
+    checkpoint = std::move(opened).value();
+  }
+  if (fresh && !stages.empty() && !job.spec.init_from.empty()) {
     auto folder = init_folder_.open(job.spec);
     if (!folder.ok()) return folder.status();
     weights = std::move(folder).value();
   }
   for (const std::uint32_t stage : stages) {
     StageOptions options = stage_options(job.spec);
-    if (weights || !fresh) options.first_weights = FirstWeights::caller;
+    if (weights || checkpoint || !fresh) options.first_weights = FirstWeights::caller;
     Stage created(job.spec, stage, options);
     if (weights)
       if (Status status = load_stage(*weights, created); !status.ok()) return status;
     AdamW optimizer(job.spec.optimizer, created.layout(), created.weights());
     elements.push_back(static_cast<std::uint64_t>(created.layout().elements));
-    job.stages.insert_or_assign(stage, HeldStage{std::move(created), std::move(optimizer)});
+    HeldStage& held =
+        job.stages.insert_or_assign(stage, HeldStage{std::move(created), std::move(optimizer)}).first->second;
+    if (checkpoint)
+      if (Status status = resume_stage(*checkpoint, stage, held); !status.ok()) return status;
   }
   return {};
 }

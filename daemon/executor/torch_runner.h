@@ -13,9 +13,11 @@
 #include <vector>
 
 #include "daemon/core/task_runner.h"
+#include "daemon/data/checkpoint_folder.h"
 #include "daemon/data/dataset.h"
 #include "daemon/data/sampler.h"
 #include "daemon/data/snapshot_store.h"
+#include "daemon/executor/checkpoint_writer.h"
 #include "daemon/executor/host_link.h"
 #include "daemon/executor/init_folder.h"
 #include "daemon/executor/tensors.h"
@@ -86,6 +88,13 @@ class TorchRunner : public TaskRunner {
   Status perform(const StoreState& task, Completion& done);
   Status perform(const FinishState& task, Completion& done);
   Status perform(const CatchUp& task, Completion& done);
+  // torch_checkpoint.cpp
+  Status perform(const SaveCheckpoint& task, Completion& done);
+  Status perform(const PollCheckpoints& task, Completion& done);
+  Status perform(const SealCheckpoint& task, Completion& done);
+  Status resume_stage(const Checkpoint& checkpoint, std::uint32_t stage, HeldStage& held);
+  // Copies the stage's state into the host's memory. Not ok: refused, it does not fit.
+  Result<StageState> copy_of(HeldStage& held, bool layers_alone);
 
   // Makes the device usable; before anything of a job is allocated.
   Status open();
@@ -97,14 +106,18 @@ class TorchRunner : public TaskRunner {
   // The job's data, opened again only if the file has changed since.
   Result<std::shared_ptr<const Dataset>> open_data(const scheduler::JobSpec& spec);
 
-  // Makes the job's stages, fresh or out of its init_from, beside those that it has. Gives their numbers of
-  // parameters.
-  // `fresh`: with the weights of a fresh job; else they are to be stored.
+  // Makes the job's stages, fresh or out of its init_from or checkpoint, beside those that it has. Gives
+  // their numbers of parameters. `fresh`: with the weights that a job begins with; else they are to be
+  // stored.
   Status add_stages(Job& job, const std::vector<std::uint32_t>& stages, bool fresh,
                     std::vector<std::uint64_t>& elements);
   Status give_data(Job& job);
   static Status no_job();
   Result<HeldStage*> find_stage(std::uint32_t stage);
+  // A rebuilt stage stays as it is drawn.
+  static bool is_drawn_when_lost(const Job& job) { return job.spec.recovery.weights == "random"; }
+  // What a state has beside its parts, which are there.
+  static void take_traits(HeldStage& held, const StateTraits& traits);
   // Weights, first moment, second moment.
   static std::array<at::Tensor*, 3> state_of(HeldStage& held);
   // [microbatch_size, sequence_length + 1] int64 on the device.
@@ -126,6 +139,7 @@ class TorchRunner : public TaskRunner {
   std::string data_key_;  // what data_ was opened for
   std::shared_ptr<const Dataset> data_;
   InitFolder init_folder_;
+  CheckpointWriter writer_;
 };
 
 }  // namespace sidestep::daemon

@@ -23,13 +23,20 @@ std::array<at::Tensor*, 3> TorchRunner::state_of(HeldStage& held) {
   return {&held.stage.weights(), &held.optimizer.first_moment(), &held.optimizer.second_moment()};
 }
 
+void TorchRunner::take_traits(HeldStage& held, const StateTraits& traits) {
+  held.optimizer.set_updates(static_cast<std::int64_t>(traits.updates));
+  held.optimizer.set_gradient_norm(traits.gradient_norm);
+  held.optimizer.set_learning_rate_scale(traits.learning_rate_scale);
+  held.stage.weights_changed();
+}
+
 Status TorchRunner::perform(const AddStage& task, Completion& done) {
   if (job_ == nullptr) return no_job();
   use_threads(job_->spec);
   if (task.stage == 0 && job_->data == nullptr)
     if (Status status = give_data(*job_); !status.ok()) return status;
   // Its state is stored in it, unless it is to stay as a fresh job makes it.
-  return add_stages(*job_, {task.stage}, job_->spec.recovery.weights == "random", done.gradient_elements);
+  return add_stages(*job_, {task.stage}, is_drawn_when_lost(*job_), done.gradient_elements);
 }
 
 Status TorchRunner::perform(const DropStage& task, Completion&) {
@@ -39,30 +46,38 @@ Status TorchRunner::perform(const DropStage& task, Completion&) {
   return {};
 }
 
-Status TorchRunner::perform(const CopyState& task, Completion& done) {
-  auto held = find_stage(task.stage);
-  if (!held.ok()) return held.status();
+Result<StageState> TorchRunner::copy_of(HeldStage& held, bool layers_alone) {
   std::uint64_t bytes = 0;
-  for (const at::Tensor* part : state_of(*held.value())) bytes += part->nbytes();
+  for (const at::Tensor* part : state_of(held)) bytes += part->nbytes();
   // On a GPU the copy lies in the host's memory.
   const std::uint64_t used = resident_bytes();
   if (const std::uint64_t limit = memory_bytes();
-      link_->device().is_cpu() && limit != 0 && used + bytes > limit) {
-    done.problem = "a copy of its state needs " + scheduler::mebibytes(bytes) + " more, " +
-                   scheduler::mebibytes(used) + " of " + scheduler::mebibytes(limit) + " are used";
-    return {};
-  }
-  const ParameterLayout& layout = held.value()->stage.layout();
-  for (const at::Tensor* part : state_of(*held.value())) {
-    const at::Tensor wanted = task.layers_alone ? layers_of(*part, layout) : *part;
+      link_->device().is_cpu() && limit != 0 && used + bytes > limit)
+    return Status::refused("a copy of its state needs " + scheduler::mebibytes(bytes) + " more, " +
+                           scheduler::mebibytes(used) + " of " + scheduler::mebibytes(limit) + " are used");
+  StageState copy;
+  for (const at::Tensor* part : state_of(held)) {
+    const at::Tensor wanted = layers_alone ? layers_of(*part, held.stage.layout()) : *part;
     // Layers out of a stage that holds more are a copy already.
     const bool is_view = wanted.is_alias_of(*part);
-    done.state.push_back(to_wire(wanted.to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/is_view)));
-    done.digests.push_back(digest_of(done.state.back()));
+    copy.parts.push_back(to_wire(wanted.to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/is_view)));
   }
-  const AdamW& optimizer = held.value()->optimizer;
-  done.traits = {static_cast<std::uint64_t>(optimizer.updates()), optimizer.gradient_norm(),
-                 optimizer.learning_rate_scale()};
+  copy.traits = {static_cast<std::uint64_t>(held.optimizer.updates()), held.optimizer.gradient_norm(),
+                 held.optimizer.learning_rate_scale()};
+  return copy;
+}
+
+Status TorchRunner::perform(const CopyState& task, Completion& done) {
+  auto held = find_stage(task.stage);
+  if (!held.ok()) return held.status();
+  Result<StageState> copy = copy_of(*held.value(), task.layers_alone);
+  if (!copy.ok()) {
+    done.problem = copy.status().message();
+    return {};
+  }
+  done.state = std::move(copy.value().parts);
+  done.traits = copy.value().traits;
+  for (const net::Tensor& part : done.state) done.digests.push_back(digest_of(part));
   return {};
 }
 
@@ -100,11 +115,7 @@ Status TorchRunner::perform(const FinishState& task, Completion& done) {
   if (!task.rebuilt)
     for (const at::Tensor* part : state_of(*held.value()))
       done.digests.push_back(digest_of(to_wire(part->to(at::kCPU, at::kFloat))));
-  AdamW& optimizer = held.value()->optimizer;
-  optimizer.set_updates(static_cast<std::int64_t>(task.traits.updates));
-  optimizer.set_gradient_norm(task.traits.gradient_norm);
-  optimizer.set_learning_rate_scale(task.traits.learning_rate_scale);
-  held.value()->stage.weights_changed();
+  take_traits(*held.value(), task.traits);
   return {};
 }
 

@@ -98,14 +98,73 @@ void FakeRunner::perform(const InitJob& task, Completion& done) {
   if (spec_) violation(done, "InitJob while another job is held");
   spec_ = task.spec;
   origin_ = task.origin;
-  step_ = 1;
+  step_ = task.spec.first_commit() + 1;
   joining_ = false;
   job_ = trace_->jobs.size();
   FakeJob& job = trace_->jobs.emplace_back();
   job.name = task.spec.name;
   for (const std::uint32_t stage : task.stages) {
     add_stage(stage, done);
-    job.weights[0][stage] = stages_[stage].weights;
+    if (!task.spec.resume.directory.empty()) resume(stage, done);
+    job.weights[task.spec.first_commit()][stage] = stages_[stage].weights;
+  }
+  for (const std::uint32_t stage : task.learned) add_stage(stage, done);
+}
+
+void FakeRunner::resume(std::uint32_t stage, Completion& done) {
+  const FakeFolder::Name name{spec_->resume.directory, spec_->first_commit()};
+  const auto saved = options_.folder->stages.find(name);
+  if (!options_.folder->manifests.contains(name) || !saved->second.contains(stage))
+    return violation(done, "resumes stage " + std::to_string(stage) + " from no checkpoint");
+  const FakeFolder::Stage& kept = saved->second.at(stage);
+  Stage& held = stages_[stage];
+  held.weights = kept.weights;
+  held.updates = kept.traits.updates;
+  held.gradient_norm = kept.traits.gradient_norm;
+  held.learning_rate_scale = kept.traits.learning_rate_scale;
+}
+
+void FakeRunner::perform(const SaveCheckpoint& task, Completion& done) {
+  Stage* stage = find(done, task.stage, {});
+  if (stage == nullptr) return;
+  if (task.commit + 1 != step_)
+    return violation(done, "SaveCheckpoint of commit " + std::to_string(task.commit));
+  const StateTraits traits{stage->updates, stage->gradient_norm, stage->learning_rate_scale};
+  writing_.push_back({task, {stage->weights, traits}, random_.between(0, 2)});
+}
+
+void FakeRunner::perform(const PollCheckpoints& task, Completion& done) {
+  std::erase_if(writing_, [&](Writing& one) {
+    if (!task.wait && one.polls-- > 0) return false;
+    const FakeFolder::Name name{one.task.directory + "/" + one.task.job, one.task.commit};
+    WrittenStage& written = done.written.emplace_back();
+    written.commit = one.task.commit;
+    written.stage = one.task.stage;
+    if (options_.folder == nullptr || options_.folder->full) {
+      written.problem = "no space left on device";
+      return true;
+    }
+    options_.folder->manifests.erase(name);
+    options_.folder->stages[name][one.task.stage] = one.stage;
+    written.elements = gradient_elements(one.task.stage);
+    written.digest = net::sha256(std::as_bytes(std::span(&one.stage.weights, 1)));
+    return true;
+  });
+  done.writing = !writing_.empty();
+}
+
+void FakeRunner::perform(const SealCheckpoint& task, Completion& done) {
+  const std::string folder = task.directory + "/" + task.job;
+  const std::map<std::uint32_t, FakeFolder::Stage>& stages = options_.folder->stages[{folder, task.commit}];
+  for (const auto& stage : task.manifest.at("stages"))
+    if (!stages.contains(stage.at("stage").get<std::uint32_t>()))
+      return violation(done, "SealCheckpoint without stage " + stage.at("stage").dump());
+  const std::string text = task.manifest.dump();
+  options_.folder->manifests[{folder, task.commit}] = text;
+  done.digest = net::sha256(std::as_bytes(std::span(text)));
+  for (const std::uint64_t commit : task.drop) {
+    options_.folder->manifests.erase({folder, commit});
+    options_.folder->stages.erase({folder, commit});
   }
 }
 
@@ -119,7 +178,16 @@ void FakeRunner::add_stage(std::uint32_t stage, Completion& done) {
   done.gradient_elements.push_back(held.accumulator.size());
 }
 
-void FakeRunner::perform(const ProbeJob&, Completion& done) {
+void FakeRunner::perform(const ProbeJob& task, Completion& done) {
+  if (const scheduler::ResumeSpec& resume = task.spec.resume; !resume.directory.empty()) {
+    const auto manifest = options_.folder->manifests.find({resume.directory, task.spec.first_commit()});
+    if (manifest == options_.folder->manifests.end()) {
+      done.problem = "no checkpoint of commit " + std::to_string(resume.commit);
+      return;
+    }
+    done.init_commit = task.spec.first_commit();
+    done.init_digest = net::sha256(std::as_bytes(std::span(manifest->second)));
+  }
   done.has_data = options_.has_data;
   if (options_.has_data) {
     done.data_digest = "sha256:" + std::string(64, 'a');

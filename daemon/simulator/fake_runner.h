@@ -18,14 +18,27 @@
 
 namespace sidestep::sim {
 
+// A folder that all nodes of a cluster see.
+struct FakeFolder {
+  struct Stage {
+    std::uint64_t weights = 0;
+    daemon::StateTraits traits;
+  };
+  using Name = std::pair<std::string, std::uint64_t>;  // folder of the job, commit
+  std::map<Name, std::map<std::uint32_t, Stage>> stages;
+  std::map<Name, std::string> manifests;  // as they are written
+  bool full = false;                      // nothing can be written
+};
+
 struct FakeOptions {
   std::uint64_t seed = 1;   // of task durations
   double speed = 1;         // divides durations
   bool exact_sums = true;   // small integers: sums are the same in every order; else the order matters
   bool limit_slots = true;  // a node has the job's slots; a replay holds what it likes
   bool has_data = true;
-  std::uint64_t non_finite_step = 0;  // the averages of this step are not finite
-  std::uint64_t non_finite_last = 0;  // nor those of the steps after it, up to this one
+  std::uint64_t non_finite_step = 0;        // the averages of this step are not finite
+  std::uint64_t non_finite_last = 0;        // nor those of the steps after it, up to this one
+  std::shared_ptr<FakeFolder> folder = {};  // for checkpoints
 };
 
 // What one runner did in one job.
@@ -102,8 +115,19 @@ class FakeRunner : public daemon::TaskRunner {
   void perform(const daemon::StoreState& task, daemon::Completion& done);
   void perform(const daemon::FinishState& task, daemon::Completion& done);
   void perform(const daemon::CatchUp& task, daemon::Completion& done);
+  void perform(const daemon::SaveCheckpoint& task, daemon::Completion& done);
+  void perform(const daemon::PollCheckpoints& task, daemon::Completion& done);
+  void perform(const daemon::SealCheckpoint& task, daemon::Completion& done);
 
+  // Takes the stage's state out of the checkpoint that the job resumes from.
+  void resume(std::uint32_t stage, daemon::Completion& done);
   void add_stage(std::uint32_t stage, daemon::Completion& done);
+  // That is being written into a checkpoint, for so many more polls.
+  struct Writing {
+    daemon::SaveCheckpoint task;
+    FakeFolder::Stage stage;
+    std::int64_t polls = 0;
+  };
 
   void clear_step();
   static void clear(Stage& stage);
@@ -131,6 +155,7 @@ class FakeRunner : public daemon::TaskRunner {
   bool joining_ = false;  // only learns a stage so far
   bool rebuilt_ = false;  // or rebuilds one
   std::map<std::uint32_t, Stage> stages_;
+  std::vector<Writing> writing_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, Kept> kept_;  // by stage, microbatch
 };
 

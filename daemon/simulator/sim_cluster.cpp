@@ -62,6 +62,7 @@ SimCluster::SimCluster(SimOptions options)
       scheduler_key_(draw_key(random_)),
       store_(std::make_unique<scheduler::MemoryStore>()),
       operator_key_(draw_key(random_)) {
+  if (options_.fake.folder == nullptr) options_.fake.folder = std::make_shared<FakeFolder>();
   for (std::size_t i = 0; i < options_.nodes; ++i) {
     Node& node = nodes_.emplace_back();
     node.key = draw_key(random_);

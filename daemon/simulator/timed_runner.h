@@ -77,6 +77,9 @@ class TimedRunner : public daemon::TaskRunner {
   double perform(const daemon::StoreState& task, daemon::Completion& done);
   double perform(const daemon::FinishState& task, daemon::Completion& done);
   double perform(const daemon::CatchUp& task, daemon::Completion& done);
+  double perform(const daemon::SaveCheckpoint& task, daemon::Completion& done);
+  double perform(const daemon::PollCheckpoints& task, daemon::Completion& done);
+  double perform(const daemon::SealCheckpoint& task, daemon::Completion& done);
 
   double add_stage(std::uint32_t stage, daemon::Completion& done);
   double layers(std::uint32_t stage) const;
@@ -92,6 +95,7 @@ class TimedRunner : public daemon::TaskRunner {
   std::optional<scheduler::JobSpec> spec_;
   std::map<std::uint32_t, std::uint64_t> elements_;            // by stage held
   std::set<std::pair<std::uint32_t, std::uint32_t>> unsaved_;  // stage, microbatch
+  std::vector<daemon::WrittenStage> written_;
   std::uint64_t updates_ = 0;
 };
 

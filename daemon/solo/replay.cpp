@@ -153,6 +153,8 @@ Result<RecordFile> RecordFile::open(const std::string& path) {
   Result<RecordHeader> header = scheduler::parse_record_header(json);
   if (!header.ok()) return record.at_line(header.status().message());
   record.header_ = std::move(header.value());
+  if (const auto job = scheduler::parse_job(record.header_.spec, path); job.ok())
+    record.first_step_ = job.value().first_commit();
   return record;
 }
 
@@ -167,7 +169,7 @@ Result<std::optional<RecordStep>> RecordFile::next() {
   if (json.is_discarded()) return at_line("is not JSON; was the file cut short?");
   Result<RecordStep> step = scheduler::parse_record_step(json);
   if (!step.ok()) return at_line(step.status().message());
-  const std::uint64_t expected = last_step_ ? *last_step_ + 1 : 0;
+  const std::uint64_t expected = last_step_ ? *last_step_ + 1 : first_step_;
   const bool again = last_step_ && step.value().step <= *last_step_ && goes_back(step.value());
   if (step.value().step != expected && !again) {
     return at_line("step " + std::to_string(step.value().step) + " where step " + std::to_string(expected) +
@@ -188,8 +190,10 @@ Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_s
   Ahead ahead(next_step, job.value().pipeline.stages);
   Result<std::optional<RecordStep>> recorded = ahead.next();
   if (!recorded.ok()) return recorded.status();
-  if (!recorded.value() || recorded.value()->step != 0 || recorded.value()->stages.empty()) {
-    return Status::invalid("the record does not begin with step 0 and the nodes that hold its stages");
+  const std::uint64_t first = job.value().first_commit();
+  if (!recorded.value() || recorded.value()->step != first || recorded.value()->stages.empty()) {
+    return Status::invalid("the record does not begin with step " + std::to_string(first) +
+                           " and the nodes that hold its stages");
   }
   StepFollower follower(std::move(job.value()), factory);
   if (Status status = follower.begin(stages_of(*recorded.value())); !status.ok()) return status;

@@ -34,6 +34,7 @@ class RecordFile {
   std::ifstream file_;
   scheduler::RecordHeader header_;
   std::uint64_t line_ = 0;
+  std::uint64_t first_step_ = 0;  // that it begins with, by its job
   std::optional<std::uint64_t> last_step_;
 };
 

@@ -70,8 +70,8 @@ RecordRecovery ScriptedLosses::own(std::uint32_t stage, std::uint64_t commit, co
 }
 
 void ScriptedLosses::roll_back(std::uint64_t step, Boundary& boundary) const {
-  const auto every = static_cast<std::uint64_t>(job_.recovery.every);
-  const std::uint64_t commit = (step - 1) / every * every;
+  const auto every = static_cast<std::uint64_t>(job_.recovery.checkpoint_every);
+  const std::uint64_t commit = std::max(job_.first_commit(), (step - 1) / every * every);
   for (std::uint32_t stage = 0; stage < static_cast<std::uint32_t>(job_.pipeline.stages); ++stage)
     boundary.recoveries.push_back(own(stage, commit, "checkpoint", true));
   boundary.step = commit + 1;

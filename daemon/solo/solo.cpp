@@ -33,7 +33,8 @@ class Script {
  public:
   explicit Script(const JobSpec& job) : job_(job), phases_(job.pipeline.phases()) {}
 
-  // Step 0, and then each step without losses, can be had. Errors: no routes keep the rules of the job.
+  // The first commit, and then each step without losses, can be had. Errors: no routes keep the rules of the
+  // job.
   Status plan() {
     for (std::size_t phase = 0; phase < phases_.size(); ++phase)
       if (auto sets = sets_of(phase, {}); !sets.ok()) return sets.status();
@@ -46,15 +47,16 @@ class Script {
     step.step = boundary.step;
     step.recoveries = boundary.recoveries;
     const auto number = static_cast<std::int64_t>(boundary.step);
+    const bool begins = boundary.step == job_.first_commit();  // the weights are there, and no more
     std::map<std::uint32_t, std::vector<net::Added>> added;
-    if (number > 0) {
+    if (!begins) {
       const auto evaluations = static_cast<std::size_t>(job_.evaluations_in(number));
       const scheduler::StageSets evaluated =
           evaluations > 0 ? scheduler::evaluation_sets(job_, flags(boundary.out)) : scheduler::StageSets();
       for (std::uint32_t i = 0; i < evaluations; ++i)
         step.evaluations.push_back(route_through(evaluated[i], i));
     }
-    if (number > 0 && number <= job_.steps) {
+    if (!begins && number <= job_.steps) {
       const auto sets = sets_of(phase_of(number), boundary.out);
       if (!sets.ok()) return sets.status();
       for (std::uint32_t i = 0; i < sets.value()->size(); ++i) {
@@ -112,10 +114,13 @@ Status run_solo(const JobSpec& job, const TaskRunnerFactory& factory, const Step
   if (Status status = scripts.plan(); !status.ok()) return status;
   StepFollower follower(job, factory);
   if (Status status = follower.begin({{only_node, stages}}); !status.ok()) return status;
-  if (Status status = on_step(scripts.step({}).value()); !status.ok()) return status;
+  Boundary first;
+  first.step = job.first_commit();
+  if (Status status = on_step(scripts.step(first).value()); !status.ok()) return status;
   ScriptedLosses losses(job, follower, only_node);
   std::int64_t skipped = 0;  // in a row
-  for (std::uint64_t number = 1; number <= static_cast<std::uint64_t>(job.final_step()); ++number) {
+  for (std::uint64_t number = first.step + 1; number <= static_cast<std::uint64_t>(job.final_step());
+       ++number) {
     const Result<Boundary> boundary = losses.before(number);
     if (!boundary.ok()) return boundary.status();
     number = boundary.value().step;

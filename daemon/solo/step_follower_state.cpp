@@ -142,11 +142,12 @@ Result<StateTraits> StepFollower::traits_of(std::uint32_t stage) {
 
 Status StepFollower::keep_mirrors(std::uint64_t commit) {
   const scheduler::RecoverySpec& recovery = job_.recovery;
-  const bool keeps = recovery.policy == "checkpoint" || (recovery.policy == "mirror" && recovery.every > 1);
+  const bool checkpoints = recovery.policy == "checkpoint";
+  const bool keeps = checkpoints || (recovery.policy == "mirror" && recovery.every > 1);
+  const auto every = static_cast<std::uint64_t>(checkpoints ? recovery.checkpoint_every : recovery.every);
+  const bool due = commit % every == 0 || commit == job_.first_commit();
   // After a roll-back there are commits once more that are kept already.
-  if (!keeps || commit % static_cast<std::uint64_t>(recovery.every) != 0 ||
-      (mirrored_ && commit <= *mirrored_))
-    return {};
+  if (!keeps || !due || (mirrored_ && commit <= *mirrored_)) return {};
   for (const auto& [node, stages] : stages_of_)
     for (const std::uint32_t stage : stages) {
       if (const auto kept = mirrors_.find(stage); kept != mirrors_.end() && kept->second.commit == commit)

@@ -51,7 +51,7 @@ class Faults {
     if (row == nullptr || row->plan.is_null()) return false;
     const scheduler::Plan plan = std::move(scheduler::parse_plan(row->plan)).value();
     const auto held = plan.stages_of.find(cluster_.key(node));
-    if (held == plan.stages_of.end()) return true;
+    if (held == plan.stages_of.end() || run_.job.checkpoint_every > 0) return true;
     return std::ranges::all_of(held->second, [&](std::uint32_t stage) {
       if (stage > 0 && run_.job.recovery != "replica") return true;
       return std::ranges::any_of(plan.replicas(stage), [&](const net::NodeKey& key) {
@@ -193,13 +193,28 @@ FaultRun draw_rebuild_run(std::uint64_t seed) {
   return run;
 }
 
+FaultRun draw_checkpoint_run(std::uint64_t seed) {
+  FaultRun run = draw_fault_run(seed);
+  net::Random random(seed * 13 + 7);
+  run.job.recovery = "checkpoint";
+  run.job.checkpoint_every = random.between(1, 15);
+  run.may_lose_stage = false;
+  // What runs again is then the same on any routes.
+  run.job.skip_ratio = 0.0;
+  run.job.warmup_steps = run.job.max_swaps = 0;
+  run.options.fake.exact_sums = true;
+  return run;
+}
+
 std::string FaultRun::describe() const {
   std::ostringstream text;
   text << job.stages << " stages on " << options.nodes << " nodes, " << options.nodes_later
        << " of them later, " << options.nodes_without_data << " without data, " << job.steps << " steps, "
        << job.microbatches << " microbatches, " << faults << " faults"
-       << (may_lose_stage ? ", may lose a stage" : "") << (job.deterministic ? ", deterministic" : "")
-       << (job.tied ? ", tied" : "") << ", message loss " << options.link.loss;
+       << (may_lose_stage ? ", may lose a stage" : "")
+       << (job.checkpoint_every > 0 ? ", checkpoint every " + std::to_string(job.checkpoint_every) : "")
+       << (job.deterministic ? ", deterministic" : "") << (job.tied ? ", tied" : "") << ", message loss "
+       << options.link.loss;
   return text.str();
 }
 

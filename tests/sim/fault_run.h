@@ -24,6 +24,9 @@ FaultRun draw_fault_run(std::uint64_t seed);
 // left.
 FaultRun draw_rebuild_run(std::uint64_t seed);
 
+// And of every node, where the job goes back to a checkpoint.
+FaultRun draw_checkpoint_run(std::uint64_t seed);
+
 // While every stage has a replica left, or is rebuilt, the job is done, rightly, within bounded time after
 // the last fault; only where it may lose a stage it may also end with that as the reason.
 RunResult run(const FaultRun& drawn);

@@ -66,6 +66,10 @@ TEST_CASE("Swarm: drawn jobs get through the loss of stages", "[seeds]") {
   run_seeds(500, draw_rebuild_run, [](const FaultRun& drawn) { return run(drawn); });
 }
 
+TEST_CASE("Swarm: drawn jobs go back to their checkpoints whatever is lost", "[seeds]") {
+  run_seeds(300, draw_checkpoint_run, [](const FaultRun& drawn) { return run(drawn); });
+}
+
 TEST_CASE("Swarm: the same seed gives the same trace, byte for byte") {
   for (const std::uint64_t seed : {3, 17, 40}) {
     INFO("seed " << seed);

@@ -26,6 +26,10 @@ nlohmann::json job_json(const JobShape& shape) {
       {"optimizer", {{"learning_rate", 0.001}}},
       {"recovery", {{"policy", shape.recovery}}},
   };
+  if (shape.checkpoint_every > 0) {
+    json["recovery"]["directory"] = "/shared";
+    json["recovery"]["checkpoint_every"] = shape.checkpoint_every;
+  }
   if (shape.validation_every > 0) {
     json["validation"] = {
         {"every", shape.validation_every}, {"microbatches", 3}, {"skip", shape.validation_skip}};

@@ -23,7 +23,8 @@ struct JobShape {
   bool deterministic = false;
   bool tied = false;  // head and embedding share weights
   std::string gradient_scale = "visited";
-  std::string recovery = "replica";  // the policy
+  std::string recovery = "replica";   // the policy
+  std::int64_t checkpoint_every = 0;  // 0: none are written
   std::uint64_t seed = 1;
 };
 

@@ -165,7 +165,8 @@ TEST_CASE("Scripted losses: a second loss does not raise the learning rate again
 
 TEST_CASE("Scripted losses: where nothing is lost with the stage, training goes on as if it had stayed") {
   const LossyFixture f;
-  const json recovery = GENERATE(json{{"policy", "mirror"}}, json{{"policy", "checkpoint"}, {"every", 5}});
+  const json recovery =
+      GENERATE(json{{"policy", "mirror"}}, json{{"policy", "checkpoint"}, {"checkpoint_every", 5}});
   INFO(recovery.dump());
   const LossyRun run = f.run(f.job(recovery, lost_once({2, 4}))),
                  calm = f.run(f.job(recovery, json::object()));
@@ -194,7 +195,7 @@ TEST_CASE("Scripted losses: the record of each policy replays to the same losses
       json{{"policy", "checkfree"}}, json{{"policy", "checkfree"}, {"moments", "fresh"}, {"out_steps", 2}},
       json{{"policy", "checkfree"}, {"weights", "random"}}, json{{"policy", "checkfree+"}},
       json{{"policy", "mirror"}}, json{{"policy", "mirror"}, {"every", 3}},
-      json{{"policy", "checkpoint"}, {"every", 5}});
+      json{{"policy", "checkpoint"}, {"checkpoint_every", 5}});
   INFO(recovery.dump());
   json failures = lost_once({2, 3});
   failures["probability"] = 0.03;

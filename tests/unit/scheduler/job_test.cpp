@@ -168,7 +168,7 @@ TEST_CASE("Job: every wrong value gets its own line") {
        "job.json: key \"recovery.policy\": value \"none\" is not known; allowed: \"checkfree\", "
        "\"checkfree+\", \"mirror\", \"checkpoint\" and \"replica\""},
       {changed("/recovery/every", -1),
-       "job.json: key \"recovery.every\": value -1 is too small, at least 0 allowed"},
+       "job.json: key \"recovery.every\": value -1 is too small, at least 1 allowed"},
       {changed("/recovery/policy", "checkfree+"),
        "job.json: key \"recovery.policy\": \"checkfree+\" needs at least 5 stages, pipeline.stages is 4\n"
        "job.json: key \"pipeline.max_swaps\": value 0 is too small for recovery.policy \"checkfree+\", at "
@@ -221,15 +221,24 @@ TEST_CASE("Job: all problems are told at once") {
         "job.json: key \"model.num_hidden_layers\": 8 layers do not divide into 3 stages");
 }
 
-TEST_CASE("Job: how often a mirror or a checkpoint is made depends on the policy, unless it is said") {
-  const auto every = [](const json& recovery) {
-    return parsed(changed("/recovery", recovery)).recovery.every;
+TEST_CASE("Job: a folder that nodes have to see is an absolute path, and leaves something to train") {
+  const auto refusal = [](const char* place, const json& value) {
+    return job_refusal(changed(place, value));
   };
-  CHECK(every({{"policy", "mirror"}}) == 1);
-  CHECK(every({{"policy", "checkpoint"}}) == 50);
-  CHECK(every({{"policy", "checkpoint"}, {"every", 0}}) == 50);
-  CHECK(every({{"policy", "mirror"}, {"every", 25}}) == 25);
-  CHECK(every({{"policy", "checkpoint"}, {"every", 1}}) == 1);
+  CHECK_THAT(refusal("/recovery", {{"directory", "checkpoints"}}),
+             Catch::Contains("key \"recovery.directory\": \"checkpoints\" is not an absolute path"));
+  CHECK_THAT(refusal("/resume", {{"directory", "checkpoints/a-1"}}),
+             Catch::Contains("key \"resume.directory\": \"checkpoints/a-1\" is not an absolute path"));
+  CHECK_THAT(refusal("/resume", {{"directory", "/checkpoints"}, {"commit", 1'000'000}}),
+             Catch::Contains("leaves nothing to train after commit 1000000"));
+  CHECK_THAT(refusal("/resume", {{"directory", "/checkpoints"}, {"digest", "abc"}}),
+             Catch::Contains("resume.digest"));
+  json both = changed("/resume", {{"directory", "/checkpoints"}});
+  both["init_from"] = "weights";
+  CHECK_THAT(job_refusal(both), Catch::Contains("key \"init_from\": a job that resumes"));
+  const JobSpec job = parsed(changed("/resume", {{"directory", "/checkpoints"}, {"commit", 7}}));
+  CHECK(job.first_commit() == 7);
+  CHECK(parsed(good_job()).first_commit() == 0);
 }
 
 TEST_CASE("Job: what only solo does is refused for a swarm, key by key") {
@@ -247,7 +256,9 @@ TEST_CASE("Job: what only solo does is refused for a swarm, key by key") {
   const std::string alone = " is for `sidestep solo` alone in this version";
   CHECK(refusal({{"policy", "checkfree+"}}, {{"probability", 0.1}}) == "accepted");
   CHECK(refusal({{"policy", "checkpoint"}}, none) ==
-        "job.json: key \"recovery.policy\": \"checkpoint\"" + alone);
+        "job.json: missing key \"recovery.directory\": policy \"checkpoint\" needs a folder that all nodes "
+        "see");
+  CHECK(refusal({{"policy", "checkpoint"}, {"directory", "/shared"}}, none) == "accepted");
   CHECK(refusal({{"policy", "mirror"}, {"every", 10}}, none) ==
         "job.json: key \"recovery.every\": a mirror of every 10 commits" + alone);
   CHECK(refusal({{"out_steps", 3}}, none) == "job.json: key \"recovery.out_steps\": value 3" + alone);

@@ -62,11 +62,11 @@ TEST_CASE("Submit: a bad job is refused with every problem and the file's name")
 TEST_CASE("Submit: what only solo does is refused") {
   Swarm s;
   json spec = job_json();
-  spec["recovery"]["policy"] = "checkpoint";
+  spec["recovery"]["out_steps"] = 3;
   const net::Reply reply = s.ask("submit", {{"spec", spec}, {"source", "a.json"}});
   CHECK(reply.code == Code::invalid);
   CHECK(reply.message ==
-        "a.json: key \"recovery.policy\": \"checkpoint\" is for `sidestep solo` alone in this version");
+        "a.json: key \"recovery.out_steps\": value 3 is for `sidestep solo` alone in this version");
   CHECK(s.ask("jobs").body.at("jobs").empty());
 }
 

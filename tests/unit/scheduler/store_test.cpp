@@ -141,6 +141,11 @@ TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   changed.skipped_updates = 3;
   changed.end_reason = "steps 39 to 41 made no update";
   changed.snapshot = Snapshot{40, {{0, net::NodeKey{}, 18446744073709551615u, "sha256:ab", ""}}};
+  changed.checkpoints = {{20, "sha256:cd"}, {30, "sha256:ef"}};
+  changed.resumed = SealedCheckpoint{10, "sha256:aa"};
+  changed.went_back = 2;
+  changed.stale_epoch = 7;
+  changed.struck = 38;
   changed.snapshot_coming = Snapshot{41, {{1, net::NodeKey{}, 0, "", "disk full"}}};
   c.apply(PutJob{changed});
   c.apply(PutView{view});
@@ -156,6 +161,12 @@ TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   CHECK(saved.jobs[0].end_reason == changed.end_reason);
   CHECK(saved.jobs[0].snapshot == changed.snapshot);
   CHECK(saved.jobs[0].snapshot_coming == changed.snapshot_coming);
+  CHECK(saved.jobs[0].checkpoints == changed.checkpoints);
+  CHECK(saved.jobs[0].resumed == changed.resumed);
+  CHECK(saved.jobs[0].went_back == 2);
+  CHECK(saved.jobs[0].stale_epoch == 7);
+  CHECK(saved.jobs[0].struck == 38);
+  CHECK_FALSE(saved.jobs[1].resumed.has_value());
   CHECK_FALSE(saved.jobs[1].snapshot.has_value());
   CHECK(std::isnan(saved.jobs[0].loss));
   CHECK(saved.jobs[0].spec == changed.spec);
@@ -242,6 +253,37 @@ TEST_CASE("SqliteStore: a record is a file with a header, and a torn last line i
   CHECK(parse_record_header(json::parse(lines[0])).value().spec == row("j", 1).spec);
   for (std::size_t i = 1; i < lines.size(); ++i) CHECK(json::parse(lines[i]).at("step") == i - 1);
   CHECK(steps(c.store().query(ReadRecord{"j", {}})) == std::vector<std::uint64_t>{0, 1, 2});
+}
+
+TEST_CASE("Store: a record that was cut goes on where it was cut") {
+  Case c(GENERATE(false, true));
+  c.apply(PutJob{row("j", 1)});
+  const auto all = [&] { return steps(c.store().query(ReadRecord{"j", {}})); };
+  for (const std::uint64_t step : {0, 1, 2, 3}) c.apply(record("j", step));
+  c.apply(CutRecord{"j", 2});
+  CHECK(all() == std::vector<std::uint64_t>{0, 1});
+  c.apply(record("j", 2, 7));
+  c.reopen();
+  CHECK(all() == std::vector<std::uint64_t>{0, 1, 2});
+  CHECK(c.store().query(ReadRecord{"j", 2}).steps.at(0) == record("j", 2, 7).record);
+  c.apply(CutRecord{"j", 0});
+  CHECK(all().empty());
+  c.apply(record("j", 0));
+  c.reopen();
+  CHECK(all() == std::vector<std::uint64_t>{0});
+  c.apply(CutRecord{"unknown", 0});
+}
+
+TEST_CASE("SqliteStore: a record that was to be cut when the scheduler ended is cut") {
+  Case c(true);
+  JobRow back = row("j", 1);
+  back.state = JobState::queued;
+  back.commit = 1;
+  c.apply(PutJob{back});
+  for (const std::uint64_t step : {0, 1, 2, 3}) c.apply(record("j", step));
+  c.reopen();
+  CHECK(c.store().open_term().value().jobs.at(0).commit == 1u);
+  CHECK(steps(c.store().query(ReadRecord{"j", {}})) == std::vector<std::uint64_t>{0, 1});
 }
 
 TEST_CASE("SqliteStore: a job whose row is behind its record catches up, with the reason of its early end") {

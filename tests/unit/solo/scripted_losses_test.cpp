@@ -115,7 +115,7 @@ TEST_CASE("Scripted losses: the record of each policy replays to the same losses
       json{{"policy", "checkfree"}, {"out_steps", 4}}, json{{"policy", "checkfree+"}},
       json{{"policy", "mirror"}}, json{{"policy", "mirror"}, {"every", 4}},
       json{{"policy", "mirror"}, {"every", 4}, {"moments", "fresh"}, {"out_steps", 2}},
-      json{{"policy", "checkpoint"}, {"every", 6}});
+      json{{"policy", "checkpoint"}, {"checkpoint_every", 6}});
   INFO(recovery.dump());
   json failures = lost(3, {1, 4});
   failures["list"].push_back({{"step", 20}, {"stages", {5}}});
@@ -175,7 +175,7 @@ TEST_CASE("Scripted losses: a stage with a second holder and a checkpoint lose n
                std::pair<json, std::uint32_t>{json{{"policy", "checkfree+"}}, 0},
                std::pair<json, std::uint32_t>{json{{"policy", "mirror"}}, 2},
                std::pair<json, std::uint32_t>{json{{"policy", "mirror"}, {"moments", "fresh"}}, 2},
-               std::pair<json, std::uint32_t>{json{{"policy", "checkpoint"}, {"every", 4}}, 2});
+               std::pair<json, std::uint32_t>{json{{"policy", "checkpoint"}, {"checkpoint_every", 4}}, 2});
   INFO(recovery.dump());
   const auto run = run_well(lossy_job(recovery, lost(11, {stage})));
   CHECK_FALSE(run.recoveries.empty());
@@ -185,7 +185,7 @@ TEST_CASE("Scripted losses: a stage with a second holder and a checkpoint lose n
 TEST_CASE("Scripted losses: a checkpoint has the steps since run again, once for each loss") {
   json failures = lost(11, {2});
   failures["list"].push_back({{"step", 10}, {"stages", {3}}});
-  const auto run = run_well(lossy_job({{"policy", "checkpoint"}, {"every", 4}}, failures));
+  const auto run = run_well(lossy_job({{"policy", "checkpoint"}, {"checkpoint_every", 4}}, failures));
   std::vector<std::uint64_t> numbers;
   for (const RecordStep& step : run.steps)
     if (step.step >= 8 && step.step <= 12) numbers.push_back(step.step);
@@ -194,7 +194,7 @@ TEST_CASE("Scripted losses: a checkpoint has the steps since run again, once for
 }
 
 TEST_CASE("Scripted losses: a record file with a roll-back is read, one that goes back without is refused") {
-  const json job = lossy_job({{"policy", "checkpoint"}, {"every", 4}}, lost(7, {2}));
+  const json job = lossy_job({{"policy", "checkpoint"}, {"checkpoint_every", 4}}, lost(7, {2}));
   SoloRun run = run_well(job);
   const daemon::testing::TemporaryFolder folder;
   const auto read_all = [&] {

@@ -1,0 +1,326 @@
+// Checkpoints that a job's nodes write, and a job that goes back to one.
+#include <algorithm>
+
+#include "scheduler/checkpoint_manifest.h"
+#include "tests/unit/scheduler/swarm.h"
+
+using namespace sidestep;
+using namespace sidestep::scheduler;
+using namespace sidestep::scheduler::testing;
+
+namespace {
+
+const std::string digest = "sha256:" + std::string(64, 'c');
+
+// Two stages at one node each that write checkpoints into /shared, two kept, up to its first commit.
+std::string start_checkpointed(Swarm& s, const std::string& policy = "checkpoint", int steps = 100) {
+  for (const int number : {1, 2}) s.join(number);
+  nlohmann::json job = job_json(2, steps);
+  job["recovery"] = {{"policy", policy}, {"directory", "/shared"}, {"checkpoint_every", 2}, {"origins", 1}};
+  const net::Reply reply = s.ask("submit", {{"spec", job}, {"source", "job.json"}});
+  INFO(reply.message);
+  REQUIRE(reply.code == Code::ok);
+  const std::string id = reply.body.at("job");
+  for (const int number : {1, 2}) s.prepared(number);
+  for (const int number : {1, 2}) s.progress(number, {id, 1, 0, "step 1"});
+  s.commit(0);
+  REQUIRE(s.state(id) == "running");
+  return id;
+}
+
+Plan plan_of(Swarm& s, const std::string& id) { return parse_plan(s.job(id).plan).value(); }
+
+int holder_of(Swarm& s, const std::string& id, std::uint32_t stage) {
+  return plan_of(s, id).replicas(stage).front().bytes[0];
+}
+
+// As s.commit(step), and its nodes write a checkpoint.
+void commit_with_checkpoint(Swarm& s, const std::string& id, std::uint64_t step) {
+  const Plan plan = plan_of(s, id);
+  s.say(plan.lead_origin().bytes[0],
+        net::CommitReport{{id, 1, plan.epoch, step}, to_json(record_step(step, plan)), "", 0, true});
+}
+
+void written(Swarm& s, const std::string& id, std::uint64_t step, std::uint32_t stage,
+             const std::string& problem = "") {
+  s.say(holder_of(s, id, stage),
+        net::CheckpointWritten{{id, 1, plan_of(s, id).epoch, step}, stage, 100, digest, problem});
+}
+
+net::SealCheckpoint sealed(Swarm& s, const std::string& id, std::uint64_t step) {
+  commit_with_checkpoint(s, id, step);
+  for (const std::uint32_t stage : {0u, 1u}) written(s, id, step, stage);
+  const int lead = holder_of(s, id, 0);
+  const auto orders = s.sent<net::SealCheckpoint>(lead);
+  REQUIRE(orders.size() == 1);
+  s.say(lead, net::CheckpointSealed{id, step, "sha256:" + std::string(64, 'd'), ""});
+  return orders[0];
+}
+
+std::vector<std::uint64_t> checkpoints(Swarm& s, const std::string& id) {
+  std::vector<std::uint64_t> commits;
+  for (const SealedCheckpoint& one : s.job(id).checkpoints) commits.push_back(one.commit);
+  return commits;
+}
+
+std::vector<std::uint64_t> recorded(Swarm& s, const std::string& id) {
+  std::vector<std::uint64_t> steps;
+  const net::Reply reply = s.ask("record", {{"job", id}});
+  for (const auto& step : reply.body.at("steps")) steps.push_back(step.at("step"));
+  return steps;
+}
+
+void lose(Swarm& s, int number) {
+  s.close(number);
+  s.run_for_ms(700);
+}
+
+net::Prepared sees_checkpoint(std::uint64_t commit) {
+  net::Prepared answer;
+  answer.init_digest = "sha256:" + std::string(64, 'd');
+  answer.init_commit = commit;
+  return answer;
+}
+
+}  // namespace
+
+TEST_CASE("Checkpoint: is sealed when every stage is written, and the newest are kept") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  s.commit(1);
+  commit_with_checkpoint(s, id, 2);
+  written(s, id, 2, 1);
+  const int lead = holder_of(s, id, 0);
+  CHECK(s.sent<net::SealCheckpoint>(lead).empty());
+  written(s, id, 2, 0);
+  const auto orders = s.sent<net::SealCheckpoint>(lead);
+  REQUIRE(orders.size() == 1);
+  CHECK(orders[0].commit == 2);
+  CHECK(orders[0].drop.empty());
+  const auto manifest = parse_checkpoint_manifest(orders[0].manifest, "manifest");
+  REQUIRE(manifest.ok());
+  CHECK(manifest.value().job == id);
+  CHECK(manifest.value().commit == 2);
+  CHECK(manifest.value().spec == s.job(id).spec);
+  CHECK(manifest.value().stages ==
+        std::vector<CheckpointManifest::Stage>{{0, 100, digest}, {1, 100, digest}});
+  CHECK(checkpoints(s, id).empty());
+  s.say(lead, net::CheckpointSealed{id, 2, digest, ""});
+  CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{2});
+  CHECK(s.ask("status").body.at("job").at("checkpoint") == 2);
+  s.commit(3);
+  CHECK(sealed(s, id, 4).drop.empty());
+  s.commit(5);
+  CHECK(sealed(s, id, 6).drop == std::vector<std::uint64_t>{2});
+  CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{4, 6});
+}
+
+TEST_CASE("Checkpoint: what a node could not write, or a loss, gives it up") {
+  Swarm s;
+  const std::string id = start_checkpointed(s, "replica");
+  s.commit(1);
+  commit_with_checkpoint(s, id, 2);
+  const int lead = holder_of(s, id, 0);
+  SECTION("a full disk") {
+    written(s, id, 2, 1, "no space left on device");
+    written(s, id, 2, 0);
+    CHECK(s.sent<net::SealCheckpoint>(lead).empty());
+  }
+  SECTION("the next one has begun") {
+    written(s, id, 2, 1);
+    s.commit(3);
+    commit_with_checkpoint(s, id, 4);
+    written(s, id, 2, 0);
+    CHECK(s.sent<net::SealCheckpoint>(lead).empty());
+    for (const std::uint32_t stage : {0u, 1u}) written(s, id, 4, stage);
+    CHECK(s.sent<net::SealCheckpoint>(lead).size() == 1);
+  }
+  SECTION("the manifest cannot be written") {
+    for (const std::uint32_t stage : {0u, 1u}) written(s, id, 2, stage);
+    s.say(lead, net::CheckpointSealed{id, 2, "", "no space left on device"});
+  }
+  CHECK(checkpoints(s, id).empty());
+  CHECK(s.state(id) == "running");
+}
+
+TEST_CASE("Checkpoint: what was written is not acknowledged before its commit is known") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  s.commit(1);
+  s.acked(2);
+  const net::Envelope early = s.envelope(
+      2, net::CheckpointWritten{{id, 1, 1, 2}, plan_of(s, id).stages(key(2)).front(), 100, digest, ""});
+  s.deliver(key(2), early);
+  CHECK(s.acked(2).empty());
+  commit_with_checkpoint(s, id, 2);
+  s.deliver(key(2), early);
+  CHECK(s.acked(2) == std::vector<std::uint64_t>{early.id});
+}
+
+TEST_CASE("Going back: the whole job begins anew with the newest checkpoint, on the nodes that there are") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  s.join(3);
+  s.prepared(3);
+  s.commit(1);
+  sealed(s, id, 2);
+  for (const std::uint64_t step : {3u, 4u, 5u}) s.commit(step);
+  const std::uint64_t epoch = plan_of(s, id).epoch;
+  const int lost = holder_of(s, id, 1), left = holder_of(s, id, 0);
+  for (const int number : {1, 2, 3}) s.sent<net::PrepareJob>(number);
+  lose(s, lost);
+  CHECK(s.state(id) == "preparing");
+  REQUIRE(s.sent<net::EndJob>(left).size() == 1);
+  CHECK(s.job(id).commit == 2);
+  CHECK(recorded(s, id) == std::vector<std::uint64_t>{0, 1, 2});
+  CHECK(s.job(id).went_back == 1);
+  for (const int number : {left, 3}) {
+    const auto asked = s.sent<net::PrepareJob>(number);
+    REQUIRE(asked.size() == 1);
+    CHECK(asked[0].spec.at("resume") == nlohmann::json{{"directory", "/shared/" + id},
+                                                       {"commit", 2},
+                                                       {"digest", "sha256:" + std::string(64, 'd')}});
+    net::Prepared answer = sees_checkpoint(2);
+    answer.job = id;
+    answer.has_data = true;
+    answer.data_digest = "sha256:" + std::string(64, 'a');
+    answer.layer_us = answer.head_us = 100;
+    answer.memory_bytes = 1u << 30;
+    s.say(number, answer);
+  }
+  REQUIRE(s.state(id) == "starting");
+  CHECK(plan_of(s, id).epoch > epoch);
+  const auto started = s.sent<net::StartJob>(3);
+  REQUIRE_FALSE(started.empty());  // before, it was to learn a stage
+  CHECK(started.back().spec.at("resume").at("commit") == 2);
+  CHECK(started.back().commit == 2);
+  // What comes of the run before means nothing.
+  s.say(left, net::CommitReport{{id, 1, epoch, 3}, to_json(record_step(3, plan_of(s, id))), "", 0});
+  s.say(left, net::JobFault{{id, 1, epoch, 6}, "late"});
+  CHECK(s.state(id) == "starting");
+  // Its weights are there: nothing is recorded twice.
+  s.commit(2);
+  CHECK(s.state(id) == "running");
+  s.commit(3);
+  CHECK(s.job(id).commit == 3);
+  CHECK(recorded(s, id) == std::vector<std::uint64_t>{0, 1, 2, 3});
+  // The user's own spec is as it was.
+  CHECK(s.job(id).spec.at("resume").at("directory") == "");
+}
+
+TEST_CASE("Going back: without a checkpoint the job begins anew") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  s.join(3);
+  s.prepared(3);
+  s.commit(1);
+  lose(s, holder_of(s, id, 1));
+  CHECK(s.state(id) == "preparing");
+  CHECK_FALSE(s.job(id).commit);
+  CHECK(recorded(s, id).empty());
+  CHECK_FALSE(s.job(id).resumed);
+}
+
+TEST_CASE("Going back: a job whose nodes are all lost waits for others, also over the scheduler's restart") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  s.commit(1);
+  sealed(s, id, 2);
+  s.commit(3);
+  for (const int number : {1, 2}) s.close(number);
+  s.run_for_ms(700);
+  CHECK(s.state(id) == "preparing");
+  CHECK_THAT(s.ask("status").body.at("waiting").get<std::string>(), Catch::Contains("nodes to go on with"));
+  if (GENERATE(false, true)) s.restart();
+  for (const int number : {1, 2}) {
+    s.reboot(number);
+    s.hello(number);
+    s.run_for_ms(100);
+    if (s.state(id) == "preparing") {
+      const auto asked = s.sent<net::PrepareJob>(number);
+      REQUIRE_FALSE(asked.empty());
+      CHECK(asked.back().spec.at("resume").at("commit") == 2);
+      net::Prepared answer = sees_checkpoint(2);
+      answer.job = id;
+      answer.has_data = true;
+      answer.data_digest = "sha256:" + std::string(64, 'a');
+      answer.layer_us = answer.head_us = 100;
+      answer.memory_bytes = 1u << 30;
+      s.say(number, answer);
+    }
+    CHECK(s.state(id) == (number == 1 ? "preparing" : "starting"));  // one node is too few for two stages
+  }
+  CHECK(s.job(id).commit == 2);
+}
+
+TEST_CASE("Going back: a node that does not see the checkpoint has no part in it") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  for (const int number : {3, 4}) {
+    s.join(number);
+    s.prepared(number);
+  }
+  s.commit(1);
+  sealed(s, id, 2);
+  const int left = holder_of(s, id, 0);
+  for (const int number : {1, 2, 3, 4}) s.sent<net::PrepareJob>(number);
+  lose(s, holder_of(s, id, 1));
+  for (const int number : {left, 4}) s.prepared(number, sees_checkpoint(2));
+  net::Prepared other = sees_checkpoint(2);
+  other.init_digest = "sha256:" + std::string(64, 'e');
+  s.prepared(3, other);
+  REQUIRE(s.state(id) == "starting");
+  CHECK_FALSE(plan_of(s, id).stages_of.contains(key(3)));
+}
+
+TEST_CASE("Going back: other policies do so where nothing else is left") {
+  Swarm s;
+  const std::string id = start_checkpointed(s, "checkfree");
+  s.commit(1);
+  sealed(s, id, 2);
+  lose(s, holder_of(s, id, 0));  // what stage 0 holds beside its layers cannot be rebuilt
+  CHECK(s.state(id) == "preparing");
+  CHECK(s.job(id).commit == 2);
+}
+
+TEST_CASE(
+    "Resuming: the newest checkpoint that the lowest key sees is settled, and the first step follows it") {
+  Swarm s;
+  for (const int number : {1, 2}) s.join(number);
+  nlohmann::json job = job_json(2, 100);
+  job["resume"] = {{"directory", "/shared/old-1"}};
+  const std::string id = s.ask("submit", {{"spec", job}, {"source", "job.json"}}).body.at("job");
+  for (const int number : {1, 2}) s.prepared(number, sees_checkpoint(40));
+  REQUIRE(s.state(id) == "starting");
+  CHECK(s.job(id).spec.at("resume").at("commit") == 40);
+  CHECK(s.job(id).spec.at("resume").at("digest") == sees_checkpoint(40).init_digest);
+  s.commit(40);
+  CHECK(s.state(id) == "running");
+  s.commit(41);
+  CHECK(recorded(s, id) == std::vector<std::uint64_t>{40, 41});
+  // Whoever comes now learns from the others.
+  s.join(3);
+  const auto asked = s.sent<net::PrepareJob>(3);
+  REQUIRE(asked.size() == 1);
+  CHECK_FALSE(asked[0].spec.contains("resume"));
+}
+
+TEST_CASE("Job: is done when its last checkpoint is written too, or after a while") {
+  Swarm s;
+  const std::string id = start_checkpointed(s, "replica", 2);
+  s.commit(1);
+  const Plan plan = plan_of(s, id);
+  commit_with_checkpoint(s, id, 2);
+  for (const int number : {1, 2}) {
+    s.saved(number, 2);
+    s.applied(number, 2);
+  }
+  CHECK(s.state(id) == "running");
+  SECTION("it is written") {
+    for (const std::uint32_t stage : {0u, 1u}) written(s, id, 2, stage);
+    s.say(plan.lead_origin().bytes[0], net::CheckpointSealed{id, 2, digest, ""});
+    CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{2});
+  }
+  SECTION("it never is") { s.run_for_ms(600'100); }
+  CHECK(s.state(id) == "done");
+}
