@@ -3,10 +3,14 @@
 // planned and started anew, with the weights of that commit (design.md, Recovery 5).
 #include <algorithm>
 
+#include "scheduler/memory.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
 namespace {
+
+// A job that went back waits so long for as many nodes as it has stages.
+constexpr std::int64_t share_wait_us = 10'000'000;
 
 std::string name_of(std::uint64_t commit) { return "the checkpoint of commit " + std::to_string(commit); }
 
@@ -117,6 +121,50 @@ void SchedulerCore::State::go_back(const std::string& why) {
   save(job);
   persist(CutRecord{job.id, job.resumed ? to + 1 : 0});
   active.reset();
+}
+
+void SchedulerCore::State::wait_for_nodes(const std::string& why) {
+  const bool again = active->share_after_us != 0;
+  active->unplanned = why;
+  if (!again) active->share_after_us = now_us + share_wait_us;
+  log(net::LogLevel::warning, active->id, "waits for nodes to go on with: " + why);
+}
+
+void SchedulerCore::State::share_out_stages() {
+  if (!active || active->unplanned.empty() || active->planning || now_us < active->share_after_us) return;
+  const StagesByNode shared = stages_shared_out();
+  if (shared.empty()) return;
+  log(net::LogLevel::info, active->id,
+      "nobody else has come: " + std::to_string(shared.size()) +
+          (shared.size() == 1 ? " node holds" : " nodes hold") + " all stages");
+  active->unplanned.clear();
+  start_planning(request_for(shared, options.plan_work));
+}
+
+// Stage 0 goes to the quickest that has the data, every other to whoever has the least to do with it.
+StagesByNode SchedulerCore::State::stages_shared_out() const {
+  StagesByNode shared;
+  for (std::uint32_t stage = 0; stage < static_cast<std::uint32_t>(active->spec.pipeline.stages); ++stage) {
+    const net::NodeKey* best = nullptr;
+    std::int64_t least_us = 0;
+    for (const auto& [key, answer] : active->answers) {
+      if (!answer || !can_take_part(*answer) || nodes.at(key).leaving) continue;
+      if (stage == 0 && !(answer->has_data && answer->data_digest == active->spec.data.digest)) continue;
+      const auto held = shared.find(key);
+      std::uint64_t bytes = answer->daemon_bytes + memory_need(active->spec, stage, 1).total();
+      std::int64_t us = answer->layer_us;
+      if (held != shared.end()) {
+        us *= static_cast<std::int64_t>(held->second.size()) + 1;
+        for (const std::uint32_t other : held->second) bytes += memory_need(active->spec, other, 1).total();
+      }
+      if (bytes > answer->memory_bytes || (best != nullptr && us >= least_us)) continue;
+      best = &key;
+      least_us = us;
+    }
+    if (best == nullptr) return {};
+    shared[*best].push_back(stage);
+  }
+  return shared;
 }
 
 nlohmann::json SchedulerCore::State::spec_of_run(const JobRow& job) const {

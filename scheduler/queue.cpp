@@ -327,11 +327,6 @@ void SchedulerCore::State::drop_orders() {
   });
 }
 
-void SchedulerCore::State::wait_for_nodes(const std::string& why) {
-  active->unplanned = why;
-  log(net::LogLevel::warning, active->id, "waits for nodes to go on with: " + why);
-}
-
 void SchedulerCore::State::post_end(const Node& node, const std::string& job, const std::string& reason,
                                     std::uint64_t epoch) {
   ending[post(node, net::EndJob{job, reason, epoch})] = node.member.key;

@@ -143,6 +143,7 @@ void SchedulerCore::on_tick(std::int64_t now_us, SchedulerOutbox& out) {
   if (state.told_view != state.view.number && state.may_tell_view()) state.tell_view();
   state.expire_guests();
   state.plan_when_prepared();
+  state.share_out_stages();
   state.end_if_stuck_at_start();
   state.end_if_finished();
   state.lose_stuck_successors();

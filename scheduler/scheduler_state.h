@@ -114,6 +114,7 @@ struct SchedulerCore::State {
     };
     std::optional<Coming> checkpoint;
     std::string unplanned;  // no plan could be made with the nodes that there are: a job that went back waits
+    std::int64_t share_after_us = 0;                 // for so long; then nodes may hold several stages
     std::map<net::NodeKey, net::Measured> measured;  // what each node told last
     StepSets step_sets;
     StepWatch step_watch;
@@ -217,8 +218,6 @@ struct SchedulerCore::State {
   void end_active(JobState state, const std::string& reason);
   // What is on its way to nodes of the active job means nothing any more.
   void drop_orders();
-  // The active job went back, and those that are here are too few; planned anew when another has answered.
-  void wait_for_nodes(const std::string& why);
   // Every plan up to `epoch` is over for the node.
   void post_end(const Node& node, const std::string& job, const std::string& reason, std::uint64_t epoch);
   // A node has joined or greeted again; `first`: it was a member before this run of the scheduler, and has
@@ -343,6 +342,12 @@ struct SchedulerCore::State {
   bool can_go_back() const { return active->spec.recovery.writes_checkpoints(); }
   // The active job goes back to its newest checkpoint, or to how it began: it is the next of the queue.
   void go_back(const std::string& why);
+  // The active job went back, and those that are here are too few: it is planned anew when another has
+  // answered, or after a while with several stages at a node.
+  void wait_for_nodes(const std::string& why);
+  void share_out_stages();
+  // Who holds what then, as memory and data allow; nothing: they do not.
+  StagesByNode stages_shared_out() const;
   // As nodes are to have it: with the checkpoint that it went back to.
   nlohmann::json spec_of_run(const JobRow& job) const;
   // What is settled of the active job's spec goes into its row.

@@ -160,7 +160,7 @@ Result<Checkpoint> Checkpoint::open(const scheduler::JobSpec& job) {
     return what_to_do(
         Status::invalid(path + ": has digest " + chosen->digest_ + ", the job wants " + resume.digest));
   if (Status status = scheduler::check_resumable(job, chosen->manifest_, path); !status.ok())
-    return what_to_do(status);
+    return status.with_context("\"resume\"");
   return std::move(*chosen);
 }
 

@@ -85,6 +85,19 @@ TEST_CASE("Checkpoint: all nodes are lost at once, and the job goes on with thos
   require_done(cluster, job, options);
 }
 
+TEST_CASE("Checkpoint: fewer nodes than stages are left, and they go on with several each") {
+  SimOptions options;
+  options.nodes = 4;
+  options.fake.folder = std::make_shared<FakeFolder>();
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(checkpointed_job()), 4);
+  require_soon(cluster, 60 * second, [&] { return !checkpoints(cluster, job).empty(); });
+  kill_all_of(cluster, job, 1);
+  kill_all_of(cluster, job, 3);
+  require_done(cluster, job, options);
+  CHECK(plan_of(cluster, job).stages_of.size() == 2);
+}
+
 TEST_CASE("Checkpoint: where none could be written the job begins anew, and goes on without them") {
   SimOptions options;
   options.fake.folder = std::make_shared<FakeFolder>();

@@ -253,6 +253,23 @@ TEST_CASE("Going back: a job whose nodes are all lost waits for others, also ove
   CHECK(s.job(id).commit == 2);
 }
 
+TEST_CASE("Going back: where nobody else comes the nodes that are left hold several stages") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  s.commit(1);
+  sealed(s, id, 2);
+  const int left = holder_of(s, id, 0), lost = holder_of(s, id, 1);
+  s.sent<net::PrepareJob>(left);
+  lose(s, lost);
+  s.prepared(left, sees_checkpoint(2));
+  CHECK(s.state(id) == "preparing");
+  s.run_for_ms(9'000);
+  CHECK(s.state(id) == "preparing");
+  s.run_for_ms(1'500);
+  REQUIRE(s.state(id) == "starting");
+  CHECK(plan_of(s, id).stages(key(left)) == std::vector<std::uint32_t>{0, 1});
+}
+
 TEST_CASE("Going back: a node that does not see the checkpoint has no part in it") {
   Swarm s;
   const std::string id = start_checkpointed(s);
