@@ -60,6 +60,42 @@ def check_generate(program, folder, prompt, count):
     assert [int(token) for token in ours.split(",")] == theirs.tolist(), f"{ours} is not {theirs.tolist()}"
 
 
+def layers_of(tensors, stage, count):
+    """Of the stage's layers by their place in it: {"0.mlp.up_proj.weight": tensor}."""
+    found = {}
+    for name, tensor in tensors.items():
+        parts = name.split(".")
+        if parts[:2] == ["model", "layers"] and int(parts[2]) // count == stage:
+            found[".".join([str(int(parts[2]) % count), *parts[3:]])] = tensor
+    return found
+
+
+def check_rebuilt(folder, spec, stage=2):
+    """The lost stage is the average of its neighbours, weighted by the norms of their last gradients; the rest is as
+    it was. Design: Recovery 3; CheckFree, arXiv 2506.15461."""
+    whole = safetensors.torch.load_file(folder / "quickstart_model" / "model.safetensors")
+    rebuilt = safetensors.torch.load_file(folder / "rebuilt_model" / "model.safetensors")
+    count = spec["model"]["num_hidden_layers"] // spec["pipeline"]["stages"]
+    recorded = json.loads((folder / "last_step.json").read_text().splitlines()[-1])
+    norm = {entry["stage"]: min(entry["norm"], spec["optimizer"].get("clip_norm", 1.0)) for entry in recorded["stages"]}
+    below, above = norm[stage - 1] + 1e-4, norm[stage + 1] + 1e-4
+    largest = 0
+    for name, tensor in layers_of(rebuilt, stage, count).items():
+        expected = (below * layers_of(whole, stage - 1, count)[name].double() +
+                    above * layers_of(whole, stage + 1, count)[name].double()) / (below + above)
+        largest = max(largest, ((tensor.double() - expected).abs().max() / expected.abs().max()).item())
+    assert largest < 1e-6, f"the rebuilt stage differs by {largest}"
+    lost = {id(tensor) for tensor in layers_of(rebuilt, stage, count).values()}
+    assert lost, "there is no such stage"
+    for name, tensor in rebuilt.items():
+        assert id(tensor) in lost or torch.equal(tensor, whole[name]), f"{name} is another one now"
+    told = json.loads((folder / "rebuilt_model" / "sidestep_recoveries.json").read_text())["recoveries"][-1]
+    assert told["stage"] == stage
+    assert [source["stage"] for source in told["sources"]] == [stage - 1, stage + 1]
+    assert abs(told["sources"][0]["weight"] - below / (below + above)) < 1e-9
+    return largest
+
+
 def main(folder, program, text):
     torch.set_num_threads(1)
     transformers.logging.disable_progress_bar()
@@ -76,6 +112,8 @@ def main(folder, program, text):
     loss, reported = check_loss(folder / "quickstart_model", text.read_bytes(),
                                 json.loads((folder / "quickstart_model.status.json").read_text()))
     print(f"quickstart_model: loss {loss:.4f} on held-out text, the swarm reported {reported:.4f}")
+    difference = check_rebuilt(folder, json.loads((folder / "job.json").read_text()))
+    print(f"a rebuilt stage differs from PyTorch's average by {difference:.1e}")
     print(f"{len(cases)} passed, 0 failed")
 
 
