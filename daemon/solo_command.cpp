@@ -157,7 +157,7 @@ int replay_record(const SoloRequest& request) {
                                      {"replayed", replayed.loss ? nlohmann::json(*replayed.loss) : nullptr}}
                           .dump()
                           .c_str());
-        else if (recorded.step > 0)
+        else if (recorded.loss || recorded.validation_loss)
           std::printf("step %llu%s  recorded%s\n", static_cast<unsigned long long>(recorded.step),
                       losses(replayed).c_str(), losses(recorded).c_str());
         std::fflush(stdout);

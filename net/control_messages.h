@@ -231,8 +231,8 @@ struct SnapshotTaken {
   bool operator==(const SnapshotTaken&) const = default;
 };
 
-// node -> scheduler, acked: what this node wrote of its stage into the checkpoint of commit scope.step, or
-// why it could not.
+// node -> scheduler, acked: what this node wrote of its stage into the checkpoint of commit scope.step, made
+// under plan scope.epoch, or why it could not.
 struct CheckpointWritten {
   Scope scope;
   std::uint32_t stage = 0;
@@ -243,12 +243,13 @@ struct CheckpointWritten {
 };
 
 // scheduler -> lead origin, acked: every stage of that checkpoint is written. The manifest makes it one that
-// can be resumed from; those of `drop` are not kept any longer.
+// can be resumed from; the folders of `drop` are of no use any more.
 struct SealCheckpoint {
   std::string job;
   std::uint64_t commit = 0;
-  nlohmann::json manifest;  // scheduler::CheckpointManifest
-  std::vector<std::uint64_t> drop;
+  std::uint64_t epoch = 0;  // of the plan under which it was made
+  std::string manifest;     // scheduler::CheckpointManifest, as text
+  std::vector<std::string> drop;
   bool operator==(const SealCheckpoint&) const = default;
 };
 
@@ -256,7 +257,7 @@ struct SealCheckpoint {
 struct CheckpointSealed {
   std::string job;
   std::uint64_t commit = 0;
-  std::string digest;  // "sha256:…" of the manifest
+  std::uint64_t epoch = 0;
   std::string problem;
   bool operator==(const CheckpointSealed&) const = default;
 };

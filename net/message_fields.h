@@ -273,6 +273,7 @@ void fields(auto& v, Is<CheckpointWritten> auto& m) {
 void fields(auto& v, Is<SealCheckpoint> auto& m) {
   v("job", m.job);
   v("commit", m.commit);
+  v("epoch", m.epoch);
   v("manifest", m.manifest);
   v("drop", m.drop);
 }
@@ -280,7 +281,7 @@ void fields(auto& v, Is<SealCheckpoint> auto& m) {
 void fields(auto& v, Is<CheckpointSealed> auto& m) {
   v("job", m.job);
   v("commit", m.commit);
-  v("digest", m.digest);
+  v("epoch", m.epoch);
   v("problem", m.problem);
 }
 

@@ -99,7 +99,7 @@ void SchedulerCore::State::post_offer() {
   Active::Change& change = *active->change;
   change.posted = true;
   const JobRow& job = row(active->id);
-  net::StartJob order{job.id, job.spec, to_json(change.plan), change.view, job.commit, true};
+  net::StartJob order{job.id, spec_of_run(job), to_json(change.plan), change.view, job.commit, true};
   // Names of those that learn are for people.
   for (const auto& [key, stages] : change.plan.learners)
     if (const auto node = nodes.find(key); node != nodes.end() && !change.plan.stages_of.contains(key))

@@ -11,6 +11,10 @@ constexpr std::uint64_t format = 1;
 
 }  // namespace
 
+std::string checkpoint_folder(std::uint64_t commit, std::uint64_t epoch) {
+  return std::to_string(commit) + "-" + std::to_string(epoch);
+}
+
 nlohmann::json to_json(const CheckpointManifest& manifest) {
   nlohmann::json stages = nlohmann::json::array();
   for (const CheckpointManifest::Stage& stage : manifest.stages)
@@ -62,7 +66,7 @@ Status check_resumable(const JobSpec& job, const CheckpointManifest& manifest, c
   if (problems.empty() && manifest.stages.size() != static_cast<std::size_t>(job.pipeline.stages))
     problems.add("lists " + std::to_string(manifest.stages.size()) + " stages of " +
                  std::to_string(job.pipeline.stages));
-  if (manifest.commit >= static_cast<std::uint64_t>(job.steps))
+  if (manifest.commit >= static_cast<std::uint64_t>(job.final_step()))
     problems.add("is of commit " + std::to_string(manifest.commit) + ", and \"steps\" is " +
                  std::to_string(job.steps) + ": nothing is left to train");
   return problems.status();

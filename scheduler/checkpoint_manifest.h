@@ -1,7 +1,7 @@
 // What makes a folder of stage files a checkpoint: it is written last, when every stage is there.
 //
-//   DIRECTORY/JOB/COMMIT/checkpoint.json       this
-//   DIRECTORY/JOB/COMMIT/stage-N.safetensors   daemon/data/checkpoint_folder.h
+//   JOB'S FOLDER/COMMIT-EPOCH/checkpoint.json       this
+//   JOB'S FOLDER/COMMIT-EPOCH/stage-N.safetensors   daemon/data/checkpoint_folder.h
 //
 // Values.
 #pragma once
@@ -32,6 +32,8 @@ struct CheckpointManifest {
   bool operator==(const CheckpointManifest&) const = default;
 };
 
+// Of a job's checkpoint after a commit under a plan: "50-3".
+std::string checkpoint_folder(std::uint64_t commit, std::uint64_t epoch);
 nlohmann::json to_json(const CheckpointManifest& manifest);
 // Errors: invalid, naming what is missing or of the wrong type.
 Result<CheckpointManifest> parse_checkpoint_manifest(const nlohmann::json& json, const std::string& source);

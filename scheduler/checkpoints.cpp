@@ -2,13 +2,20 @@
 // manifest. A job that has lost what cannot be had otherwise goes back to the newest one: it is prepared,
 // planned and started anew, with the weights of that commit (design.md, Recovery 5).
 #include <algorithm>
+#include <cstdio>
+#include <span>
 
+#include "net/digest.h"
 #include "scheduler/memory.h"
 #include "scheduler/scheduler_state.h"
 
 namespace sidestep::scheduler {
 namespace {
 
+// Of those that are due while another is being written, so many are left out.
+constexpr int passed_max = 10;
+// How often nodes that could not take part in a job that went back are asked again.
+constexpr std::int64_t ask_again_wait_us = 5'000'000;
 // A job that went back waits so long for as many nodes as it has stages.
 constexpr std::int64_t share_wait_us = 10'000'000;
 
@@ -20,9 +27,22 @@ bool SchedulerCore::State::is_stale(const JobRow& job, const net::Scope& scope) 
   return scope.epoch != 0 && scope.epoch <= job.stale_epoch;  // 0: before its first plan is taken
 }
 
-void SchedulerCore::State::expect_checkpoint(std::uint64_t commit) {
-  give_up_checkpoint("the next one is begun; is " + active->spec.recovery.directory + " slow?");
-  active->checkpoint = Active::Coming{commit, {}, false};
+std::string SchedulerCore::State::checkpoint_directory(const JobRow& job) {
+  // Jobs of other schedulers may have the same name.
+  char number[16];
+  std::snprintf(number, sizeof number, "%08x", static_cast<unsigned>(job.submitted_us & 0xffffffff));
+  return job.spec.at("recovery").at("directory").get<std::string>() + "/" + job.id + "-" + number;
+}
+
+void SchedulerCore::State::expect_checkpoint(std::uint64_t commit, std::uint64_t epoch) {
+  row(active->id).unsealed.push_back(checkpoint_folder(commit, epoch));
+  if (active->loss) return;  // one that writes it may be lost
+  if (active->checkpoint && ++active->checkpoint->passed < passed_max)
+    return log(net::LogLevel::warning, active->id,
+               name_of(commit) + " is left out: " + name_of(active->checkpoint->commit) +
+                   " is still being written; is " + active->spec.recovery.directory + " slow?");
+  give_up_checkpoint("it takes too long");
+  active->checkpoint = Active::Coming{commit, epoch, {}, {}, {}, 0};
 }
 
 void SchedulerCore::State::give_up_checkpoint(const std::string& why) {
@@ -40,8 +60,9 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   // It has overtaken the report of its commit: not acknowledged, it comes again.
   if (mine && commit > row(active->id).commit.value_or(0)) return;
   acknowledge(peer, envelope);
-  if (!mine || !active->checkpoint || active->checkpoint->commit != commit || active->checkpoint->complete)
-    return;  // given up
+  if (!mine || !active->checkpoint || active->checkpoint->commit != commit ||
+      active->checkpoint->epoch != written.scope.epoch || active->checkpoint->sealer)
+    return;  // given up, or left out
   if (!has_part(peer) || written.stage >= active->plan.stage_count())
     return log(net::LogLevel::warning, active->id,
                "dropped a CheckpointWritten of stage " + std::to_string(written.stage) + " from " +
@@ -49,20 +70,29 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   if (!written.problem.empty())
     return give_up_checkpoint("stage " + std::to_string(written.stage) + " at " + label(node->member) + ": " +
                               written.problem);
-  std::map<std::uint32_t, CheckpointManifest::Stage>& stages = active->checkpoint->stages;
-  stages.insert_or_assign(written.stage,
-                          CheckpointManifest::Stage{written.stage, written.elements, written.digest});
-  if (stages.size() < active->plan.stage_count()) return;
+  active->checkpoint->stages.insert_or_assign(
+      written.stage, CheckpointManifest::Stage{written.stage, written.elements, written.digest});
+  if (active->checkpoint->stages.size() == active->plan.stage_count()) seal_checkpoint();
+}
+
+void SchedulerCore::State::seal_checkpoint() {
+  Active::Coming& coming = *active->checkpoint;
   const auto lead = nodes.find(active->plan.lead_origin());
   if (lead == nodes.end()) return give_up_checkpoint("its lead origin is gone");
   const JobRow& job = row(active->id);
-  CheckpointManifest manifest{job.id, commit, wall_us(), job.spec, {}};
-  for (const auto& [stage, one] : stages) manifest.stages.push_back(one);
-  std::vector<std::uint64_t> drop;
-  const auto kept = static_cast<std::size_t>(active->spec.recovery.checkpoints_kept) - 1;
-  for (std::size_t i = 0; i + kept < job.checkpoints.size(); ++i) drop.push_back(job.checkpoints[i].commit);
-  active->checkpoint->complete = true;
-  post(lead->second, net::SealCheckpoint{job.id, commit, to_json(manifest), std::move(drop)});
+  CheckpointManifest manifest{job.id, coming.commit, wall_us(), job.spec, {}};
+  for (const auto& [stage, one] : coming.stages) manifest.stages.push_back(one);
+  const std::string text =
+      to_json(manifest).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  coming.sealer = lead->first;
+  coming.digest = net::sha256(std::as_bytes(std::span(text)));
+  // What is known to be there: this one takes the place of another only when it is, too.
+  const auto kept = static_cast<std::size_t>(active->spec.recovery.checkpoints_kept);
+  std::vector<std::string> drop = job.unsealed;
+  std::erase(drop, checkpoint_folder(coming.commit, coming.epoch));
+  for (std::size_t i = 0; i + kept < job.checkpoints.size(); ++i)
+    drop.push_back(checkpoint_folder(job.checkpoints[i].commit, job.checkpoints[i].epoch));
+  post(lead->second, net::SealCheckpoint{job.id, coming.commit, coming.epoch, text, std::move(drop)});
 }
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
@@ -70,24 +100,23 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
   const Node* node = sender(peer, envelope);
   if (node == nullptr) return;
   acknowledge(peer, envelope);
-  if (!active || active->id != sealed.job || !active->checkpoint || !active->checkpoint->complete ||
-      active->checkpoint->commit != sealed.commit || !has_part(peer))
+  if (!active || active->id != sealed.job || !active->checkpoint || active->checkpoint->sealer != peer ||
+      active->checkpoint->commit != sealed.commit || active->checkpoint->epoch != sealed.epoch)
     return;
   if (!sealed.problem.empty()) {
     give_up_checkpoint(label(node->member) + ": " + sealed.problem);
   } else {
-    active->checkpoint.reset();
     JobRow& job = row(active->id);
-    std::erase_if(job.checkpoints, [&](const auto& one) { return one.commit >= sealed.commit; });
-    job.checkpoints.push_back({sealed.commit, sealed.digest});
-    const auto kept = static_cast<std::size_t>(active->spec.recovery.checkpoints_kept);
-    if (job.checkpoints.size() > kept)
-      job.checkpoints.erase(job.checkpoints.begin(),
-                            job.checkpoints.end() - static_cast<std::ptrdiff_t>(kept));
+    const auto kept = static_cast<std::ptrdiff_t>(active->spec.recovery.checkpoints_kept);
+    const auto there = static_cast<std::ptrdiff_t>(job.checkpoints.size());
+    if (there > kept) job.checkpoints.erase(job.checkpoints.begin(), job.checkpoints.end() - kept);
+    job.checkpoints.push_back({sealed.commit, sealed.epoch, active->checkpoint->digest});
+    job.unsealed.clear();
+    active->checkpoint.reset();
     save(job);
     log(net::LogLevel::info, job.id,
-        name_of(sealed.commit) + " is written: " + active->spec.recovery.directory + "/" + job.id + "/" +
-            std::to_string(sealed.commit));
+        name_of(sealed.commit) + " is written: " + active->spec.recovery.directory + "/" +
+            checkpoint_folder(sealed.commit, sealed.epoch));
   }
   end_if_finished();
 }
@@ -124,10 +153,22 @@ void SchedulerCore::State::go_back(const std::string& why) {
 }
 
 void SchedulerCore::State::wait_for_nodes(const std::string& why) {
-  const bool again = active->share_after_us != 0;
-  active->unplanned = why;
-  if (!again) active->share_after_us = now_us + share_wait_us;
-  log(net::LogLevel::warning, active->id, "waits for nodes to go on with: " + why);
+  if (active->unplanned_told != why)
+    log(net::LogLevel::warning, active->id, "waits for nodes to go on with: " + why);
+  active->unplanned = active->unplanned_told = why;
+  if (now_us >= active->share_after_us) active->share_after_us = now_us + share_wait_us;
+  active->ask_again_us = now_us + ask_again_wait_us;
+}
+
+void SchedulerCore::State::ask_again() {
+  if (!active || active->unplanned.empty() || active->planning || now_us < active->ask_again_us) return;
+  active->ask_again_us = now_us + ask_again_wait_us;
+  for (const auto& [key, node] : nodes) {
+    const auto answer = active->answers.find(key);
+    if (answer == active->answers.end() || !answer->second || answer->second->problem.empty()) continue;
+    active->answers.erase(answer);
+    ask_to_prepare(node);
+  }
 }
 
 void SchedulerCore::State::share_out_stages() {
@@ -169,17 +210,21 @@ StagesByNode SchedulerCore::State::stages_shared_out() const {
 
 nlohmann::json SchedulerCore::State::spec_of_run(const JobRow& job) const {
   nlohmann::json spec = job.spec;
-  if (job.resumed)
-    spec["resume"] = {{"directory", spec.at("recovery").at("directory").get<std::string>() + "/" + job.id},
-                      {"commit", job.resumed->commit},
-                      {"digest", job.resumed->digest}};
+  if (spec.at("recovery").at("directory") != "") spec["recovery"]["directory"] = checkpoint_directory(job);
+  if (!job.resumed) return spec;
+  for (const char* key : {"init_from", "init_from_digest"}) spec[key] = "";
+  spec["resume"] = {{"directory", checkpoint_directory(job)},
+                    {"commit", job.resumed->commit},
+                    {"digest", job.resumed->digest}};
   return spec;
 }
 
 void SchedulerCore::State::keep_settled() {
   JobRow& job = row(active->id);
   nlohmann::json spec = to_json(active->spec);
-  if (job.resumed) spec["resume"] = job.spec.at("resume");
+  spec["recovery"]["directory"] = job.spec.at("recovery").at("directory");
+  if (job.resumed)
+    for (const char* key : {"resume", "init_from", "init_from_digest"}) spec[key] = job.spec.at(key);
   job.spec = std::move(spec);
   save(job);
 }

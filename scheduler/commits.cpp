@@ -32,7 +32,7 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
       report.scope.step < next_step()) {
     // Its weights are there: what comes of that was in the record before it went back.
     if (active && active->id == report.scope.job && row(active->id).state == JobState::starting &&
-        report.scope.epoch == active->plan.epoch)
+        report.scope.epoch == active->plan.epoch && peer == active->plan.lead_origin())
       begin_running();
     acknowledge(peer, envelope);  // out of date: the job has ended or the step is kept already
     return;
@@ -122,7 +122,7 @@ void SchedulerCore::State::take_report(const net::NodeKey& peer, const net::Enve
   take_step(job, step);
   if (job.state == JobState::starting) begin_running();
   watch_step(step);
-  if (report.checkpoint) expect_checkpoint(step.step);
+  if (report.checkpoint) expect_checkpoint(step.step, report.scope.epoch);
   const bool adopts = active->change && active->change->plan.epoch == report.next_epoch;
   if (adopts) adopt_offered();
   save(job);

@@ -304,7 +304,7 @@ void check_rest(const JobSpec& job, Problems& problems) {
                          " is not an absolute path; every node has to see the same folder");
   if (!job.resume.directory.empty() && !job.init_from.empty())
     problems.add_key("init_from", "a job that resumes from a checkpoint has its weights from there");
-  if (problems.sound({"steps", "resume.commit"}) && job.resume.commit >= job.steps)
+  if (problems.sound({"steps", "resume.commit", "validation.every"}) && job.resume.commit >= job.final_step())
     problems.add_key("steps", "value " + std::to_string(job.steps) +
                                   " leaves nothing to train after commit " +
                                   std::to_string(job.resume.commit) + ", from which the job resumes");

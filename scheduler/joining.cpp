@@ -324,7 +324,9 @@ bool SchedulerCore::State::find_copies(Active::Growth& growth) {
       log(net::LogLevel::warning, active->id,
           "stage " + std::to_string(stage) + " has " + std::to_string(hosts) + " of " +
               std::to_string(wanted) + " holders: no other node has the memory" +
-              (stage == 0 ? " and the data; the job ends should it be lost" : ""));
+              (stage == 0 ? std::string(" and the data; the job ") + (can_go_back() ? "goes back" : "ends") +
+                                " should it be lost"
+                          : ""));
     }
   }
   return found;

@@ -79,7 +79,6 @@ MemoryNeed memory_need(const JobSpec& job, std::int64_t stage, std::uint64_t rep
   need.activations_a_slot = kept_by_layer(s) * Sizes::as_count(job.layer_count(stage));
   need.work = std::max(work_of_layer(s), stage == 0 ? work_of_head(s) : 0);
   if (job.pipeline.stages > 1) need.messages = (need.slots + 2) * s.activation();
-  if (job.recovery.writes_checkpoints()) need.copy = buffer + need.optimizer;
   return need;
 }
 
@@ -92,7 +91,7 @@ std::string MemoryNeed::text() const {
   return mebibytes(total()) + part(" (weights ", weights) + part(", gradients ", gradients) +
          part(", optimizer ", optimizer) + part(", averaging ", averaging) + ", activations " +
          std::to_string(slots) + part(" x ", activations_a_slot) + part(", work ", work) +
-         part(", messages ", messages) + (copy > 0 ? part(", checkpoint ", copy) : "") + ")";
+         part(", messages ", messages) + ")";
 }
 
 }  // namespace sidestep::scheduler

@@ -20,12 +20,11 @@ struct MemoryNeed {
   std::uint64_t activations_a_slot = 0;
   std::uint64_t work = 0;      // tensors that live within one task: the largest of all tasks
   std::uint64_t messages = 0;  // activations that wait, leave or arrive
-  std::uint64_t copy = 0;      // of the state, while it is written into a checkpoint
 
   // What is allocated when the job begins, and stays.
   std::uint64_t state() const { return weights + gradients + optimizer + averaging; }
   std::uint64_t activations() const { return slots * activations_a_slot; }
-  std::uint64_t total() const { return state() + activations() + work + messages + copy; }
+  std::uint64_t total() const { return state() + activations() + work + messages; }
   // "432 MiB (weights 68, gradients 68, optimizer 136, averaging 68, activations 4 x 20, work 10, messages
   // 2)"
   std::string text() const;

@@ -163,12 +163,14 @@ void SchedulerCore::State::settle_digests() {
   if (!spec.init_from.empty() && spec.init_from_digest.empty())
     for (const auto& [key, answer] : active->answers)
       if (answer && answer->problem.empty() && settle(spec.init_from_digest, answer->init_digest)) break;
-  if (!spec.resume.directory.empty() && spec.resume.digest.empty())
+  if (ResumeSpec& resume = spec.resume;
+      !resume.directory.empty() && (resume.digest.empty() || resume.commit < 0))
     for (const auto& [key, answer] : active->answers) {
       if (!answer || !answer->problem.empty()) continue;
-      spec.resume.commit = static_cast<std::int64_t>(answer->init_commit);
-      if (settle(spec.resume.digest, answer->init_digest)) break;
-      spec.resume.commit = -1;
+      const std::int64_t commit =
+          std::exchange(resume.commit, static_cast<std::int64_t>(answer->init_commit));
+      if (settle(resume.digest, answer->init_digest)) break;
+      resume.commit = commit;
     }
   if (spec.data.digest.empty())
     for (const auto& [key, answer] : active->answers)
@@ -322,6 +324,8 @@ void SchedulerCore::State::drop_orders() {
   courier.drop_if([&](const net::NodeKey&, const net::Message& message) {
     const auto* prepare = std::get_if<net::PrepareJob>(&message);
     const auto* start = std::get_if<net::StartJob>(&message);
+    const auto* seal = std::get_if<net::SealCheckpoint>(&message);
+    if (seal != nullptr && seal->job == active->id) return true;
     return (prepare != nullptr && prepare->job == active->id) ||
            (start != nullptr && start->job == active->id);
   });

@@ -285,7 +285,7 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
           {"precision", precision},
           {"commit", job.commit ? nlohmann::json(*job.commit) : nlohmann::json()},
           {"steps", steps},
-          {"loss", job.commit.value_or(0) > 0 ? number_json(job.loss) : nlohmann::json()},
+          {"loss", job.loss != 0 ? number_json(job.loss) : nlohmann::json()},
           {"validation_loss", optional_json(job.validation_loss)},
           {"tokens_per_s", number_json(job.tokens_per_s)},
           {"eta_s", eta},

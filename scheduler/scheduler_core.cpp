@@ -144,6 +144,7 @@ void SchedulerCore::on_tick(std::int64_t now_us, SchedulerOutbox& out) {
   state.expire_guests();
   state.plan_when_prepared();
   state.share_out_stages();
+  state.ask_again();
   state.end_if_stuck_at_start();
   state.end_if_finished();
   state.lose_stuck_successors();

@@ -109,12 +109,17 @@ struct SchedulerCore::State {
     // A checkpoint that its nodes write; a loss gives it up.
     struct Coming {
       std::uint64_t commit = 0;
+      std::uint64_t epoch = 0;
       std::map<std::uint32_t, CheckpointManifest::Stage> stages;
-      bool complete = false;  // the lead origin was asked for the manifest
+      std::optional<net::NodeKey> sealer;  // was asked for the manifest
+      std::string digest;                  // of it
+      int passed = 0;                      // later ones that were left out for it
     };
     std::optional<Coming> checkpoint;
     std::string unplanned;  // no plan could be made with the nodes that there are: a job that went back waits
+    std::string unplanned_told;
     std::int64_t share_after_us = 0;                 // for so long; then nodes may hold several stages
+    std::int64_t ask_again_us = 0;                   // those that had a problem, not before
     std::map<net::NodeKey, net::Measured> measured;  // what each node told last
     StepSets step_sets;
     StepWatch step_watch;
@@ -336,7 +341,10 @@ struct SchedulerCore::State {
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CheckpointWritten& written);
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CheckpointSealed& sealed);
   // The nodes of the active job write one of this commit.
-  void expect_checkpoint(std::uint64_t commit);
+  void expect_checkpoint(std::uint64_t commit, std::uint64_t epoch);
+  void seal_checkpoint();
+  // Where this job's are, and no other's.
+  static std::string checkpoint_directory(const JobRow& job);
   void give_up_checkpoint(const std::string& why);
   // What cannot be had otherwise is there: the active job writes checkpoints.
   bool can_go_back() const { return active->spec.recovery.writes_checkpoints(); }
@@ -346,9 +354,11 @@ struct SchedulerCore::State {
   // answered, or after a while with several stages at a node.
   void wait_for_nodes(const std::string& why);
   void share_out_stages();
+  // A folder that could not be seen may be there now.
+  void ask_again();
   // Who holds what then, as memory and data allow; nothing: they do not.
   StagesByNode stages_shared_out() const;
-  // As nodes are to have it: with the checkpoint that it went back to.
+  // As nodes are to have it: with the folder of its checkpoints, and the one that it went back to.
   nlohmann::json spec_of_run(const JobRow& job) const;
   // What is settled of the active job's spec goes into its row.
   void keep_settled();

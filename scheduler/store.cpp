@@ -100,15 +100,16 @@ std::optional<Snapshot> read_snapshot(const nlohmann::json& json, JsonReader& re
 nlohmann::json checkpoints_to_json(const std::vector<SealedCheckpoint>& checkpoints) {
   nlohmann::json list = nlohmann::json::array();
   for (const SealedCheckpoint& one : checkpoints)
-    list.push_back({{"commit", one.commit}, {"digest", one.digest}});
+    list.push_back({{"commit", one.commit}, {"epoch", one.epoch}, {"digest", one.digest}});
   return list;
 }
 
 std::vector<SealedCheckpoint> read_checkpoints(const nlohmann::json& json, JsonReader& reader) {
   std::vector<SealedCheckpoint> checkpoints;
   for (const nlohmann::json& entry : reader.list(json))
-    checkpoints.push_back(
-        {reader.natural(reader.member(entry, "commit")), reader.text(reader.member(entry, "digest"))});
+    checkpoints.push_back({reader.natural(reader.member(entry, "commit")),
+                           reader.natural(reader.member(entry, "epoch")),
+                           reader.text(reader.member(entry, "digest"))});
   return checkpoints;
 }
 
@@ -137,6 +138,7 @@ nlohmann::json job_row_to_json(const JobRow& row) {
           {"snapshot", snapshot_to_json(row.snapshot)},
           {"snapshot_coming", snapshot_to_json(row.snapshot_coming)},
           {"checkpoints", checkpoints_to_json(row.checkpoints)},
+          {"unsealed", row.unsealed},
           {"went_back", row.went_back},
           {"resumed", row.resumed ? checkpoints_to_json({*row.resumed}) : nlohmann::json()},
           {"stale_epoch", row.stale_epoch},
@@ -183,6 +185,8 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
   row.snapshot = read_snapshot(reader.member(json, "snapshot"), reader);
   row.snapshot_coming = read_snapshot(reader.member(json, "snapshot_coming"), reader);
   row.checkpoints = read_checkpoints(reader.member(json, "checkpoints"), reader);
+  for (const nlohmann::json& folder : reader.list(reader.member(json, "unsealed")))
+    row.unsealed.push_back(reader.text(folder));
   row.went_back = reader.natural(reader.member(json, "went_back"));
   if (const nlohmann::json& resumed = reader.member(json, "resumed"); !resumed.is_null())
     if (std::vector<SealedCheckpoint> one = read_checkpoints(resumed, reader); !one.empty())

@@ -44,7 +44,8 @@ struct Snapshot {
 // A checkpoint of a job that has its manifest.
 struct SealedCheckpoint {
   std::uint64_t commit = 0;
-  std::string digest;  // "sha256:…" of the manifest
+  std::uint64_t epoch = 0;  // of the plan under which it was made
+  std::string digest;       // "sha256:…" of the manifest
   bool operator==(const SealedCheckpoint&) const = default;
 };
 
@@ -71,7 +72,8 @@ struct JobRow {
   std::uint64_t recovered = 0;                          // how many there were
   std::optional<Snapshot> snapshot;                     // the newest that is whole
   std::optional<Snapshot> snapshot_coming;              // newer, not whole so far
-  std::vector<SealedCheckpoint> checkpoints;            // that are kept, the newest last
+  std::vector<SealedCheckpoint> checkpoints;            // that are there, the newest last
+  std::vector<std::string> unsealed;                    // folders of those that were begun since
   std::uint64_t went_back = 0;                          // so often
   std::optional<SealedCheckpoint> resumed;              // what it went back to last; none: to how it began
   std::uint64_t stale_epoch = 0;  // what nodes say under plans up to this one is of before that

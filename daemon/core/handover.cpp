@@ -66,7 +66,7 @@ void Handover::resume(std::int64_t now_us) {
         add(entry[0].get<std::uint64_t>(), entry[1]);
   }
   const std::uint64_t next = ahead->scope.step;
-  for (std::uint64_t step = stored_ ? *stored_ + 1 : 0; step < next; ++step) {
+  for (std::uint64_t step = stored_ ? *stored_ + 1 : context_.spec.first_commit(); step < next; ++step) {
     const auto record = records_.find(step);
     if (record == records_.end())
       return context_.fail(

@@ -105,7 +105,7 @@ void JobRun::apply(std::int64_t now_us, const net::Commit& commit) {
   for (auto& [stage, learner] : learners_) learner->on_commit(now_us, commit.terms.skip_update);
   if (phase_ == Phase::failed) return;
   const auto updated = [this, commit](std::int64_t now) {
-    write_checkpoint(commit.terms);
+    write_checkpoint(now, commit.terms);
     if (commit.terms.snapshot)
       save_snapshots(now, 0, commit);
     else
@@ -145,6 +145,7 @@ void JobRun::finish_step(std::int64_t now_us, const net::Commit& commit) {
   applied_ = context_.step;
   if (commit.terms.last) {
     phase_ = Phase::finished;
+    if (checkpoints_open_) poll_checkpoints(true);
     return;
   }
   // A plan that takes effect at once goes before the one that was named.

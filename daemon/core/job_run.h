@@ -143,7 +143,8 @@ class JobRun {
   // At the lead origin: whether a checkpoint is written of the step that is being committed.
   bool writes_checkpoint() const;
   // After each update: begins to write what this node writes of its stages, and asks after what it writes.
-  void write_checkpoint(const net::CommitTerms& terms);
+  void write_checkpoint(std::int64_t now_us, const net::CommitTerms& terms);
+  void begin_checkpoint(std::int64_t now_us, std::uint32_t stage);
   void poll_checkpoints(bool wait);
   void tell_written(std::int64_t now_us, const WrittenStage& written);
   // ---- job_commit.cpp, again

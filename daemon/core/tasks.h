@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -193,31 +194,33 @@ struct ReadSlice {
 // Copies the stage's state as it is now, and writes it into a checkpoint while tasks go on. What memory does
 // not take is Completion::problem, not a fault; what the disk does not take is told by PollCheckpoints.
 struct SaveCheckpoint {
-  std::string directory;
-  std::string job;
+  std::string folder;  // of the checkpoint
   std::uint64_t commit = 0;
+  std::uint64_t epoch = 0;
   std::uint32_t stage = 0;
 };
 
-// Which of the stages that are being written into checkpoints are done. `wait`: all of them.
+// Which stages and manifests that are being written are done. `wait`: all of them. Of an earlier job nothing
+// is told.
 struct PollCheckpoints {
   bool wait = false;
 };
 
-// Writes a checkpoint's manifest, and deletes the checkpoints of `drop`. What the disk does not take is
-// Completion::problem.
+// Writes a checkpoint's manifest while tasks go on, and deletes the folders of `drop`.
 struct SealCheckpoint {
-  std::string directory;
-  std::string job;
+  std::string directory;  // of the job's checkpoints
+  std::string folder;     // in it
   std::uint64_t commit = 0;
-  nlohmann::json manifest;
-  std::vector<std::uint64_t> drop;
+  std::uint64_t epoch = 0;
+  std::string manifest;
+  std::vector<std::string> drop;
 };
 
-// What came of one SaveCheckpoint.
+// What came of one SaveCheckpoint, or of one SealCheckpoint: that has no stage.
 struct WrittenStage {
   std::uint64_t commit = 0;
-  std::uint32_t stage = 0;
+  std::uint64_t epoch = 0;
+  std::optional<std::uint32_t> stage;
   std::uint64_t elements = 0;
   std::string digest;   // of the weights
   std::string problem;  // not empty: it is not written, and why
@@ -239,9 +242,8 @@ struct Completion {
   double norm = 0;               // MeasureAverage
   bool finite = true;            // MeasureAverage
   std::int64_t duration_us = 0;  // compute time of the task
-  std::string problem;           // ProbeJob, SaveSnapshot, ReadSlice, CopyState, SaveCheckpoint,
-                                 // SealCheckpoint: why not
-  // SaveSnapshot; SealCheckpoint: of the manifest
+  std::string problem;           // ProbeJob, SaveSnapshot, ReadSlice, CopyState, SaveCheckpoint: why not
+  // SaveSnapshot
   std::uint64_t elements = 0;
   std::string digest;
   // PollCheckpoints

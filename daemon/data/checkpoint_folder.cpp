@@ -24,10 +24,6 @@ constexpr const char* manifest_name = "checkpoint.json";
 
 using Traits = std::array<double, 3>;
 
-fs::path folder_of(const std::string& directory, const std::string& job, std::uint64_t commit) {
-  return fs::path(directory) / job / std::to_string(commit);
-}
-
 Status what_to_do(const Status& status) {
   return Status(status.code(), "\"resume\": " + status.message() +
                                    "; every node of the job has to see this checkpoint, whole");
@@ -65,18 +61,13 @@ Result<net::Payload> read_part(const std::shared_ptr<const SafetensorsFile>& ope
 
 }  // namespace
 
-Result<scheduler::CheckpointManifest::Stage> write_checkpoint_stage(const std::string& directory,
-                                                                    const std::string& job,
-                                                                    std::uint64_t commit, std::uint32_t stage,
+Result<scheduler::CheckpointManifest::Stage> write_checkpoint_stage(const std::string& folder,
+                                                                    std::uint32_t stage,
                                                                     const StageState& state) {
   SIDESTEP_ASSERT(state.parts.size() == net::state_parts);
-  if (Status status = check_snapshot_name(job); !status.ok()) return status;
-  const fs::path folder = folder_of(directory, job, commit);
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) return Status::io(folder.string() + ": cannot be made: " + error.message());
-  fs::remove(folder / manifest_name, error);
-  if (error) return Status::io((folder / manifest_name).string() + ": cannot be deleted: " + error.message());
+  if (error) return Status::io(folder + ": cannot be made: " + error.message());
   std::vector<TensorInfo> tensors;
   for (std::size_t part = 0; part < state.parts.size(); ++part)
     tensors.push_back({part_names[part], ElementType::f32, state.parts[part].shape});
@@ -89,7 +80,7 @@ Result<scheduler::CheckpointManifest::Stage> write_checkpoint_stage(const std::s
     const auto copy = std::make_shared<Traits>(traits);
     return net::Payload(copy, reinterpret_cast<const std::byte*>(copy->data()), sizeof traits);
   };
-  const std::string path = (folder / stage_file_name(stage)).string();
+  const std::string path = (fs::path(folder) / stage_file_name(stage)).string();
   if (Status status = write_safetensors(path, tensors, source); !status.ok()) return status;
   const auto file = SafetensorsFile::open(path);  // what a reader will find, not what was meant to be written
   if (!file.ok()) return file.status();
@@ -99,21 +90,20 @@ Result<scheduler::CheckpointManifest::Stage> write_checkpoint_stage(const std::s
       content.metadata.at(digest_key(part_names[0]))};
 }
 
-Result<std::string> seal_checkpoint(const std::string& directory, const nlohmann::json& manifest,
-                                    const std::string& job, std::uint64_t commit,
-                                    const std::vector<std::uint64_t>& drop) {
-  if (Status status = check_snapshot_name(job); !status.ok()) return status;
-  const std::string text = manifest.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (Status status = write_file((folder_of(directory, job, commit) / manifest_name).string(), text);
+Status seal_checkpoint(const std::string& directory, const std::string& folder, const std::string& manifest,
+                       const std::vector<std::string>& drop) {
+  for (const std::string& old : drop)
+    if (Status status = check_snapshot_name(old); !status.ok()) return status.with_context('"' + old + '"');
+  if (Status status = write_file((fs::path(directory) / folder / manifest_name).string(), manifest);
       !status.ok())
     return status;
-  for (const std::uint64_t old : drop) {
+  for (const std::string& old : drop) {
+    if (old == folder) continue;
     std::error_code ignored;
-    const fs::path folder = folder_of(directory, job, old);
-    // First what makes it one.
-    if (old != commit && fs::remove(folder / manifest_name, ignored)) fs::remove_all(folder, ignored);
+    fs::remove(fs::path(directory) / old / manifest_name, ignored);  // first what makes it one
+    fs::remove_all(fs::path(directory) / old, ignored);
   }
-  return net::sha256(std::as_bytes(std::span(text)));
+  return {};
 }
 
 Result<Checkpoint> Checkpoint::read_manifest(const std::string& folder) {
@@ -131,34 +121,30 @@ Result<Checkpoint> Checkpoint::read_manifest(const std::string& folder) {
   return checkpoint;
 }
 
+bool Checkpoint::is_wanted(const scheduler::ResumeSpec& resume) const {
+  return (resume.commit < 0 || manifest_.commit == static_cast<std::uint64_t>(resume.commit)) &&
+         (resume.digest.empty() || digest_ == resume.digest);
+}
+
 Result<Checkpoint> Checkpoint::open(const scheduler::JobSpec& job) {
   const scheduler::ResumeSpec& resume = job.resume;
   std::error_code error;
-  const bool is_one = fs::exists(fs::path(resume.directory) / manifest_name, error);
+  std::vector<fs::path> folders = checkpoints_in(resume.directory);
+  if (fs::exists(fs::path(resume.directory) / manifest_name, error)) folders = {resume.directory};
   std::optional<Checkpoint> chosen;
-  if (is_one || resume.commit >= 0) {
-    Result<Checkpoint> found =
-        read_manifest(is_one ? resume.directory : resume.directory + "/" + std::to_string(resume.commit));
+  for (const fs::path& folder : folders) {
+    Result<Checkpoint> found = read_manifest(folder.string());
     if (!found.ok()) return what_to_do(found.status());
-    chosen = std::move(found).value();
-  } else {
-    const std::vector<fs::path> folders = checkpoints_in(resume.directory);
-    if (folders.empty())
-      return what_to_do(Status::not_found(resume.directory + ": there is no checkpoint in it"));
-    for (const fs::path& folder : folders) {
-      Result<Checkpoint> found = read_manifest(folder.string());
-      if (!found.ok()) return what_to_do(found.status());
-      if (!chosen || found.value().manifest_.written_us > chosen->manifest_.written_us)
-        chosen = std::move(found).value();
-    }
+    if (found.value().is_wanted(resume) &&
+        (!chosen || found.value().manifest_.written_us > chosen->manifest_.written_us))
+      chosen = std::move(found).value();
   }
-  const std::string path = (fs::path(chosen->folder_) / manifest_name).string();
-  if (resume.commit >= 0 && chosen->manifest_.commit != static_cast<std::uint64_t>(resume.commit))
-    return what_to_do(Status::invalid(path + ": is of commit " + std::to_string(chosen->manifest_.commit) +
-                                      ", the job wants " + std::to_string(resume.commit)));
-  if (!resume.digest.empty() && chosen->digest_ != resume.digest)
+  if (!chosen)
     return what_to_do(
-        Status::invalid(path + ": has digest " + chosen->digest_ + ", the job wants " + resume.digest));
+        Status::not_found(resume.directory + ": there is no checkpoint in it" +
+                          (resume.commit < 0 ? "" : " of commit " + std::to_string(resume.commit)) +
+                          (resume.digest.empty() ? "" : " whose manifest has digest " + resume.digest)));
+  const std::string path = (fs::path(chosen->folder_) / manifest_name).string();
   if (Status status = scheduler::check_resumable(job, chosen->manifest_, path); !status.ok())
     return status.with_context("\"resume\"");
   return std::move(*chosen);

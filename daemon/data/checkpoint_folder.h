@@ -1,15 +1,15 @@
 // A job's checkpoints in a folder that all its nodes see: the state of every stage after a commit, moments
 // too.
 //
-//   DIRECTORY/JOB/COMMIT/stage-N.safetensors   tensors "weights", "first_moment", "second_moment", flat
-//   float32
-//                                              in the order of ParameterLayout; "traits", float64: updates,
-//                                              norm of the last gradient, scale of the learning rate
-//   DIRECTORY/JOB/COMMIT/checkpoint.json       scheduler::CheckpointManifest; without it there is no
+//   JOB'S FOLDER/COMMIT-EPOCH/stage-N.safetensors   tensors "weights", "first_moment", "second_moment", flat
+//                                                   float32 in the order of ParameterLayout; "traits",
+//                                                   float64: updates, norm of the last gradient, scale of the
+//                                                   learning rate
+//   JOB'S FOLDER/COMMIT-EPOCH/checkpoint.json       scheduler::CheckpointManifest; without it there is no
 //   checkpoint
 //
 // Each stage is written by one node that holds it, the manifest last, by one of them. A file appears when it
-// is whole, with the SHA-256 of each tensor in it.
+// is whole, with the SHA-256 of each tensor in it. Nothing is written twice: plans' numbers only grow.
 #pragma once
 
 #include <cstdint>
@@ -30,25 +30,22 @@ struct StageState {
   StateTraits traits;
 };
 
-// Any thread, one writer of a stage at a time. A manifest that is there is of an earlier run that wrote the
-// same commit, and goes first. Errors: io, with path and the system's reason; invalid (a name that is no file
-// name).
-Result<scheduler::CheckpointManifest::Stage> write_checkpoint_stage(const std::string& directory,
-                                                                    const std::string& job,
-                                                                    std::uint64_t commit, std::uint32_t stage,
+// Any thread. Errors: io, with path and the system's reason.
+Result<scheduler::CheckpointManifest::Stage> write_checkpoint_stage(const std::string& folder,
+                                                                    std::uint32_t stage,
                                                                     const StageState& state);
-// Makes the commit's files a checkpoint, and deletes those of the commits in `drop`. Gives the manifest's
-// digest. What cannot be deleted stays. Errors: as above.
-Result<std::string> seal_checkpoint(const std::string& directory, const nlohmann::json& manifest,
-                                    const std::string& job, std::uint64_t commit,
-                                    const std::vector<std::uint64_t>& drop);
+// Any thread. Makes the files in `folder` of the job's `directory` a checkpoint, and deletes the folders of
+// `drop`, which may be there or not; what cannot be deleted stays. Errors: io, as above; invalid (a name of
+// `drop` is no plain name).
+Status seal_checkpoint(const std::string& directory, const std::string& folder, const std::string& manifest,
+                       const std::vector<std::string>& drop);
 
 // A checkpoint to begin with. Immutable.
 class Checkpoint {
  public:
-  // The one that the job resumes from: `resume.directory` itself, or of the checkpoints in it that of
-  // `resume.commit`, else the one written last. It is of the job's model and stages, and its manifest has the
-  // digest that the job wants. Precondition: the job names a directory. Errors: what is wrong, with the path,
+  // The one that the job resumes from: `resume.directory` itself, or of the checkpoints in it the one written
+  // last; of those, where the job names them, with that commit and that digest of the manifest. It is of the
+  // job's model and stages. Precondition: the job names a directory. Errors: what is wrong, with the path,
   // and what to do.
   static Result<Checkpoint> open(const scheduler::JobSpec& job);
 
@@ -60,6 +57,7 @@ class Checkpoint {
 
  private:
   static Result<Checkpoint> read_manifest(const std::string& folder);
+  bool is_wanted(const scheduler::ResumeSpec& resume) const;
 
   std::string folder_;
   std::string digest_;

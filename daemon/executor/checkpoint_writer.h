@@ -1,10 +1,9 @@
-// Stages on their way into checkpoints, written beside the tasks of a job.
+// Stages and manifests on their way into checkpoints, written beside the tasks of a job.
 #pragma once
 
-#include <cstdint>
+#include <functional>
 #include <future>
 #include <list>
-#include <string>
 #include <vector>
 
 #include "daemon/core/tasks.h"
@@ -17,12 +16,18 @@ namespace sidestep::daemon {
 class CheckpointWriter {
  public:
   void write(const SaveCheckpoint& task, StageState state);
+  void seal(const SealCheckpoint& task);
   // Those that are done since the last call; with `wait` all of them.
   std::vector<WrittenStage> take_written(bool wait);
   bool writing() const { return !under_way_.empty(); }
+  // What comes of those under way is told to nobody.
+  void disown();
 
  private:
+  void begin(std::function<WrittenStage()> work);
+
   std::list<std::future<WrittenStage>> under_way_;
+  std::list<std::future<WrittenStage>> disowned_;
 };
 
 }  // namespace sidestep::daemon

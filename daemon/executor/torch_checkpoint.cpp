@@ -20,13 +20,8 @@ Status TorchRunner::perform(const PollCheckpoints& task, Completion& done) {
   return {};
 }
 
-Status TorchRunner::perform(const SealCheckpoint& task, Completion& done) {
-  Result<std::string> digest =
-      seal_checkpoint(task.directory, task.manifest, task.job, task.commit, task.drop);
-  if (digest.ok())
-    done.digest = std::move(digest).value();
-  else
-    done.problem = digest.status().message();
+Status TorchRunner::perform(const SealCheckpoint& task, Completion&) {
+  writer_.seal(task);
   return {};
 }
 

@@ -169,10 +169,9 @@ Status TorchRunner::perform(const InitJob& task, Completion& done) {
   job->spec.resolve_precision(link_->device().is_cuda());
   if (task.origin)
     if (Status status = give_data(*job); !status.ok()) return status;
-  if (Status status = add_stages(*job, task.stages, /*fresh=*/true, done.gradient_elements); !status.ok())
+  if (Status status = add_stages(*job, task.stages, Weights::first, done.gradient_elements); !status.ok())
     return status;
-  if (Status status = add_stages(*job, task.learned, is_drawn_when_lost(*job), done.gradient_elements);
-      !status.ok())
+  if (Status status = add_stages(*job, task.learned, when_lost(*job), done.gradient_elements); !status.ok())
     return status;
   job_ = std::move(job);
   return {};
@@ -186,7 +185,7 @@ Status TorchRunner::give_data(Job& job) {
   return {};
 }
 
-Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stages, bool fresh,
+Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stages, Weights with,
                                std::vector<std::uint64_t>& elements) {
   std::uint64_t needed = 0;
   for (const auto& [stage, held] : job.stages) needed += scheduler::memory_need(job.spec, stage, 1).state();
@@ -201,19 +200,20 @@ Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stage
                            scheduler::mebibytes(limit));
   std::optional<HfFolder> weights;
   std::optional<Checkpoint> checkpoint;
-  if (fresh && !stages.empty() && !job.spec.resume.directory.empty()) {
+  const bool from_folder = with == Weights::first && !stages.empty();
+  if (from_folder && !job.spec.resume.directory.empty()) {
     auto opened = Checkpoint::open(job.spec);
     if (!opened.ok()) return opened.status();
     checkpoint = std::move(opened).value();
   }
-  if (fresh && !stages.empty() && !job.spec.init_from.empty()) {
+  if (from_folder && !job.spec.init_from.empty()) {
     auto folder = init_folder_.open(job.spec);
     if (!folder.ok()) return folder.status();
     weights = std::move(folder).value();
   }
   for (const std::uint32_t stage : stages) {
     StageOptions options = stage_options(job.spec);
-    if (weights || checkpoint || !fresh) options.first_weights = FirstWeights::caller;
+    if (weights || checkpoint || with == Weights::stored) options.first_weights = FirstWeights::caller;
     Stage created(job.spec, stage, options);
     if (weights)
       if (Status status = load_stage(*weights, created); !status.ok()) return status;
@@ -229,6 +229,7 @@ Status TorchRunner::add_stages(Job& job, const std::vector<std::uint32_t>& stage
 
 Status TorchRunner::perform(const DropJob&, Completion&) {
   job_.reset();
+  writer_.disown();
   data_.reset();
   TensorPool::install().trim();
   if (link_ != nullptr) release_cached_memory(link_->device());

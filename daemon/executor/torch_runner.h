@@ -66,6 +66,10 @@ class TorchRunner : public TaskRunner {
     std::map<ForwardKey, StageActivations> kept;
   };
 
+  // Where a stage's weights come from: what the job begins with (its seed, init_from or checkpoint), its
+  // seed, or another node's state, which is stored later.
+  enum class Weights { first, drawn, stored };
+
   Status perform(const InitJob& task, Completion& done);
   Status perform(const ProbeJob& task, Completion& done);
   Status perform(const DropJob& task, Completion& done);
@@ -106,16 +110,15 @@ class TorchRunner : public TaskRunner {
   // The job's data, opened again only if the file has changed since.
   Result<std::shared_ptr<const Dataset>> open_data(const scheduler::JobSpec& spec);
 
-  // Makes the job's stages, fresh or out of its init_from or checkpoint, beside those that it has. Gives
-  // their numbers of parameters. `fresh`: with the weights that a job begins with; else they are to be
-  // stored.
-  Status add_stages(Job& job, const std::vector<std::uint32_t>& stages, bool fresh,
+  // Makes the job's stages beside those that it has. Gives their numbers of parameters.
+  Status add_stages(Job& job, const std::vector<std::uint32_t>& stages, Weights with,
                     std::vector<std::uint64_t>& elements);
   Status give_data(Job& job);
   static Status no_job();
   Result<HeldStage*> find_stage(std::uint32_t stage);
-  // A rebuilt stage stays as it is drawn.
-  static bool is_drawn_when_lost(const Job& job) { return job.spec.recovery.weights == "random"; }
+  static Weights when_lost(const Job& job) {
+    return job.spec.recovery.weights == "random" ? Weights::drawn : Weights::stored;
+  }
   // What a state has beside its parts, which are there.
   static void take_traits(HeldStage& held, const StateTraits& traits);
   // Weights, first moment, second moment.

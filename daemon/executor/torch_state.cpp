@@ -36,7 +36,7 @@ Status TorchRunner::perform(const AddStage& task, Completion& done) {
   if (task.stage == 0 && job_->data == nullptr)
     if (Status status = give_data(*job_); !status.ok()) return status;
   // Its state is stored in it, unless it is to stay as a fresh job makes it.
-  return add_stages(*job_, {task.stage}, is_drawn_when_lost(*job_), done.gradient_elements);
+  return add_stages(*job_, {task.stage}, when_lost(*job_), done.gradient_elements);
 }
 
 Status TorchRunner::perform(const DropStage& task, Completion&) {

@@ -111,12 +111,28 @@ void FakeRunner::perform(const InitJob& task, Completion& done) {
   for (const std::uint32_t stage : task.learned) add_stage(stage, done);
 }
 
+std::string FakeRunner::resumed_folder(const scheduler::ResumeSpec& resume) const {
+  for (const auto& [folder, manifest] : options_.folder->manifests) {
+    const bool wanted =
+        resume.digest.empty() || net::sha256(std::as_bytes(std::span(manifest))) == resume.digest;
+    const std::int64_t commit = nlohmann::json::parse(manifest).at("commit");
+    if (folder.starts_with(resume.directory + "/") && wanted &&
+        (resume.commit < 0 || resume.commit == commit))
+      return folder;
+  }
+  return {};
+}
+
 void FakeRunner::resume(std::uint32_t stage, Completion& done) {
-  const FakeFolder::Name name{spec_->resume.directory, spec_->first_commit()};
-  const auto saved = options_.folder->stages.find(name);
-  if (!options_.folder->manifests.contains(name) || !saved->second.contains(stage))
+  const std::string folder = resumed_folder(spec_->resume);
+  const auto& stages = options_.folder->stages[folder];
+  if (folder.empty() || !stages.contains(stage))
     return violation(done, "resumes stage " + std::to_string(stage) + " from no checkpoint");
-  const FakeFolder::Stage& kept = saved->second.at(stage);
+  const FakeFolder::Stage& kept = stages.at(stage);
+  const auto manifest = nlohmann::json::parse(options_.folder->manifests.at(folder));
+  if (manifest.at("stages").at(stage).at("digest") != net::sha256(std::as_bytes(std::span(&kept.weights, 1))))
+    return violation(done,
+                     "resumes stage " + std::to_string(stage) + " with other weights than the manifest's");
   Stage& held = stages_[stage];
   held.weights = kept.weights;
   held.updates = kept.traits.updates;
@@ -129,43 +145,46 @@ void FakeRunner::perform(const SaveCheckpoint& task, Completion& done) {
   if (stage == nullptr) return;
   if (task.commit + 1 != step_)
     return violation(done, "SaveCheckpoint of commit " + std::to_string(task.commit));
-  const StateTraits traits{stage->updates, stage->gradient_norm, stage->learning_rate_scale};
-  writing_.push_back({task, {stage->weights, traits}, random_.between(0, 2)});
+  const FakeFolder::Stage kept{stage->weights,
+                               {stage->updates, stage->gradient_norm, stage->learning_rate_scale}};
+  const WrittenStage written{task.commit,
+                             task.epoch,
+                             task.stage,
+                             gradient_elements(task.stage),
+                             net::sha256(std::as_bytes(std::span(&kept.weights, 1))),
+                             {}};
+  writing_.push_back(
+      {written, [folder = options_.folder, task, kept] { folder->stages[task.folder][task.stage] = kept; },
+       random_.between(0, 2)});
 }
 
 void FakeRunner::perform(const PollCheckpoints& task, Completion& done) {
   std::erase_if(writing_, [&](Writing& one) {
     if (!task.wait && one.polls-- > 0) return false;
-    const FakeFolder::Name name{one.task.directory + "/" + one.task.job, one.task.commit};
-    WrittenStage& written = done.written.emplace_back();
-    written.commit = one.task.commit;
-    written.stage = one.task.stage;
-    if (options_.folder == nullptr || options_.folder->full) {
+    WrittenStage& written = done.written.emplace_back(one.written);
+    if (options_.folder == nullptr || options_.folder->full)
       written.problem = "no space left on device";
-      return true;
-    }
-    options_.folder->manifests.erase(name);
-    options_.folder->stages[name][one.task.stage] = one.stage;
-    written.elements = gradient_elements(one.task.stage);
-    written.digest = net::sha256(std::as_bytes(std::span(&one.stage.weights, 1)));
+    else
+      one.write();
     return true;
   });
   done.writing = !writing_.empty();
 }
 
 void FakeRunner::perform(const SealCheckpoint& task, Completion& done) {
-  const std::string folder = task.directory + "/" + task.job;
-  const std::map<std::uint32_t, FakeFolder::Stage>& stages = options_.folder->stages[{folder, task.commit}];
-  for (const auto& stage : task.manifest.at("stages"))
+  const std::string path = task.directory + "/" + task.folder;
+  const std::map<std::uint32_t, FakeFolder::Stage>& stages = options_.folder->stages[path];
+  for (const auto& stage : nlohmann::json::parse(task.manifest).at("stages"))
     if (!stages.contains(stage.at("stage").get<std::uint32_t>()))
       return violation(done, "SealCheckpoint without stage " + stage.at("stage").dump());
-  const std::string text = task.manifest.dump();
-  options_.folder->manifests[{folder, task.commit}] = text;
-  done.digest = net::sha256(std::as_bytes(std::span(text)));
-  for (const std::uint64_t commit : task.drop) {
-    options_.folder->manifests.erase({folder, commit});
-    options_.folder->stages.erase({folder, commit});
-  }
+  const auto seal = [folder = options_.folder, task, path] {
+    folder->manifests[path] = task.manifest;
+    for (const std::string& old : task.drop) {
+      folder->manifests.erase(task.directory + "/" + old);
+      folder->stages.erase(task.directory + "/" + old);
+    }
+  };
+  writing_.push_back({{task.commit, task.epoch, std::nullopt, 0, {}, {}}, seal, random_.between(0, 2)});
 }
 
 void FakeRunner::add_stage(std::uint32_t stage, Completion& done) {
@@ -180,13 +199,14 @@ void FakeRunner::add_stage(std::uint32_t stage, Completion& done) {
 
 void FakeRunner::perform(const ProbeJob& task, Completion& done) {
   if (const scheduler::ResumeSpec& resume = task.spec.resume; !resume.directory.empty()) {
-    const auto manifest = options_.folder->manifests.find({resume.directory, task.spec.first_commit()});
-    if (manifest == options_.folder->manifests.end()) {
+    const std::string folder = resumed_folder(resume);
+    if (folder.empty()) {
       done.problem = "no checkpoint of commit " + std::to_string(resume.commit);
       return;
     }
-    done.init_commit = task.spec.first_commit();
-    done.init_digest = net::sha256(std::as_bytes(std::span(manifest->second)));
+    const std::string& manifest = options_.folder->manifests.at(folder);
+    done.init_commit = nlohmann::json::parse(manifest).at("commit");
+    done.init_digest = net::sha256(std::as_bytes(std::span(manifest)));
   }
   done.has_data = options_.has_data;
   if (options_.has_data) {
@@ -206,6 +226,9 @@ void FakeRunner::perform(const DropJob&, Completion& done) {
   spec_.reset();
   stages_.clear();
   kept_.clear();
+  // What is being written comes to its end, and nobody hears of it.
+  for (Writing& one : std::exchange(writing_, {}))
+    if (options_.folder != nullptr && !options_.folder->full) one.write();
 }
 
 void FakeRunner::perform(const Forward& task, Completion& done) {

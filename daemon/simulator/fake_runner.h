@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,10 +25,9 @@ struct FakeFolder {
     std::uint64_t weights = 0;
     daemon::StateTraits traits;
   };
-  using Name = std::pair<std::string, std::uint64_t>;  // folder of the job, commit
-  std::map<Name, std::map<std::uint32_t, Stage>> stages;
-  std::map<Name, std::string> manifests;  // as they are written
-  bool full = false;                      // nothing can be written
+  std::map<std::string, std::map<std::uint32_t, Stage>> stages;  // by folder of the checkpoint
+  std::map<std::string, std::string> manifests;
+  bool full = false;  // nothing can be written
 };
 
 struct FakeOptions {
@@ -119,13 +119,15 @@ class FakeRunner : public daemon::TaskRunner {
   void perform(const daemon::PollCheckpoints& task, daemon::Completion& done);
   void perform(const daemon::SealCheckpoint& task, daemon::Completion& done);
 
-  // Takes the stage's state out of the checkpoint that the job resumes from.
+  // The folder of the checkpoint that the job resumes from; empty: there is none.
+  std::string resumed_folder(const scheduler::ResumeSpec& resume) const;
+  // Takes the stage's state out of it.
   void resume(std::uint32_t stage, daemon::Completion& done);
   void add_stage(std::uint32_t stage, daemon::Completion& done);
-  // That is being written into a checkpoint, for so many more polls.
+  // A stage, or a manifest, that is being written into a checkpoint, for so many more polls.
   struct Writing {
-    daemon::SaveCheckpoint task;
-    FakeFolder::Stage stage;
+    daemon::WrittenStage written;
+    std::function<void()> write;
     std::int64_t polls = 0;
   };
 

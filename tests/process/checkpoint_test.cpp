@@ -51,7 +51,7 @@ void require_done(LocalSwarm& swarm, Process& submit, const std::string& id) {
 }  // namespace
 
 TEST_CASE(
-    "Checkpoint: all hosts of a stage are killed, and the job goes back; another one begins with its end") {
+    "Checkpoint: all hosts of a stage are killed, the job goes back, and another one begins with its end") {
   LocalSwarm swarm(5);
   const auto submit = swarm.submit(checkpointed_job(swarm, "saved"));
   require_soon(swarm, *submit, has_checkpoint);
@@ -61,16 +61,20 @@ TEST_CASE(
   const std::string log = swarm.ask({"logs", "saved-1"}).output;
   INFO(log);
   CHECK(log.find("goes back to the checkpoint of commit ") != std::string::npos);
-  const std::string folder = swarm.folder() / "shared/saved-1";
-  CHECK(std::filesystem::exists(folder + "/" + std::to_string(steps) + "/checkpoint.json"));
+  std::string folder;
+  for (const auto& entry : std::filesystem::directory_iterator(swarm.folder() / "shared"))
+    folder = entry.path();
+  bool of_the_end = false;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    of_the_end |= entry.path().filename().string().starts_with(std::to_string(steps) + "-") &&
+                  std::filesystem::exists(entry.path() / "checkpoint.json");
+  CHECK(of_the_end);
 
   auto longer = checkpointed_job(swarm, "longer");
   longer["steps"] = steps + 50;
   const auto more =
       swarm.start({"submit", write_job(swarm.folder(), longer), "--resume", folder, "--follow"});
   require_done(swarm, *more, "longer-2");
-  const std::string record = read_text(swarm.folder() / "longer-2.record");
-  CHECK(record.find("\"step\":" + std::to_string(steps) + "}") == std::string::npos);
   const Finished first = swarm.ask({"record", "longer-2", "--step", std::to_string(steps + 1)});
   CHECK(first.status == 0);
   CHECK(swarm.ask({"record", "longer-2", "--step", "1"}).status != 0);

@@ -50,8 +50,9 @@ TEST_CASE("Checkpoint: is written while training goes on, the last with the last
   require_soon(cluster, 60 * second, [&] { return !checkpoints(cluster, job).empty(); });
   CHECK(*cluster.job(job)->commit < 10);
   require_done(cluster, job, options);
-  CHECK(checkpoints(cluster, job) == std::vector<std::uint64_t>{35, 40});
-  CHECK(options.fake.folder->manifests.size() == 2);
+  CHECK(checkpoints(cluster, job).back() == 40);
+  CHECK(checkpoints(cluster, job).size() == 3);  // two, and one more until a newer one is known
+  CHECK(options.fake.folder->manifests.size() == 3);
   CHECK(cluster.job(job)->went_back == 0);
 }
 
@@ -62,7 +63,7 @@ TEST_CASE("Checkpoint: a stage's last holder is lost, and the job goes back on t
   options.fake.folder = std::make_shared<FakeFolder>();
   SimCluster cluster(options);
   const std::string job = begin(cluster, job_json(checkpointed_job()), 6);
-  require_soon(cluster, 60 * second, [&] { return checkpoints(cluster, job).size() == 2; });
+  require_soon(cluster, 60 * second, [&] { return checkpoints(cluster, job).size() >= 2; });
   kill_all_of(cluster, job, stage);
   require_soon(cluster, 60 * second, [&] { return cluster.job(job)->went_back == 1; });
   CHECK(cluster.job(job)->resumed->commit == checkpoints(cluster, job).back());
@@ -137,7 +138,9 @@ TEST_CASE("Checkpoint: another job begins with the newest of an ended one, and a
   JobShape longer = checkpointed_job();
   longer.steps = 60;
   nlohmann::json json = job_json(longer);
-  json["resume"] = {{"directory", "/shared/" + first}, {"commit", 40}};
+  const std::string folder = options.fake.folder->manifests.begin()->first;
+  json["resume"] = {{"directory", folder.substr(0, folder.rfind('/'))}, {"commit", 40}};
+  json["name"] = "more";
   const std::string second_job = cluster.submit(json);
   REQUIRE(cluster.run_until_ended(second_job, 600 * second));
   INFO(cluster.last_lines());

@@ -48,7 +48,8 @@ class Faults {
   // Whether every stage that the node holds has another holder that is well. Of one that holds none: yes.
   bool may_fail(std::size_t node) const {
     const scheduler::JobRow* row = cluster_.job(job_);
-    if (row == nullptr || row->plan.is_null()) return false;
+    if (row == nullptr) return false;
+    if (row->plan.is_null()) return run_.job.checkpoint_every > 0;  // it goes back
     const scheduler::Plan plan = std::move(scheduler::parse_plan(row->plan)).value();
     const auto held = plan.stages_of.find(cluster_.key(node));
     if (held == plan.stages_of.end() || run_.job.checkpoint_every > 0) return true;

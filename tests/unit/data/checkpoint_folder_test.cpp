@@ -3,8 +3,10 @@
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <numeric>
+#include <span>
 
 #include "daemon/data/atomic_output.h"
+#include "net/digest.h"
 #include "tests/unit/data/temporary_folder.h"
 
 namespace sidestep::daemon {
@@ -53,11 +55,15 @@ StageState state_of(std::uint64_t commit, std::uint32_t stage) {
   return {{floats(first), floats(first + 1), floats(first + 2)}, {commit, 0.5, 1.1}};
 }
 
+std::string folder_of(const std::string& directory, std::uint64_t commit) {
+  return directory + "/" + job_name + "/" + scheduler::checkpoint_folder(commit, 3);
+}
+
 scheduler::CheckpointManifest write_stages(const std::string& directory, std::uint64_t commit) {
   scheduler::CheckpointManifest manifest{
       job_name, commit, static_cast<std::int64_t>(1'000 + commit), scheduler::to_json(job_on("/none")), {}};
   for (const std::uint32_t stage : {0u, 1u}) {
-    const auto written = write_checkpoint_stage(directory, job_name, commit, stage, state_of(commit, stage));
+    const auto written = write_checkpoint_stage(folder_of(directory, commit), stage, state_of(commit, stage));
     INFO(written.status().message());
     REQUIRE(written.ok());
     CHECK(written.value().elements == 10);
@@ -67,12 +73,13 @@ scheduler::CheckpointManifest write_stages(const std::string& directory, std::ui
 }
 
 std::string seal(const std::string& directory, const scheduler::CheckpointManifest& manifest,
-                 const std::vector<std::uint64_t>& drop = {}) {
-  const auto digest =
-      seal_checkpoint(directory, scheduler::to_json(manifest), job_name, manifest.commit, drop);
-  INFO(digest.status().message());
-  REQUIRE(digest.ok());
-  return digest.value();
+                 const std::vector<std::string>& drop = {}) {
+  const std::string text = scheduler::to_json(manifest).dump();
+  const Status status = seal_checkpoint(directory + "/" + job_name,
+                                        scheduler::checkpoint_folder(manifest.commit, 3), text, drop);
+  INFO(status.message());
+  REQUIRE(status.ok());
+  return net::sha256(std::as_bytes(std::span(text)));
 }
 
 std::string refusal(const scheduler::JobSpec& job) {
@@ -90,7 +97,7 @@ TEST_CASE(
   const std::string newer = seal(directory, write_stages(directory, 50));
   for (const auto& [job, commit, digest] :
        {std::tuple(job_on(of_job), 50u, newer), std::tuple(job_on(of_job, 7), 7u, older),
-        std::tuple(job_on(of_job + "/7"), 7u, older), std::tuple(job_on(of_job + "/7", 7), 7u, older)}) {
+        std::tuple(job_on(of_job + "/7-3"), 7u, older), std::tuple(job_on(of_job + "/7-3", 7), 7u, older)}) {
     const auto opened = Checkpoint::open(job);
     INFO(opened.status().message());
     REQUIRE(opened.ok());
@@ -111,25 +118,26 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("Checkpoint: without its manifest there is none, also while it is written once more") {
+TEST_CASE("Checkpoint: without its manifest there is none") {
   const TemporaryFolder folder;
   const std::string directory = folder.path(), of_job = folder.path(job_name);
-  CHECK_THAT(refusal(job_on(of_job)), Contains("there is no checkpoint in it"));
+  CHECK_THAT(refusal(job_on(of_job)), Contains(of_job + ": there is no checkpoint in it"));
   const auto manifest = write_stages(directory, 50);
   CHECK_THAT(refusal(job_on(of_job)), Contains("there is no checkpoint in it"));
-  CHECK_THAT(refusal(job_on(of_job, 50)), Contains("50/checkpoint.json: there is no such checkpoint"));
+  CHECK_THAT(refusal(job_on(of_job, 50)), Contains("there is no checkpoint in it of commit 50"));
   seal(directory, manifest);
   CHECK(refusal(job_on(of_job)) == "accepted");
-  write_stages(directory, 50);
-  CHECK_THAT(refusal(job_on(of_job)), Contains("there is no checkpoint in it"));
+  CHECK_THAT(refusal(job_on(of_job, 40)), Contains("there is no checkpoint in it of commit 40"));
 }
 
-TEST_CASE("Checkpoint: those that are not kept go when another is whole") {
+TEST_CASE("Checkpoint: those that are not kept go when another is whole, also what never was one") {
   const TemporaryFolder folder;
   const std::string directory = folder.path();
   for (const std::uint64_t commit : {10u, 20u}) seal(directory, write_stages(directory, commit));
-  seal(directory, write_stages(directory, 30), {10, 99});
-  CHECK(folder.names(job_name) == std::set<std::string>{"20", "30"});
+  write_stages(directory, 25);
+  seal(directory, write_stages(directory, 30), {"10-3", "25-3", "99-1", "30-3"});
+  CHECK(folder.names(job_name) == std::set<std::string>{"20-3", "30-3"});
+  CHECK(seal_checkpoint(directory, job_name, "{}", {"../other"}).code() == Code::invalid);
 }
 
 TEST_CASE("Checkpoint: of another job, or another one than the job wants, is refused with what differs") {
@@ -137,16 +145,16 @@ TEST_CASE("Checkpoint: of another job, or another one than the job wants, is ref
   const std::string of_job = folder.path(job_name);
   seal(folder.path(), write_stages(folder.path(), 50));
   CHECK_THAT(refusal(job_on(of_job, -1, 8)),
-             Contains("50/checkpoint.json: is of a job with model.num_hidden_layers 4, this one has 8"));
+             Contains("50-3/checkpoint.json: is of a job with model.num_hidden_layers 4, this one has 8"));
   scheduler::JobSpec job = job_on(of_job);
   job.pipeline.stages = 4;
   CHECK_THAT(refusal(job), Contains("pipeline.stages 2, this one has 4"));
   job = job_on(of_job);
   job.resume.digest = "sha256:" + std::string(64, '0');
-  CHECK_THAT(refusal(job), Contains("the job wants sha256:00") &&
+  CHECK_THAT(refusal(job), Contains("whose manifest has digest sha256:00") &&
                                Contains("every node of the job has to see this checkpoint"));
-  job = job_on(of_job + "/50", 40);
-  CHECK_THAT(refusal(job), Contains("is of commit 50, the job wants 40"));
+  job = job_on(of_job + "/50-3", 40);
+  CHECK_THAT(refusal(job), Contains("there is no checkpoint in it of commit 40"));
   job = job_on(of_job);
   job.steps = 50;
   CHECK_THAT(refusal(job), Contains("nothing is left to train"));
@@ -157,7 +165,7 @@ TEST_CASE("Checkpoint: what is damaged is named, and never taken") {
   const std::string directory = folder.path(), of_job = folder.path(job_name);
   const auto manifest = write_stages(directory, 50);
   seal(directory, manifest);
-  const std::string file = of_job + "/50/stage-1.safetensors";
+  const std::string file = of_job + "/50-3/stage-1.safetensors";
   const auto problem = [&] {
     const auto opened = Checkpoint::open(job_on(of_job));
     if (!opened.ok()) return opened.status().message();
@@ -176,9 +184,8 @@ TEST_CASE("Checkpoint: what is damaged is named, and never taken") {
     CHECK_THAT(problem(), Contains(file) && Contains("second_moment"));
   }
   SECTION("another commit's file is in its place") {
-    std::filesystem::create_directories(of_job + "/60");
-    REQUIRE(write_checkpoint_stage(directory, job_name, 60, 1, state_of(60, 1)).ok());
-    std::filesystem::rename(of_job + "/60/stage-1.safetensors", file);
+    REQUIRE(write_checkpoint_stage(folder_of(directory, 60), 1, state_of(60, 1)).ok());
+    std::filesystem::rename(folder_of(directory, 60) + "/stage-1.safetensors", file);
     CHECK_THAT(problem(), Contains("holds other weights than the manifest says"));
   }
   SECTION("a file is missing") {
@@ -186,7 +193,7 @@ TEST_CASE("Checkpoint: what is damaged is named, and never taken") {
     CHECK_THAT(problem(), Contains(file));
   }
   SECTION("the manifest is cut short") {
-    REQUIRE(write_file(of_job + "/50/checkpoint.json", "{\"format\": 1, \"job\"").ok());
+    REQUIRE(write_file(of_job + "/50-3/checkpoint.json", "{\"format\": 1, \"job\"").ok());
     CHECK_THAT(problem(), Contains("checkpoint.json: not an object"));
   }
   SECTION("the manifest lacks a stage") {
@@ -200,11 +207,10 @@ TEST_CASE("Checkpoint: what is damaged is named, and never taken") {
 TEST_CASE("Checkpoint: what cannot be written is told with its path") {
   const TemporaryFolder folder;
   REQUIRE(write_file(folder.path("file"), "x").ok());
-  const auto written = write_checkpoint_stage(folder.path("file"), job_name, 1, 0, state_of(1, 0));
+  const auto written = write_checkpoint_stage(folder.path("file") + "/50-3", 0, state_of(1, 0));
   CHECK(written.status().code() == Code::io);
   CHECK_THAT(written.status().message(), Contains(folder.path("file")));
-  CHECK(write_checkpoint_stage(folder.path(), "../job", 1, 0, state_of(1, 0)).status().code() ==
-        Code::invalid);
+  CHECK(seal_checkpoint(folder.path("file"), "50-3", "{}", {}).code() == Code::io);
 }
 
 }  // namespace sidestep::daemon

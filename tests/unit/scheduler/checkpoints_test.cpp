@@ -1,6 +1,8 @@
 // Checkpoints that a job's nodes write, and a job that goes back to one.
 #include <algorithm>
+#include <span>
 
+#include "net/digest.h"
 #include "scheduler/checkpoint_manifest.h"
 #include "tests/unit/scheduler/swarm.h"
 
@@ -53,7 +55,7 @@ net::SealCheckpoint sealed(Swarm& s, const std::string& id, std::uint64_t step) 
   const int lead = holder_of(s, id, 0);
   const auto orders = s.sent<net::SealCheckpoint>(lead);
   REQUIRE(orders.size() == 1);
-  s.say(lead, net::CheckpointSealed{id, step, "sha256:" + std::string(64, 'd'), ""});
+  s.say(lead, net::CheckpointSealed{id, step, orders[0].epoch, ""});
   return orders[0];
 }
 
@@ -75,9 +77,9 @@ void lose(Swarm& s, int number) {
   s.run_for_ms(700);
 }
 
-net::Prepared sees_checkpoint(std::uint64_t commit) {
+net::Prepared sees_checkpoint(Swarm& s, const std::string& id, std::uint64_t commit) {
   net::Prepared answer;
-  answer.init_digest = "sha256:" + std::string(64, 'd');
+  answer.init_digest = s.job(id).checkpoints.empty() ? digest : s.job(id).checkpoints.back().digest;
   answer.init_commit = commit;
   return answer;
 }
@@ -97,7 +99,7 @@ TEST_CASE("Checkpoint: is sealed when every stage is written, and the newest are
   REQUIRE(orders.size() == 1);
   CHECK(orders[0].commit == 2);
   CHECK(orders[0].drop.empty());
-  const auto manifest = parse_checkpoint_manifest(orders[0].manifest, "manifest");
+  const auto manifest = parse_checkpoint_manifest(nlohmann::json::parse(orders[0].manifest), "manifest");
   REQUIRE(manifest.ok());
   CHECK(manifest.value().job == id);
   CHECK(manifest.value().commit == 2);
@@ -105,14 +107,22 @@ TEST_CASE("Checkpoint: is sealed when every stage is written, and the newest are
   CHECK(manifest.value().stages ==
         std::vector<CheckpointManifest::Stage>{{0, 100, digest}, {1, 100, digest}});
   CHECK(checkpoints(s, id).empty());
-  s.say(lead, net::CheckpointSealed{id, 2, digest, ""});
+  s.say(lead == 1 ? 2 : 1, net::CheckpointSealed{id, 2, 1, ""});  // was not asked
+  s.say(lead, net::CheckpointSealed{id, 2, 9, ""});
+  CHECK(checkpoints(s, id).empty());
+  s.say(lead, net::CheckpointSealed{id, 2, 1, ""});
+  CHECK(s.job(id).checkpoints.at(0).digest == net::sha256(std::as_bytes(std::span(orders[0].manifest))));
   CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{2});
   CHECK(s.ask("status").body.at("job").at("checkpoint") == 2);
   s.commit(3);
   CHECK(sealed(s, id, 4).drop.empty());
   s.commit(5);
-  CHECK(sealed(s, id, 6).drop == std::vector<std::uint64_t>{2});
-  CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{4, 6});
+  CHECK(sealed(s, id, 6).drop.empty());
+  CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{2, 4, 6});
+  s.commit(7);
+  // One goes when it is known that a newer one is there.
+  CHECK(sealed(s, id, 8).drop == std::vector<std::string>{"2-1"});
+  CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{4, 6, 8});
 }
 
 TEST_CASE("Checkpoint: what a node could not write, or a loss, gives it up") {
@@ -126,21 +136,34 @@ TEST_CASE("Checkpoint: what a node could not write, or a loss, gives it up") {
     written(s, id, 2, 0);
     CHECK(s.sent<net::SealCheckpoint>(lead).empty());
   }
-  SECTION("the next one has begun") {
-    written(s, id, 2, 1);
-    s.commit(3);
-    commit_with_checkpoint(s, id, 4);
-    written(s, id, 2, 0);
-    CHECK(s.sent<net::SealCheckpoint>(lead).empty());
-    for (const std::uint32_t stage : {0u, 1u}) written(s, id, 4, stage);
-    CHECK(s.sent<net::SealCheckpoint>(lead).size() == 1);
-  }
   SECTION("the manifest cannot be written") {
     for (const std::uint32_t stage : {0u, 1u}) written(s, id, 2, stage);
-    s.say(lead, net::CheckpointSealed{id, 2, "", "no space left on device"});
+    s.say(lead, net::CheckpointSealed{id, 2, 1, "no space left on device"});
   }
   CHECK(checkpoints(s, id).empty());
   CHECK(s.state(id) == "running");
+  s.commit(3);
+  CHECK(sealed(s, id, 4).drop == std::vector<std::string>{"2-1"});  // what there is of it
+}
+
+TEST_CASE("Checkpoint: one that is due while another is being written is left out, ten times at most") {
+  Swarm s;
+  const std::string id = start_checkpointed(s, "replica");
+  s.commit(1);
+  commit_with_checkpoint(s, id, 2);
+  s.commit(3);
+  commit_with_checkpoint(s, id, 4);
+  const int lead = holder_of(s, id, 0);
+  for (const std::uint32_t stage : {0u, 1u}) written(s, id, 4, stage);
+  CHECK(s.sent<net::SealCheckpoint>(lead).empty());
+  const bool in_time = GENERATE(true, false);
+  const std::uint64_t last = in_time ? 6 : 22;
+  for (std::uint64_t step = 5; step <= last; ++step)
+    step % 2 == 1 ? s.commit(step) : commit_with_checkpoint(s, id, step);
+  for (const std::uint32_t stage : {0u, 1u}) written(s, id, in_time ? 2 : last, stage);
+  const auto orders = s.sent<net::SealCheckpoint>(lead);
+  REQUIRE(orders.size() == 1);
+  CHECK(orders[0].commit == (in_time ? 2u : last));
 }
 
 TEST_CASE("Checkpoint: what was written is not acknowledged before its commit is known") {
@@ -177,10 +200,12 @@ TEST_CASE("Going back: the whole job begins anew with the newest checkpoint, on 
   for (const int number : {left, 3}) {
     const auto asked = s.sent<net::PrepareJob>(number);
     REQUIRE(asked.size() == 1);
-    CHECK(asked[0].spec.at("resume") == nlohmann::json{{"directory", "/shared/" + id},
-                                                       {"commit", 2},
-                                                       {"digest", "sha256:" + std::string(64, 'd')}});
-    net::Prepared answer = sees_checkpoint(2);
+    const auto resume = asked[0].spec.at("resume");
+    CHECK_THAT(resume.at("directory").get<std::string>(), Catch::StartsWith("/shared/" + id + "-"));
+    CHECK(resume.at("commit") == 2);
+    CHECK(resume.at("digest") == s.job(id).checkpoints.at(0).digest);
+    CHECK(asked[0].spec.at("recovery").at("directory") == resume.at("directory"));
+    net::Prepared answer = sees_checkpoint(s, id, 2);
     answer.job = id;
     answer.has_data = true;
     answer.data_digest = "sha256:" + std::string(64, 'a');
@@ -206,6 +231,7 @@ TEST_CASE("Going back: the whole job begins anew with the newest checkpoint, on 
   CHECK(recorded(s, id) == std::vector<std::uint64_t>{0, 1, 2, 3});
   // The user's own spec is as it was.
   CHECK(s.job(id).spec.at("resume").at("directory") == "");
+  CHECK(s.job(id).spec.at("recovery").at("directory") == "/shared");
 }
 
 TEST_CASE("Going back: without a checkpoint the job begins anew") {
@@ -240,7 +266,7 @@ TEST_CASE("Going back: a job whose nodes are all lost waits for others, also ove
       const auto asked = s.sent<net::PrepareJob>(number);
       REQUIRE_FALSE(asked.empty());
       CHECK(asked.back().spec.at("resume").at("commit") == 2);
-      net::Prepared answer = sees_checkpoint(2);
+      net::Prepared answer = sees_checkpoint(s, id, 2);
       answer.job = id;
       answer.has_data = true;
       answer.data_digest = "sha256:" + std::string(64, 'a');
@@ -261,7 +287,7 @@ TEST_CASE("Going back: where nobody else comes the nodes that are left hold seve
   const int left = holder_of(s, id, 0), lost = holder_of(s, id, 1);
   s.sent<net::PrepareJob>(left);
   lose(s, lost);
-  s.prepared(left, sees_checkpoint(2));
+  s.prepared(left, sees_checkpoint(s, id, 2));
   CHECK(s.state(id) == "preparing");
   s.run_for_ms(9'000);
   CHECK(s.state(id) == "preparing");
@@ -282,8 +308,8 @@ TEST_CASE("Going back: a node that does not see the checkpoint has no part in it
   const int left = holder_of(s, id, 0);
   for (const int number : {1, 2, 3, 4}) s.sent<net::PrepareJob>(number);
   lose(s, holder_of(s, id, 1));
-  for (const int number : {left, 4}) s.prepared(number, sees_checkpoint(2));
-  net::Prepared other = sees_checkpoint(2);
+  for (const int number : {left, 4}) s.prepared(number, sees_checkpoint(s, id, 2));
+  net::Prepared other = sees_checkpoint(s, id, 2);
   other.init_digest = "sha256:" + std::string(64, 'e');
   s.prepared(3, other);
   REQUIRE(s.state(id) == "starting");
@@ -307,10 +333,10 @@ TEST_CASE(
   nlohmann::json job = job_json(2, 100);
   job["resume"] = {{"directory", "/shared/old-1"}};
   const std::string id = s.ask("submit", {{"spec", job}, {"source", "job.json"}}).body.at("job");
-  for (const int number : {1, 2}) s.prepared(number, sees_checkpoint(40));
+  for (const int number : {1, 2}) s.prepared(number, sees_checkpoint(s, id, 40));
   REQUIRE(s.state(id) == "starting");
   CHECK(s.job(id).spec.at("resume").at("commit") == 40);
-  CHECK(s.job(id).spec.at("resume").at("digest") == sees_checkpoint(40).init_digest);
+  CHECK(s.job(id).spec.at("resume").at("digest") == sees_checkpoint(s, id, 40).init_digest);
   s.commit(40);
   CHECK(s.state(id) == "running");
   s.commit(41);
@@ -335,9 +361,54 @@ TEST_CASE("Job: is done when its last checkpoint is written too, or after a whil
   CHECK(s.state(id) == "running");
   SECTION("it is written") {
     for (const std::uint32_t stage : {0u, 1u}) written(s, id, 2, stage);
-    s.say(plan.lead_origin().bytes[0], net::CheckpointSealed{id, 2, digest, ""});
+    s.say(plan.lead_origin().bytes[0], net::CheckpointSealed{id, 2, 1, ""});
     CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{2});
   }
   SECTION("it never is") { s.run_for_ms(600'100); }
   CHECK(s.state(id) == "done");
+}
+
+TEST_CASE("Going back: nodes that cannot see the folder for a moment are asked again") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  s.join(3);
+  s.prepared(3);
+  s.commit(1);
+  sealed(s, id, 2);
+  const int left = holder_of(s, id, 0);
+  for (const int number : {1, 2, 3}) s.sent<net::PrepareJob>(number);
+  lose(s, holder_of(s, id, 1));
+  for (const int number : {left, 3}) {
+    net::Prepared blind;
+    blind.problem = "/shared: there is no checkpoint in it";
+    s.prepared(number, blind);
+  }
+  CHECK(s.state(id) == "preparing");
+  s.run_for_ms(5'100);
+  for (const int number : {left, 3}) s.prepared(number, sees_checkpoint(s, id, 2));
+  CHECK(s.state(id) == "starting");
+}
+
+TEST_CASE("Going back: a job that began with a folder of weights does so too") {
+  Swarm s;
+  for (const int number : {1, 2}) s.join(number);
+  nlohmann::json job = job_json(2, 100);
+  job["recovery"] = {{"policy", "checkpoint"}, {"directory", "/shared"}, {"checkpoint_every", 2}};
+  job["init_from"] = "weights";
+  const std::string id = s.ask("submit", {{"spec", job}, {"source", "job.json"}}).body.at("job");
+  net::Prepared has_weights;
+  has_weights.init_digest = digest;
+  for (const int number : {1, 2}) s.prepared(number, has_weights);
+  s.commit(0);
+  s.commit(1);
+  sealed(s, id, 2);
+  const int left = holder_of(s, id, 0);
+  s.sent<net::PrepareJob>(left);
+  lose(s, holder_of(s, id, 1));
+  REQUIRE(s.state(id) == "preparing");
+  const auto asked = s.sent<net::PrepareJob>(left);
+  REQUIRE(asked.size() == 1);
+  CHECK(asked[0].spec.at("init_from") == "");
+  CHECK(asked[0].spec.at("resume").at("commit") == 2);
+  CHECK(s.job(id).spec.at("init_from") == "weights");
 }

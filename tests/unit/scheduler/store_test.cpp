@@ -141,8 +141,9 @@ TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   changed.skipped_updates = 3;
   changed.end_reason = "steps 39 to 41 made no update";
   changed.snapshot = Snapshot{40, {{0, net::NodeKey{}, 18446744073709551615u, "sha256:ab", ""}}};
-  changed.checkpoints = {{20, "sha256:cd"}, {30, "sha256:ef"}};
-  changed.resumed = SealedCheckpoint{10, "sha256:aa"};
+  changed.checkpoints = {{20, 3, "sha256:cd"}, {30, 4, "sha256:ef"}};
+  changed.unsealed = {"35-4", "40-5"};
+  changed.resumed = SealedCheckpoint{10, 2, "sha256:aa"};
   changed.went_back = 2;
   changed.stale_epoch = 7;
   changed.struck = 38;
@@ -163,6 +164,7 @@ TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   CHECK(saved.jobs[0].snapshot_coming == changed.snapshot_coming);
   CHECK(saved.jobs[0].checkpoints == changed.checkpoints);
   CHECK(saved.jobs[0].resumed == changed.resumed);
+  CHECK(saved.jobs[0].unsealed == changed.unsealed);
   CHECK(saved.jobs[0].went_back == 2);
   CHECK(saved.jobs[0].stale_epoch == 7);
   CHECK(saved.jobs[0].struck == 38);
