@@ -138,6 +138,7 @@ TEST_CASE("Checkpoint: what a node could not write, or a loss, gives it up") {
   }
   SECTION("the manifest cannot be written") {
     for (const std::uint32_t stage : {0u, 1u}) written(s, id, 2, stage);
+    CHECK(s.sent<net::SealCheckpoint>(lead).size() == 1);
     s.say(lead, net::CheckpointSealed{id, 2, 1, "no space left on device"});
   }
   CHECK(checkpoints(s, id).empty());
