@@ -22,18 +22,6 @@ JobShape checkpointed_job() {
   return shape;
 }
 
-void require_done(SimCluster& cluster, const std::string& job, const SimOptions& options) {
-  const bool ended = cluster.run_until_ended(job, 600 * second);
-  INFO(cluster.last_lines());
-  REQUIRE(ended);
-  cluster.run_for(20 * second);
-  CHECK(join(check_done(cluster, job, options.fake)) == "");
-}
-
-void kill_all_of(SimCluster& cluster, const std::string& job, std::uint32_t stage) {
-  for (const net::NodeKey& key : plan_of(cluster, job).replicas(stage)) cluster.kill(cluster.node_of(key));
-}
-
 std::vector<std::uint64_t> checkpoints(const SimCluster& cluster, const std::string& job) {
   std::vector<std::uint64_t> commits;
   for (const auto& one : cluster.job(job)->checkpoints) commits.push_back(one.commit);

@@ -24,23 +24,11 @@ JobShape rebuilt_job() {
   return shape;
 }
 
-void kill_all_of(SimCluster& cluster, const std::string& job, std::uint32_t stage) {
-  for (const net::NodeKey& key : plan_of(cluster, job).replicas(stage)) cluster.kill(cluster.node_of(key));
-}
-
 std::vector<scheduler::RecordRecovery> recoveries(const SimCluster& cluster, const std::string& job) {
   std::vector<scheduler::RecordRecovery> all;
   for (const scheduler::RecordStep& step : cluster.record(job))
     all.insert(all.end(), step.recoveries.begin(), step.recoveries.end());
   return all;
-}
-
-void require_done(SimCluster& cluster, const std::string& job, const SimOptions& options) {
-  const bool ended = cluster.run_until_ended(job, 600 * second);
-  INFO(cluster.last_lines());
-  REQUIRE(ended);
-  cluster.run_for(20 * second);  // late repeats of what nobody waits for any more
-  CHECK(join(check_done(cluster, job, options.fake)) == "");
 }
 
 std::vector<std::uint32_t> sources(const scheduler::RecordRecovery& recovery) {

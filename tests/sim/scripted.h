@@ -6,6 +6,8 @@
 #include <string>
 
 #include "daemon/simulator/sim_cluster.h"
+#include "net/clock.h"
+#include "tests/sim/checker.h"
 #include "tests/sim/sim_job.h"
 
 namespace sidestep::sim {
@@ -23,6 +25,20 @@ inline void require_soon(SimCluster& cluster, std::int64_t bound_us, const std::
   const bool holds = cluster.run_until(condition, bound_us);
   INFO(cluster.last_lines());
   REQUIRE(holds);
+}
+
+// Every node that holds the stage.
+inline void kill_all_of(SimCluster& cluster, const std::string& job, std::uint32_t stage) {
+  for (const net::NodeKey& key : plan_of(cluster, job).replicas(stage)) cluster.kill(cluster.node_of(key));
+}
+
+// Rightly: check_done().
+inline void require_done(SimCluster& cluster, const std::string& job, const SimOptions& options) {
+  const bool ended = cluster.run_until_ended(job, 600 * net::second);
+  INFO(cluster.last_lines());
+  REQUIRE(ended);
+  cluster.run_for(20 * net::second);  // late repeats of what nobody waits for any more
+  CHECK(join(check_done(cluster, job, options.fake)) == "");
 }
 
 }  // namespace sidestep::sim
