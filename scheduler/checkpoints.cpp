@@ -49,6 +49,11 @@ void SchedulerCore::State::give_up_checkpoint(const std::string& why) {
   if (!active->checkpoint) return;
   log(net::LogLevel::warning, active->id, name_of(active->checkpoint->commit) + " is given up: " + why);
   active->checkpoint.reset();
+  // The next one deletes what there is of it.
+  courier.drop_if([&](const net::NodeKey&, const net::Message& message) {
+    const auto* seal = std::get_if<net::SealCheckpoint>(&message);
+    return seal != nullptr && seal->job == active->id;
+  });
 }
 
 void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& envelope,
