@@ -18,8 +18,8 @@
 namespace sidestep::scheduler {
 namespace {
 
-// Raised with every change of the tables.
-constexpr std::int64_t schema_version = 3;
+// Raised with every change of the tables and of what their rows hold.
+constexpr std::int64_t schema_version = 4;
 
 constexpr const char* schema = R"(
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -31,7 +31,6 @@ constexpr const char* schema = R"(
   CREATE UNIQUE INDEX logs_by_name ON logs (node, boot, number) WHERE boot != 0;
   CREATE TABLE admissions (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
   CREATE TABLE invites (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-  PRAGMA user_version = 3;
 )";
 
 // Text comes from users and peers; what is not UTF-8 is replaced, not refused.
@@ -133,7 +132,8 @@ Status SqliteStore::Impl::set_up() {
     if (!read.status().ok()) return read.status();
   }
   if (version == 0) {
-    if (Status status = database.execute((std::string("BEGIN;") + schema + "COMMIT;").c_str()); !status.ok())
+    const std::string mark = "PRAGMA user_version = " + std::to_string(schema_version) + ";";
+    if (Status status = database.execute(("BEGIN;" + (schema + mark) + "COMMIT;").c_str()); !status.ok())
       return status;
   } else if (version != schema_version) {
     return Status::refused("it is of schema version " + std::to_string(version) +

@@ -338,7 +338,7 @@ TEST_CASE("SqliteStore: another version's file is refused by name") {
       SqliteDatabase::open(folder.path + "/scheduler.db").value().execute("PRAGMA user_version = 7").ok());
   CHECK(SqliteStore::open({folder.path}).status().message() ==
         folder.path +
-            "/scheduler.db: it is of schema version 7, this program knows version 3; use the program that "
+            "/scheduler.db: it is of schema version 7, this program knows version 4; use the program that "
             "made it or another folder");
 }
 
