@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -93,7 +92,7 @@ Result<scheduler::CheckpointManifest::Stage> write_checkpoint_stage(const std::s
 Status seal_checkpoint(const std::string& directory, const std::string& folder, const std::string& manifest,
                        const std::vector<std::string>& drop) {
   for (const std::string& old : drop)
-    if (Status status = check_snapshot_name(old); !status.ok()) return status.with_context('"' + old + '"');
+    if (!is_plain_name(old)) return Status::invalid('"' + old + "\" is no name of a checkpoint's folder");
   if (Status status = write_file((fs::path(directory) / folder / manifest_name).string(), manifest);
       !status.ok())
     return status;
@@ -132,13 +131,16 @@ Result<Checkpoint> Checkpoint::open(const scheduler::JobSpec& job) {
   std::vector<fs::path> folders = checkpoints_in(resume.directory);
   if (fs::exists(fs::path(resume.directory) / manifest_name, error)) folders = {resume.directory};
   std::optional<Checkpoint> chosen;
+  Status unreadable;  // another may be the one; the job that wrote them may be deleting it
   for (const fs::path& folder : folders) {
     Result<Checkpoint> found = read_manifest(folder.string());
-    if (!found.ok()) return what_to_do(found.status());
-    if (found.value().is_wanted(resume) &&
-        (!chosen || found.value().manifest_.written_us > chosen->manifest_.written_us))
+    if (!found.ok())
+      unreadable = found.status();
+    else if (found.value().is_wanted(resume) &&
+             (!chosen || found.value().manifest_.written_us > chosen->manifest_.written_us))
       chosen = std::move(found).value();
   }
+  if (!chosen && !unreadable.ok()) return what_to_do(unreadable);
   if (!chosen)
     return what_to_do(
         Status::not_found(resume.directory + ": there is no checkpoint in it" +

@@ -6,22 +6,19 @@
 #include <cstdint>
 #include <string>
 
-#include "net/status.h"
-
 namespace sidestep::daemon {
 
 inline std::string stage_file_name(std::uint32_t stage) {
   return "stage-" + std::to_string(stage) + ".safetensors";
 }
 
-// Job ids come from peers, and become folders.
-inline Status check_snapshot_name(const std::string& job) {
+// Of a folder or file in its place: names come from peers.
+inline bool is_plain_name(const std::string& name) {
   constexpr std::size_t name_bytes_max = 128;
-  const bool plain = !job.empty() && job.size() <= name_bytes_max && job.front() != '.' &&
-                     std::all_of(job.begin(), job.end(), [](unsigned char c) {
-                       return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
-                     });
-  return plain ? Status() : Status::invalid("a job of that name cannot have snapshots");
+  return !name.empty() && name.size() <= name_bytes_max && name.front() != '.' &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-';
+         });
 }
 
 }  // namespace sidestep::daemon

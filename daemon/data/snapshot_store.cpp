@@ -18,6 +18,10 @@ constexpr const char* weights_name = "weights";
 constexpr std::size_t commits_kept = 3;
 constexpr std::size_t opened_max = 8;
 
+Status check_name(const std::string& job) {
+  return is_plain_name(job) ? Status() : Status::invalid("a job of that name cannot have snapshots");
+}
+
 std::optional<std::uint64_t> commit_of(const fs::path& folder) {
   const std::string name = folder.filename().string();
   std::uint64_t commit = 0;
@@ -49,7 +53,7 @@ Result<SavedStage> SnapshotStore::save(const std::string& job, std::uint64_t com
                                        const net::Tensor& weights, std::uint64_t keep) {
   SIDESTEP_ASSERT(weights.dtype == net::DType::float32 && weights.shape.size() == 1);
   if (folder_.empty()) return Status::refused("this process keeps no snapshots: it has no data folder");
-  if (Status status = check_snapshot_name(job); !status.ok()) return status;
+  if (Status status = check_name(job); !status.ok()) return status;
   const fs::path folder = fs::path(folder_) / job / std::to_string(commit);
   std::error_code error;
   fs::create_directories(folder, error);
@@ -90,7 +94,7 @@ Result<SnapshotStore::File> SnapshotStore::open(const std::string& path) {
 }
 
 Result<net::Tensor> SnapshotStore::read(const net::SliceRequest& request) {
-  if (Status status = check_snapshot_name(request.job); !status.ok()) return status;
+  if (Status status = check_name(request.job); !status.ok()) return status;
   const std::string what = "the snapshot of stage " + std::to_string(request.stage) + " at commit " +
                            std::to_string(request.commit) + " of job " + request.job;
   if (request.part != net::SnapshotPart::weights)

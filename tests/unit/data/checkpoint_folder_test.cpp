@@ -204,6 +204,18 @@ TEST_CASE("Checkpoint: what is damaged is named, and never taken") {
   }
 }
 
+TEST_CASE("Checkpoint: another one whose manifest is damaged is in nobody's way") {
+  const TemporaryFolder folder;
+  const std::string directory = folder.path(), of_job = folder.path(job_name);
+  for (const std::uint64_t commit : {40u, 50u}) seal(directory, write_stages(directory, commit));
+  REQUIRE(write_file(folder_of(directory, 50) + "/checkpoint.json", "{").ok());
+  const auto opened = Checkpoint::open(job_on(of_job));
+  INFO(opened.status().message());
+  REQUIRE(opened.ok());
+  CHECK(opened.value().manifest().commit == 40);
+  CHECK_THAT(refusal(job_on(of_job, 50)), Contains("50-3/checkpoint.json"));
+}
+
 TEST_CASE("Checkpoint: what cannot be written is told with its path") {
   const TemporaryFolder folder;
   REQUIRE(write_file(folder.path("file"), "x").ok());
