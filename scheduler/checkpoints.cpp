@@ -14,6 +14,8 @@ namespace {
 
 // Of those that are due while another is being written, so many are left out.
 constexpr int passed_max = 10;
+// Of folders begun and not sealed, those that are deleted when one is: on a full disk none is for long.
+constexpr std::size_t unsealed_max = 100;
 // How often nodes that could not take part in a job that went back are asked again.
 constexpr std::int64_t ask_again_wait_us = 5'000'000;
 // A job that went back waits so long for as many nodes as it has stages.
@@ -35,12 +37,17 @@ std::string SchedulerCore::State::checkpoint_directory(const JobRow& job) {
 }
 
 void SchedulerCore::State::expect_checkpoint(std::uint64_t commit, std::uint64_t epoch) {
-  row(active->id).unsealed.push_back(checkpoint_folder(commit, epoch));
+  std::vector<std::string>& unsealed = row(active->id).unsealed;
+  unsealed.push_back(checkpoint_folder(commit, epoch));
+  if (unsealed.size() > unsealed_max) unsealed.erase(unsealed.begin());
   if (active->loss) return;  // one that writes it may be lost
-  if (active->checkpoint && ++active->checkpoint->passed < passed_max)
-    return log(net::LogLevel::warning, active->id,
-               name_of(commit) + " is left out: " + name_of(active->checkpoint->commit) +
-                   " is still being written; is " + active->spec.recovery.directory + " slow?");
+  if (active->checkpoint && ++active->checkpoint->passed < passed_max) {
+    if (active->checkpoint->passed == 1)
+      log(net::LogLevel::warning, active->id,
+          name_of(commit) + " is left out, as those after it: " + name_of(active->checkpoint->commit) +
+              " is still being written; is " + active->spec.recovery.directory + " slow?");
+    return;
+  }
   give_up_checkpoint("it takes too long");
   active->checkpoint = Active::Coming{commit, epoch, {}, {}, {}, 0};
 }

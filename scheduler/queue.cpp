@@ -314,6 +314,7 @@ void SchedulerCore::State::end_active(JobState state, const std::string& reason)
   save(job);
   const net::LogLevel level = state == JobState::failed ? net::LogLevel::error : net::LogLevel::info;
   log(level, job.id, "job " + std::string(to_string(state)) + (reason.empty() ? "" : ": " + reason));
+  give_up_checkpoint("the job has ended");
   drop_orders();
   for (const auto& [key, node] : nodes)
     if (planned ? has_part(key) : active->answers.contains(key)) post_end(node, job.id, reason, for_ever);
@@ -324,8 +325,6 @@ void SchedulerCore::State::drop_orders() {
   courier.drop_if([&](const net::NodeKey&, const net::Message& message) {
     const auto* prepare = std::get_if<net::PrepareJob>(&message);
     const auto* start = std::get_if<net::StartJob>(&message);
-    const auto* seal = std::get_if<net::SealCheckpoint>(&message);
-    if (seal != nullptr && seal->job == active->id) return true;
     return (prepare != nullptr && prepare->job == active->id) ||
            (start != nullptr && start->job == active->id);
   });

@@ -84,6 +84,17 @@ net::Prepared sees_checkpoint(Swarm& s, const std::string& id, std::uint64_t com
   return answer;
 }
 
+// As Swarm::prepared(), where the test has looked at the question already.
+void say_prepared(Swarm& s, const std::string& id, int number) {
+  net::Prepared answer = sees_checkpoint(s, id, 2);
+  answer.job = id;
+  answer.has_data = true;
+  answer.data_digest = "sha256:" + std::string(64, 'a');
+  answer.layer_us = answer.head_us = 100;
+  answer.memory_bytes = 1u << 30;
+  s.say(number, answer);
+}
+
 }  // namespace
 
 TEST_CASE("Checkpoint: is sealed when every stage is written, and the newest are kept") {
@@ -206,13 +217,7 @@ TEST_CASE("Going back: the whole job begins anew with the newest checkpoint, on 
     CHECK(resume.at("commit") == 2);
     CHECK(resume.at("digest") == s.job(id).checkpoints.at(0).digest);
     CHECK(asked[0].spec.at("recovery").at("directory") == resume.at("directory"));
-    net::Prepared answer = sees_checkpoint(s, id, 2);
-    answer.job = id;
-    answer.has_data = true;
-    answer.data_digest = "sha256:" + std::string(64, 'a');
-    answer.layer_us = answer.head_us = 100;
-    answer.memory_bytes = 1u << 30;
-    s.say(number, answer);
+    say_prepared(s, id, number);
   }
   REQUIRE(s.state(id) == "starting");
   CHECK(plan_of(s, id).epoch > epoch);
@@ -267,13 +272,7 @@ TEST_CASE("Going back: a job whose nodes are all lost waits for others, also ove
       const auto asked = s.sent<net::PrepareJob>(number);
       REQUIRE_FALSE(asked.empty());
       CHECK(asked.back().spec.at("resume").at("commit") == 2);
-      net::Prepared answer = sees_checkpoint(s, id, 2);
-      answer.job = id;
-      answer.has_data = true;
-      answer.data_digest = "sha256:" + std::string(64, 'a');
-      answer.layer_us = answer.head_us = 100;
-      answer.memory_bytes = 1u << 30;
-      s.say(number, answer);
+      say_prepared(s, id, number);
     }
     CHECK(s.state(id) == (number == 1 ? "preparing" : "starting"));  // one node is too few for two stages
   }
