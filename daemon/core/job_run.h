@@ -1,6 +1,6 @@
 // One job at one node, from StartJob to EndJob: its stages, those that it learns, the step it is in, and the
-// parts that do the step. job_run.cpp: events; job_commit.cpp: the end of a step; job_change.cpp: another
-// plan takes the place of the one before. Pure; owned by NodeCore.
+// parts that do the step. job_run.cpp: events; job_commit.cpp: the end of a step; job_checkpoint.cpp;
+// job_change.cpp: another plan takes the place of the one before. Pure; owned by NodeCore.
 #pragma once
 
 #include <deque>
@@ -139,6 +139,10 @@ class JobRun {
   void apply(std::int64_t now_us, const net::Commit& commit);
   // Saves the stages from this one on, then goes on; `next` counts in my_stages.
   void save_snapshots(std::int64_t now_us, std::size_t next, const net::Commit& commit);
+  void finish_step(std::int64_t now_us, const net::Commit& commit);
+  // Why the job cannot go on after this step; empty: it can. Counts steps without an update.
+  std::string end_of_job(const Ledger::Page& page);
+
   // ---- job_checkpoint.cpp
   // At the lead origin: whether a checkpoint is written of the step that is being committed.
   bool writes_checkpoint() const;
@@ -147,10 +151,6 @@ class JobRun {
   void begin_checkpoint(std::int64_t now_us, std::uint32_t stage);
   void poll_checkpoints(bool wait);
   void tell_written(std::int64_t now_us, const WrittenStage& written);
-  // ---- job_commit.cpp, again
-  void finish_step(std::int64_t now_us, const net::Commit& commit);
-  // Why the job cannot go on after this step; empty: it can. Counts steps without an update.
-  std::string end_of_job(const Ledger::Page& page);
 
   // ---- job_change.cpp
   std::uint64_t first_commit() const { return context_.spec.first_commit(); }

@@ -119,6 +119,8 @@ class FakeRunner : public daemon::TaskRunner {
   void perform(const daemon::PollCheckpoints& task, daemon::Completion& done);
   void perform(const daemon::SealCheckpoint& task, daemon::Completion& done);
 
+  // ---- fake_checkpoints.cpp
+  void end_writing();
   // The folder of the checkpoint that the job resumes from; empty: there is none.
   std::string resumed_folder(const scheduler::ResumeSpec& resume) const;
   // Takes the stage's state out of it.
