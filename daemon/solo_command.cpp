@@ -148,7 +148,8 @@ int replay_record(const SoloRequest& request) {
   if (const Status same = check_same_job(request, file.value().header()); !same.ok()) return cli::fail(same);
   const std::int64_t threads = request.threads > 0 ? request.threads : recorded_threads(request.replay);
   const auto report = daemon::replay(
-      file.value().header(), [&] { return file.value().next(); }, runner_factory(request.device, threads),
+      file.value().header(), file.value().recoveries(), [&] { return file.value().next(); },
+      runner_factory(request.device, threads),
       [&](const scheduler::RecordStep& recorded, const scheduler::RecordStep& replayed) {
         if (request.json)
           std::printf("%s\n",

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -114,7 +115,9 @@ struct Resume {
 };
 
 // replica -> learner, acked: the stage as it is after commit scope.step can be pulled here, in slices of that
-// commit. To those that learn this stage all of it; to those that rebuild another out of it, its layers.
+// commit. To those that learn this stage all of it; to those that rebuild another out of it, its layers; to
+// the one that keeps its mirror all of it, and from that one, should the stage be lost, with `mirror` to
+// whoever is to hold it.
 // Digests: net::checksum of those parts, in the order of SnapshotPart.
 struct StateOffer {
   Scope scope;
@@ -126,7 +129,17 @@ struct StateOffer {
   double learning_rate_scale = 1;
   std::vector<std::string> digests;
   std::string problem;  // not empty: this replica cannot give it, and why
+  // The state is not that after the scope's step, but an earlier one after this commit, kept as a mirror.
+  std::optional<std::uint64_t> mirror = {};
   bool operator==(const StateOffer&) const = default;
+};
+
+// keeper of a mirror -> whom it was pulled from, and the scheduler, acked: the stage's state after commit
+// scope.step is here, in memory, and takes the place of earlier ones.
+struct MirrorKept {
+  Scope scope;
+  std::uint32_t stage = 0;
+  bool operator==(const MirrorKept&) const = default;
 };
 
 // ---- bulk state: snapshots named by a commit, pulled in slices -----------------------------------

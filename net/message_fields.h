@@ -18,16 +18,30 @@ concept Is = std::same_as<std::remove_const_t<M>, T>;
 
 // In the order of Message: the place is the kind that travels.
 inline constexpr std::array<std::string_view, std::variant_size_v<Message>> message_names{
-    "Hello",           "Welcome",       "Refusal",      "Heartbeat",         "HeartbeatReply",
-    "ViewUpdate",      "Goodbye",       "PrepareJob",   "Prepared",          "StartJob",
-    "EndJob",          "JobFault",      "CommitReport", "LogBatch",          "Request",
-    "Reply",           "MicrobatchHop", "AverageChunk", "StageReport",       "MicrobatchClosed",
-    "Commit",          "Ack",           "Guests",       "TakeSnapshot",      "SnapshotTaken",
-    "SliceRequest",    "Slice",         "Join",         "Admitted",          "Visit",
-    "VisitReply",      "Probe",         "ProbeReply",   "CommitKept",        "Standing",
-    "Resume",          "Leaving",       "Released",     "AdoptPlan",         "StateOffer",
-    "Measured",        "StepTimes",     "Vanish",       "CheckpointWritten", "SealCheckpoint",
-    "CheckpointSealed"};
+    "Hello",          "Welcome",
+    "Refusal",        "Heartbeat",
+    "HeartbeatReply", "ViewUpdate",
+    "Goodbye",        "PrepareJob",
+    "Prepared",       "StartJob",
+    "EndJob",         "JobFault",
+    "CommitReport",   "LogBatch",
+    "Request",        "Reply",
+    "MicrobatchHop",  "AverageChunk",
+    "StageReport",    "MicrobatchClosed",
+    "Commit",         "Ack",
+    "Guests",         "TakeSnapshot",
+    "SnapshotTaken",  "SliceRequest",
+    "Slice",          "Join",
+    "Admitted",       "Visit",
+    "VisitReply",     "Probe",
+    "ProbeReply",     "CommitKept",
+    "Standing",       "Resume",
+    "Leaving",        "Released",
+    "AdoptPlan",      "StateOffer",
+    "Measured",       "StepTimes",
+    "Vanish",         "CheckpointWritten",
+    "SealCheckpoint", "CheckpointSealed",
+    "MirrorKept"};
 
 // ---- pieces -------------------------------------------------------------------------------
 
@@ -389,6 +403,12 @@ void fields(auto& v, Is<StateOffer> auto& m) {
   v("learning_rate_scale", m.learning_rate_scale);
   v("digests", m.digests);
   v("problem", m.problem);
+  v("mirror", m.mirror);
+}
+
+void fields(auto& v, Is<MirrorKept> auto& m) {
+  v("scope", m.scope);
+  v("stage", m.stage);
 }
 
 void fields(auto& v, Is<SliceRequest> auto& m) {

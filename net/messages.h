@@ -13,7 +13,7 @@
 namespace sidestep::net {
 
 // Raised whenever a message or its meaning changes; daemons of another version are refused by name.
-inline constexpr std::uint32_t wire_version = 6;
+inline constexpr std::uint32_t wire_version = 7;
 
 // Receiver -> sender: these envelope ids of your run `boot` have arrived.
 struct Ack {
@@ -28,7 +28,7 @@ using Message =
                  AverageChunk, StageReport, MicrobatchClosed, Commit, Ack, Guests, TakeSnapshot,
                  SnapshotTaken, SliceRequest, Slice, Join, Admitted, Visit, VisitReply, Probe, ProbeReply,
                  CommitKept, Standing, Resume, Leaving, Released, AdoptPlan, StateOffer, Measured, StepTimes,
-                 Vanish, CheckpointWritten, SealCheckpoint, CheckpointSealed>;
+                 Vanish, CheckpointWritten, SealCheckpoint, CheckpointSealed, MirrorKept>;
 
 // What travels: a message with the sender's boot and, when it wants an Ack, an id unique in that boot.
 struct Envelope {

@@ -10,8 +10,8 @@ namespace sidestep::recovery {
 RebuildCore::RebuildCore(RebuildRequest request, PullOptions pull)
     : request_(std::move(request)), pull_(pull) {
   SIDESTEP_ASSERT(!request_.sources.empty());
-  for (const RebuildRequest::Source& source : request_.sources)
-    sources_.push_back({source.stage, source.replicas, {}, {}, {}, {}, {}, {}, 0});
+  for (const scheduler::RebuildSource& source : request_.sources)
+    sources_.push_back({source.stage, source.nodes, {}, {}, {}, {}, {}, {}, 0});
 }
 
 std::size_t RebuildCore::parts() const {
@@ -32,6 +32,8 @@ std::string RebuildCore::objection(const Source& source, const net::NodeKey& pee
     return "it is of commit " + std::to_string(offer.scope.step) + ", not " +
            std::to_string(*request_.commit);
   if (!offer.problem.empty()) return {};
+  if (offer.mirror.has_value() != is_own() || offer.mirror.value_or(0) > offer.scope.step)
+    return is_own() ? "it is no mirror" : "it is a mirror";
   if (offer.elements != request_.elements)
     return "its layers have " + std::to_string(offer.elements) + " elements, not " +
            std::to_string(request_.elements);
@@ -74,10 +76,21 @@ void RebuildCore::begin_if_offered(std::int64_t now_us, RebuildActions& out) {
   std::vector<SourceNorm> norms;
   for (const Source& source : sources_) {
     norms.push_back({source.stage, source.offers.front().offer.gradient_norm});
-    updates_ = std::max(updates_, source.offers.front().offer.updates);
+    finish_.updates = std::max(finish_.updates, source.offers.front().offer.updates);
   }
-  weighed_ = weigh(request_.recovery, norms);
-  if (request_.recovery.moments != "average" || weighed_.empty()) updates_ = 0;
+  const net::StateOffer& first = sources_.front().offers.front().offer;
+  const bool moments = request_.recovery.moments == "average";
+  source_commit_ = first.mirror.value_or(*request_.commit);
+  if (is_own()) {
+    weighed_ = {{request_.stage, 1}};
+    finish_.gradient_norm = moments ? first.gradient_norm : 0;
+    finish_.learning_rate_scale = first.learning_rate_scale;
+    finish_.from_mirror = true;
+  } else {
+    weighed_ = weigh(request_.recovery, norms);
+    finish_.learning_rate_scale = request_.recovery.lr_scale;
+  }
+  if (!moments || weighed_.empty()) finish_.updates = 0;
   for (std::size_t i = 0; i < weighed_.size(); ++i) sources_[i].weight = weighed_[i].weight;
   if (weighed_.empty() || request_.elements == 0) {
     part_ = parts();
@@ -92,7 +105,7 @@ void RebuildCore::begin_part(std::int64_t now_us, RebuildActions& out) {
     source.waiting.clear();
     source.digest = {};
     const Offer& from = source.offers.front();
-    PullRequest request{request_.job,      *request_.commit,
+    PullRequest request{request_.job,      source_commit_,
                         source.stage,      net::state_part(part_, /*layers_alone=*/true),
                         request_.elements, {{from.node, from.name, from.offer.digests[part_]}}};
     // Slices are taken in on_slice, where their tensors are.
@@ -194,16 +207,18 @@ void RebuildCore::on_combined(std::int64_t now_us, RebuildActions& out) {
 void RebuildCore::finish_if_combined(RebuildActions& out) {
   if (given_up_ || finishing_ || part_ < parts() || combining_ > 0) return;
   finishing_ = true;
-  out.push_back(Finish{*request_.commit, updates_, request_.recovery.lr_scale});
+  finish_.commit = *request_.commit;
+  out.push_back(finish_);
 }
 
 void RebuildCore::on_finished(std::int64_t now_us, RebuildActions& out) {
   done_ = true;
   end_us_ = now_us;
+  const std::string out_of =
+      is_own() ? "its mirror at " + sources_.front().offers.front().name : recovery::describe(weighed_);
   out.push_back(Tell{net::LogLevel::info, "rebuilt stage " + std::to_string(request_.stage) +
-                                              " as of commit " + std::to_string(*request_.commit) + ": " +
-                                              recovery::describe(weighed_) + ", " +
-                                              std::to_string(bytes_ >> 20) + " MiB in " +
+                                              " as of commit " + std::to_string(source_commit_) + ": " +
+                                              out_of + ", " + std::to_string(bytes_ >> 20) + " MiB in " +
                                               std::to_string((now_us - *first_offer_us_) / net::ms) + " ms"});
 }
 
@@ -214,11 +229,11 @@ void RebuildCore::give_up(const std::string& why, RebuildActions& out) {
 
 scheduler::RecordRecovery RebuildCore::record() const {
   SIDESTEP_ASSERT(done_);
-  return {request_.stage,   request_.self,
-          *request_.commit, request_.recovery.policy,
-          weighed_,         request_.recovery.moments == "average" && !weighed_.empty(),
-          updates_,         request_.recovery.lr_scale,
-          bytes_,           end_us_ - *first_offer_us_};
+  return {request_.stage,  request_.self,
+          source_commit_,  request_.recovery.policy,
+          weighed_,        request_.recovery.moments == "average" && !weighed_.empty(),
+          finish_.updates, finish_.learning_rate_scale,
+          bytes_,          end_us_ - *first_offer_us_};
 }
 
 std::string RebuildCore::describe() const {

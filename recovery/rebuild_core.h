@@ -1,7 +1,7 @@
 // Puts a lost stage together again: pulls the layers of its neighbours' stages as they were after one commit,
 // slice by slice and in step, and has each pair of slices averaged as it arrives, so that it needs the memory
-// of the stage and a few slices. Source: CheckFree, section 4; design.md, Recovery. Pure: messages, time and
-// completions come in, actions go out.
+// of the stage and a few slices; or pulls the stage's own mirror. Source: CheckFree, section 4; design.md,
+// Recovery. Pure: messages, time and completions come in, actions go out.
 #pragma once
 
 #include <cstdint>
@@ -18,14 +18,11 @@
 #include "recovery/slice_puller.h"
 #include "scheduler/job.h"
 #include "scheduler/record.h"
+#include "scheduler/sources.h"
 
 namespace sidestep::recovery {
 
 struct RebuildRequest {
-  struct Source {
-    std::uint32_t stage = 0;
-    std::vector<net::NodeKey> replicas;  // under the plan: those may offer it
-  };
   std::string job;
   scheduler::RecoverySpec recovery;
   net::NodeKey self;
@@ -34,7 +31,7 @@ struct RebuildRequest {
   std::uint64_t epoch = 0;              // of the plan that has it rebuilt
   std::optional<std::uint64_t> commit;  // whose states are taken, where it is known before the first offer
   std::uint64_t commit_max = 0;         // the job's last
-  std::vector<Source> sources;          // sources_of
+  std::vector<scheduler::RebuildSource> sources;
 };
 
 // What is to be done. Combine and Finish are answered by on_combined and on_finished.
@@ -50,7 +47,9 @@ struct Combine {
 struct Finish {
   std::uint64_t commit = 0;
   std::uint64_t updates = 0;
+  double gradient_norm = 0;
   double learning_rate_scale = 1;
+  bool from_mirror = false;
 };
 // The stage cannot be rebuilt here; nothing more comes.
 struct GiveUp {
@@ -113,6 +112,8 @@ class RebuildCore {
   void give_up(const std::string& why, RebuildActions& out);
   void tick_pullers(std::int64_t now_us, RebuildActions& out);
   std::size_t parts() const;
+  // The stage's mirror is pulled.
+  bool is_own() const { return sources_.size() == 1 && sources_.front().stage == request_.stage; }
   std::uint64_t limit() const;
 
   RebuildRequest request_;
@@ -122,9 +123,10 @@ class RebuildCore {
   std::optional<std::int64_t> first_offer_us_;
   bool begun_ = false, finishing_ = false, done_ = false, given_up_ = false;
   std::size_t part_ = 0;
-  std::uint64_t next_ = 0;     // first element of the part that is not combined yet
-  std::size_t combining_ = 0;  // Combine actions not answered
-  std::uint64_t updates_ = 0;
+  std::uint64_t next_ = 0;           // first element of the part that is not combined yet
+  std::size_t combining_ = 0;        // Combine actions not answered
+  Finish finish_;                    // but for its commit
+  std::uint64_t source_commit_ = 0;  // whose states are taken; a mirror's is an earlier one
   std::uint64_t bytes_ = 0;
   std::int64_t end_us_ = 0;
 };

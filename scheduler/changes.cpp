@@ -44,6 +44,7 @@ bool SchedulerCore::State::has_part(const net::NodeKey& key) const {
 }
 
 void SchedulerCore::State::offer(Plan plan) {
+  assign_mirrors(plan);
   JobRow& job = row(active->id);
   job.last_epoch = plan.epoch;
   active->change = Active::Change{std::move(plan), {}, {}};
@@ -184,6 +185,7 @@ void SchedulerCore::State::adopt_offered() {
                 std::to_string(stage);
   const bool same_routes = change.plan.phases == active->plan.phases;
   active->plan = std::move(change.plan);
+  note_out(active->plan);
   std::erase_if(active->failed_lessons,
                 [&](const net::NodeKey& key) { return active->plan.lessons(key).empty(); });
   job.view = std::move(change.view);

@@ -40,6 +40,16 @@ OptionTable listed_failure_table(ListedFailure& failure) {
                 [&failure](const nlohmann::json& value) { return read_lost_stages(value, failure.stages); }},
                "the stages that are lost")
       .required();
+  table
+      .add("out_steps", failure.out_steps,
+           "in `sidestep solo`: in place of recovery.out_steps, for these stages")
+      .range(-1, 1'000'000)
+      .default_text("as recovery.out_steps");
+  table
+      .add("transfer_steps", failure.transfer_steps,
+           "in `sidestep solo`: in place of recovery.transfer_steps, for these stages")
+      .range(-1, 1'000'000)
+      .default_text("as recovery.transfer_steps");
   return table;
 }
 
@@ -56,6 +66,14 @@ std::vector<std::uint32_t> FailureSpec::stages_lost_at(std::uint64_t step, std::
   std::ranges::sort(lost);
   lost.erase(std::unique(lost.begin(), lost.end()), lost.end());
   return lost;
+}
+
+const ListedFailure* FailureSpec::listed(std::uint64_t step, std::uint32_t stage) const {
+  const auto found = std::ranges::find_if(list, [&](const ListedFailure& failure) {
+    return failure.step >= 0 && static_cast<std::uint64_t>(failure.step) == step &&
+           std::ranges::find(failure.stages, stage) != failure.stages.end();
+  });
+  return found == list.end() ? nullptr : &*found;
 }
 
 void add_failure_keys(OptionTable& table, FailureSpec& failures) {

@@ -13,6 +13,9 @@ namespace sidestep::scheduler {
 struct ListedFailure {
   std::int64_t step = 0;
   std::vector<std::uint32_t> stages;
+  // In one process, in place of those that the job's block `recovery` has; -1: as that says.
+  std::int64_t out_steps = -1;
+  std::int64_t transfer_steps = -1;
 };
 
 struct FailureSpec {
@@ -27,6 +30,8 @@ struct FailureSpec {
   // Those listed and those drawn, ascending, each once. A pure function of the block, the step (1 is the
   // first) and the number of stages.
   std::vector<std::uint32_t> stages_lost_at(std::uint64_t step, std::uint32_t stages) const;
+  // That has the stage lost at this step, or null: it is drawn.
+  const ListedFailure* listed(std::uint64_t step, std::uint32_t stage) const;
 };
 
 void add_failure_keys(OptionTable& table, FailureSpec& failures);

@@ -139,8 +139,8 @@ bool SchedulerCore::State::may_hold(const net::NodeKey& key, std::uint32_t stage
   if (stage == 0 && !has_data) return false;
   MemoryNeed need = memory_need(active->spec, stage, active->plan.replicas(stage).size() + 1);
   need.slots = 1;
-  const std::uint64_t used = is_holder ? planned_bytes(key) : answer->daemon_bytes;
-  return used + need.total() <= (answer ? answer->memory_bytes : nodes.at(key).resources.memory_bytes);
+  const std::uint64_t used = is_holder ? planned_bytes(active->plan, key) : answer->daemon_bytes;
+  return used + need.total() <= memory_of(key);
 }
 
 std::size_t SchedulerCore::State::hosts_of(std::uint32_t stage, const Active::Growth& growth) const {
@@ -149,6 +149,12 @@ std::size_t SchedulerCore::State::hosts_of(std::uint32_t stage, const Active::Gr
     for (const auto& [key, stages] : *held)
       if (!nodes.at(key).leaving && has_stage(stages, stage)) ++count;
   return count;
+}
+
+bool SchedulerCore::State::stays_out(std::uint32_t stage) const {
+  const auto since = active->out_since.find(stage);
+  const auto steps = static_cast<std::uint64_t>(active->spec.recovery.out_steps);
+  return since != active->out_since.end() && *find_row(active->id)->commit < since->second + steps;
 }
 
 void SchedulerCore::State::release_gone() {
@@ -258,7 +264,7 @@ bool SchedulerCore::State::teach_newcomers(Active::Growth& growth, bool lost_alo
       if (!may_hold(key, stage)) continue;
       // A stage that is out is rebuilt once; others learn it from there.
       const bool is_out = active->plan.is_out(stage);
-      if (is_out ? hosts_of(stage, growth) > 0 : lost_alone) continue;
+      if (is_out ? hosts_of(stage, growth) > 0 || stays_out(stage) : lost_alone) continue;
       const std::size_t hosts = hosts_of(stage, growth);
       const std::size_t fewest = chosen ? hosts_of(*chosen, growth) : 0;
       if (!chosen || hosts < fewest || (hosts == fewest && visits[stage] > visits[*chosen])) chosen = stage;
@@ -340,7 +346,7 @@ bool SchedulerCore::State::find_hosts(Active::Growth& growth) {
   };
   std::erase_if(active->homeless, [&](std::uint32_t stage) { return !active->plan.is_out(stage); });
   for (const std::uint32_t stage : active->plan.stages_out) {
-    if (hosts_of(stage, growth) > 0) continue;
+    if (hosts_of(stage, growth) > 0 || stays_out(stage)) continue;
     if (now_us < active->host_after_us && somebody_may_come()) continue;
     if (const net::NodeKey* host = find_host(stage, growth)) {
       growth.learners[*host] = {stage};

@@ -64,7 +64,10 @@ void SchedulerCore::State::obey_failures(std::uint64_t step) {
   for (const std::uint32_t stage : active->spec.failures.stages_lost_at(step, active->plan.stage_count())) {
     const std::string why = "by the job's failures, which have stage " + std::to_string(stage) +
                             " lost at step " + std::to_string(step);
-    for (const net::NodeKey& key : active->plan.replicas(stage)) {
+    std::vector<net::NodeKey> struck_nodes = active->plan.replicas(stage);
+    // Of a stage that the job has held twice on purpose one holder is lost, as in one process.
+    if (active->spec.recovery.holders_wanted(stage) > 1 && struck_nodes.size() > 1) struck_nodes.resize(1);
+    for (const net::NodeKey& key : struck_nodes) {
       if (const auto node = nodes.find(key); node != nodes.end()) end_as_if_killed(node->second, why);
     }
   }

@@ -57,6 +57,12 @@ std::uint64_t work_of_head(const Sizes& s) {
 
 }  // namespace
 
+std::uint64_t mirror_bytes(const JobSpec& job, std::int64_t stage) {
+  constexpr std::uint64_t states = 2;
+  const std::uint64_t buffers = job.recovery.moments == "average" ? 3 : 1;
+  return states * buffers * float_bytes * stage_parameters(job, stage);
+}
+
 std::uint64_t stage_parameters(const JobSpec& job, std::int64_t stage) {
   const Sizes s(job);
   const std::uint64_t layer =

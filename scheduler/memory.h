@@ -35,6 +35,9 @@ std::uint64_t stage_parameters(const JobSpec& job, std::int64_t stage);
 // `replicas` of the stage, itself included.
 MemoryNeed memory_need(const JobSpec& job, std::int64_t stage, std::uint64_t replicas);
 
+// At the node that keeps a stage's mirror: the one that is whole, and the one that comes.
+std::uint64_t mirror_bytes(const JobSpec& job, std::int64_t stage);
+
 // "512 MiB", rounded up.
 std::string mebibytes(std::uint64_t bytes);
 

@@ -25,23 +25,31 @@ std::uint64_t bytes_of(const JobSpec& job, std::uint32_t stage) {
 Outlook outlook(const JobSpec& job, const Plan& plan) {
   Outlook result;
   result.goes_back = job.recovery.writes_checkpoints();
+  result.mirror_every = job.recovery.every;
+  const std::uint64_t buffers = job.recovery.moments == "average" ? state_buffers_max : 1;
   for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage) {
     const std::size_t holders = plan.replicas(stage).size();
     if (holders == 0)
       result.out.push_back(stage);
     else if (holders > 1)
       result.covered.push_back(stage);
+    else if (plan.keeper_of(stage))
+      result.mirrored.push_back(stage);
     else if (can_be_rebuilt(job, plan, stage))
       result.rebuilt.push_back(stage);
     else
       result.fatal.push_back(stage);
+    if (plan.keeper_of(stage)) {
+      result.copies_bytes += mirror_bytes(job, stage);
+      result.copies_step_bytes +=
+          buffers * bytes_of(job, stage) / static_cast<std::uint64_t>(job.recovery.every);
+    }
     const std::size_t copies = std::min(holders, job.recovery.holders_wanted(stage));
     for (std::size_t copy = 1; copy < copies; ++copy) {
       result.copies_bytes += memory_need(job, stage, holders).state();
       result.copies_step_bytes += bytes_of(job, stage);
     }
   }
-  const std::uint64_t buffers = job.recovery.moments == "average" ? state_buffers_max : 1;
   if (!result.rebuilt.empty())
     result.rebuild_bytes = sources_max * buffers * bytes_of(job, result.rebuilt[0]);
   return result;
@@ -56,6 +64,10 @@ std::string describe(const Outlook& outlook) {
     add(stage_list(outlook.rebuilt) + " would be rebuilt out of " +
         (outlook.rebuilt.size() == 1 ? "its" : "their") + " neighbours (" + mebibytes(outlook.rebuild_bytes) +
         " to move)");
+  if (!outlook.mirrored.empty())
+    add(stage_list(outlook.mirrored) + " would be put back as of " +
+        (outlook.mirrored.size() == 1 ? "its last mirror" : "their last mirrors") + ", one of every " +
+        std::to_string(outlook.mirror_every) + " commits");
   if (!outlook.fatal.empty())
     add(std::string("the job ") + (outlook.goes_back ? "goes back to a checkpoint" : "ends") +
         " with the last holder of " + stage_list(outlook.fatal) +
@@ -64,7 +76,8 @@ std::string describe(const Outlook& outlook) {
     add(stage_list(outlook.out) + (outlook.out.size() == 1 ? " is" : " are") + " lost and being rebuilt");
   if (outlook.copies_bytes > 0)
     add("to be ready takes " + mebibytes(outlook.copies_bytes) + " of memory, " +
-        mebibytes(outlook.copies_step_bytes) + " of gradients a step");
+        mebibytes(outlook.copies_step_bytes) +
+        (outlook.mirrored.empty() ? " of gradients a step" : " to move a step"));
   return text;
 }
 

@@ -14,13 +14,15 @@ namespace sidestep::scheduler {
 
 // Of the loss of one node, or of a stage's last holder.
 struct Outlook {
-  std::vector<std::uint32_t> covered;  // have several holders: the loss of one loses nothing
-  std::vector<std::uint32_t> rebuilt;  // have one, and would be made again out of their neighbours
-  std::vector<std::uint32_t> fatal;    // have one, and the job ends with it, or goes back
-  bool goes_back = false;              // to a checkpoint
-  std::vector<std::uint32_t> out;      // have none now
+  std::vector<std::uint32_t> covered;   // have several holders: the loss of one loses nothing
+  std::vector<std::uint32_t> rebuilt;   // have one, and would be made again out of their neighbours
+  std::vector<std::uint32_t> mirrored;  // have one, and would be put back as their mirrors have them
+  std::int64_t mirror_every = 0;        // commits
+  std::vector<std::uint32_t> fatal;     // have one, and the job ends with it, or goes back
+  bool goes_back = false;               // to a checkpoint
+  std::vector<std::uint32_t> out;       // have none now
   // Of the holders beyond the first that the policy asks for: of memory, and of gradients that go to each of
-  // them in a step and come back.
+  // them in a step and come back. Of mirrors: of memory, and of what goes to them, by step.
   std::uint64_t copies_bytes = 0;
   std::uint64_t copies_step_bytes = 0;
   // What the rebuild of the largest of `rebuilt` moves, out of all its sources.

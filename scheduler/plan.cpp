@@ -72,6 +72,19 @@ void check_learners(const Plan& plan, JsonReader& reader) {
                     ": it holds it, or there is no such stage");
 }
 
+void check_mirrors(const Plan& plan, JsonReader& reader) {
+  std::set<std::uint32_t> kept;
+  for (const auto& [node, stages] : plan.mirrors)
+    for (const std::uint32_t stage : stages)
+      if (!plan.stages_of.contains(node) || plan.holds(node, stage) || stage == 0 ||
+          stage >= plan.stage_count() || !kept.insert(stage).second)
+        reader.fail("node " + node.short_name() + " cannot keep the mirror of stage " +
+                    std::to_string(stage) + ": it has no part, holds the stage, or is one of two");
+  for (const std::uint32_t stage : plan.mirrored)
+    if (!plan.is_out(stage) || !kept.contains(stage))
+      reader.fail("stage " + std::to_string(stage) + " is not out, or has no mirror");
+}
+
 void check_routes(const Plan& plan, const std::vector<PlannedRoute>& routes, const char* what,
                   JsonReader& reader) {
   std::set<std::uint32_t> microbatches;
@@ -113,6 +126,15 @@ std::uint32_t Plan::stage_count() const {
 std::vector<net::NodeKey> Plan::replicas(std::uint32_t stage) const { return nodes_with(stages_of, stage); }
 
 std::vector<net::NodeKey> Plan::learners_of(std::uint32_t stage) const { return nodes_with(learners, stage); }
+
+std::optional<net::NodeKey> Plan::keeper_of(std::uint32_t stage) const {
+  const std::vector<net::NodeKey> keepers = nodes_with(mirrors, stage);
+  return keepers.empty() ? std::nullopt : std::optional(keepers.front());
+}
+
+bool Plan::keeps(const net::NodeKey& node, std::uint32_t stage) const {
+  return has_stage(stages_at(mirrors, node), stage);
+}
 
 net::NodeKey Plan::lead_origin() const {
   const std::vector<net::NodeKey> origins = replicas(0);
@@ -158,6 +180,8 @@ nlohmann::json to_json(const Plan& plan) {
           {"stage_of", stages_to_json(plan.stages_of)},
           {"learners", stages_to_json(plan.learners)},
           {"stages_out", plan.stages_out},
+          {"mirrors", stages_to_json(plan.mirrors)},
+          {"mirrored", plan.mirrored},
           {"slots", std::move(slots)},
           {"phases", std::move(phases)},
           {"evaluations", routes_to_json(plan.evaluations)}};
@@ -179,6 +203,9 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
         reader.fail("stage " + std::to_string(stage) + " cannot be out: it is held, or out of order");
       plan.stages_out.push_back(stage);
     }
+  plan.mirrors = read_stages(reader.member(json, "mirrors"), reader);
+  for (const nlohmann::json& entry : reader.list(reader.member(json, "mirrored")))
+    plan.mirrored.push_back(reader.natural32(entry));
   held.insert(plan.stages_out.begin(), plan.stages_out.end());
   if (held.empty() || *held.begin() != 0 || *held.rbegin() != held.size() - 1)
     reader.fail("a stage has no node");
@@ -217,6 +244,7 @@ Result<Plan> parse_plan(const nlohmann::json& json) {
   }
   check_routes(plan, plan.evaluations, "evaluation", reader);
   check_learners(plan, reader);
+  check_mirrors(plan, reader);
   if (!reader.ok()) return reader.status();
   return plan;
 }

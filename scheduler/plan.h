@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,10 @@ struct Plan {
   // nobody waits for them.
   StagesByNode learners;
   std::vector<std::uint32_t> stages_out;  // nobody holds them: lost, or being rebuilt; ascending
+  // Whose memory has the mirror of which stages, as of some commit: at most one node for each, which does not
+  // hold the stage.
+  StagesByNode mirrors;
+  std::vector<std::uint32_t> mirrored;    // of those that are out: put back out of their mirrors; ascending
   std::vector<PlanPhase> phases;          // ascending; the first is from step 1
   std::vector<PlannedRoute> evaluations;  // validation microbatches, in order
   bool operator==(const Plan&) const = default;
@@ -55,6 +60,8 @@ struct Plan {
   // Those that learn it, in key order.
   std::vector<net::NodeKey> learners_of(std::uint32_t stage) const;
   bool is_out(std::uint32_t stage) const { return has_stage(stages_out, stage); }
+  std::optional<net::NodeKey> keeper_of(std::uint32_t stage) const;
+  bool keeps(const net::NodeKey& node, std::uint32_t stage) const;
   // Stage-0 node with the lowest key. Precondition: some node holds stage 0.
   net::NodeKey lead_origin() const;
   // What the node holds, or learns, ascending; empty for a node that the plan does without.

@@ -234,6 +234,8 @@ PlacementRequest SchedulerCore::State::placement_request(std::uint64_t epoch) {
 
 void SchedulerCore::State::adopt(Plan plan) {
   JobRow& job = row(active->id);
+  job.mirrors.clear();  // of a run before it went back
+  assign_mirrors(plan);
   active->plan = std::move(plan);
   job.last_epoch = active->plan.epoch;
   job.view = members_of(active->plan);  // had one died meanwhile, this plan would have been asked for anew
@@ -279,6 +281,9 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
       return lose_successor(*node, fault.reason);
     if (active->gone.contains(peer)) expect_successors();
     const std::vector<std::uint32_t>& lessons = active->plan.lessons(peer);
+    drop_mirrors([&](std::uint32_t stage, const KeptMirror&) {
+      return has_stage(lessons, stage) && has_stage(active->plan.mirrored, stage);
+    });
     if (std::ranges::any_of(lessons, [&](std::uint32_t stage) { return active->plan.is_out(stage); }))
       active->grow_after_us = now_us + rebuild_again_us;
     else
@@ -293,6 +298,9 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
         label(node->member) + " goes on with what it holds: " + fault.reason);
     if (!active->failed_lessons.insert(peer).second) return;  // told again
     // What a stage is rebuilt from may be what failed.
+    drop_mirrors([&](std::uint32_t stage, const KeptMirror&) {
+      return stage == *fault.learning && has_stage(active->plan.mirrored, stage);
+    });
     if (active->plan.is_out(*fault.learning))
       active->grow_after_us = now_us + rebuild_again_us;
     else
@@ -396,6 +404,7 @@ void SchedulerCore::State::resume_active() {
     }
     active->spec = std::move(spec).value();
     active->plan = std::move(plan).value();
+    note_out(active->plan);
     restore_change(job);
     // Their end was decided, but what follows from it not yet stored when the scheduler stopped.
     lose_dead_members("was lost when the scheduler stopped");

@@ -57,6 +57,10 @@ void add_recovery_keys(OptionTable& table, RecoverySpec& recovery) {
       .add("recovery.out_steps", recovery.out_steps,
            "steps that a lost stage is left out at least, before it is rebuilt; for comparison")
       .range(0, 1'000'000);
+  table
+      .add("recovery.transfer_steps", recovery.transfer_steps,
+           "steps that a rebuild lasts in `sidestep solo`; in a swarm it lasts as long as it takes")
+      .range(0, 1'000'000);
 }
 
 void check_recovery(const RecoverySpec& recovery, std::int64_t stages, std::int64_t max_swaps,

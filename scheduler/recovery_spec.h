@@ -32,10 +32,13 @@ struct RecoverySpec {
   double weight_power = 1;          // of the norm
   double lr_scale = 1.1;            // times the learning rate of a rebuilt stage, once and for all
   std::string moments = "average";  // "average" (Adam's, with the same weights), "fresh"
-  std::int64_t out_steps = 0;       // that a lost stage is left out at least
+  std::int64_t out_steps = 0;       // that a lost stage is left out at least, before it is rebuilt
+  std::int64_t transfer_steps = 0;  // that it is left out while it is rebuilt; in a swarm, as it comes
 
   bool rebuilds() const { return policy != "replica" && policy != "checkpoint"; }
   bool writes_checkpoints() const { return !directory.empty(); }
+  // Of every stage, in another node's memory, every so many commits.
+  bool keeps_mirrors() const { return policy == "mirror" && every > 1; }
   // Nodes that are to hold the stage at least, the last of them beside another stage if need be.
   std::size_t holders_wanted(std::uint32_t stage) const;
 };

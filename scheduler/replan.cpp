@@ -104,6 +104,7 @@ void SchedulerCore::State::job_loses_node(const net::Member& member, const std::
     return;
   }
   active->lost.insert({member.key, member.boot});
+  drop_mirrors([&](std::uint32_t, const KeptMirror& mirror) { return mirror.node == member.key; });
   const std::vector<std::uint32_t>& held = active->plan.stages(member.key);
   const bool was_to_hold =
       active->change && active->change->told && !active->change->plan.stages(member.key).empty();
@@ -186,16 +187,21 @@ StagesByNode SchedulerCore::State::lessons_that_go_on(const Plan& plan) const {
   StagesByNode lessons;
   if (active->change) return lessons;  // some may work under another plan already
   // And work under the plan: who takes this one instead of it has not offered its state.
+  const auto work_on = [&](const std::vector<net::NodeKey>& keys) {
+    return std::ranges::all_of(keys, [&](const net::NodeKey& key) {
+      return nodes.contains(key) && works_under(nodes.at(key), active->plan.epoch);
+    });
+  };
   const auto is_same = [&](std::uint32_t stage) {
     const std::vector<net::NodeKey> replicas = plan.replicas(stage);
-    return replicas == active->plan.replicas(stage) &&
-           std::ranges::all_of(replicas, [&](const net::NodeKey& key) {
-             return nodes.contains(key) && works_under(nodes.at(key), active->plan.epoch);
-           });
+    return replicas == active->plan.replicas(stage) && work_on(replicas);
   };
   const auto has_sources = [&](std::uint32_t stage) {
     if (plan.is_out(stage) != active->plan.is_out(stage)) return false;
     if (!plan.is_out(stage)) return is_same(stage);
+    if (has_stage(plan.mirrored, stage) != has_stage(active->plan.mirrored, stage)) return false;
+    if (has_stage(plan.mirrored, stage))
+      return plan.keeper_of(stage) == active->plan.keeper_of(stage) && work_on({*plan.keeper_of(stage)});
     return std::ranges::all_of(scheduler::sources_of(active->spec, active->plan.stages_out, stage), is_same);
   };
   for (const auto& [key, stages] : active->plan.learners) {
@@ -208,8 +214,15 @@ StagesByNode SchedulerCore::State::lessons_that_go_on(const Plan& plan) const {
   return lessons;
 }
 
+void SchedulerCore::State::note_out(const Plan& plan) {
+  std::erase_if(active->out_since, [&](const auto& entry) { return !plan.is_out(entry.first); });
+  for (const std::uint32_t stage : plan.stages_out)
+    active->out_since.try_emplace(stage, row(active->id).commit.value_or(0));
+}
+
 void SchedulerCore::State::adopt_for_rest(Plan plan) {
   JobRow& job = row(active->id);
+  assign_mirrors(plan);
   plan.learners = lessons_that_go_on(plan);
   std::string gone;
   for (const net::Member& member : job.view.members)
@@ -230,6 +243,7 @@ void SchedulerCore::State::adopt_for_rest(Plan plan) {
   active->spare.clear();
   active->host_after_us = now_us + host_wait_us;
   std::erase_if(active->outages, [&](const auto& entry) { return !plan.is_out(entry.first); });
+  note_out(plan);
   for (const std::uint32_t stage : plan.stages_out)
     if (active->loss)
       active->outages.try_emplace(stage, Active::Outage{active->loss->seen_us, active->loss->detect_us,

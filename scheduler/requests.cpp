@@ -319,18 +319,25 @@ std::vector<PlacementNode> SchedulerCore::State::memory_by_node() const {
 }
 
 // Of the active job, with what the daemon itself takes as far as it has said so; 0 where it holds no stage.
-std::uint64_t SchedulerCore::State::planned_bytes(const net::NodeKey& key) const {
-  if (!active) return 0;
-  const auto held = active->plan.stages_of.find(key);
-  if (held == active->plan.stages_of.end()) return 0;
+std::uint64_t SchedulerCore::State::memory_of(const net::NodeKey& key) const {
+  const auto answer = active->answers.find(key);
+  return answer != active->answers.end() && answer->second ? answer->second->memory_bytes
+                                                           : nodes.at(key).resources.memory_bytes;
+}
+
+std::uint64_t SchedulerCore::State::planned_bytes(const Plan& plan, const net::NodeKey& key) const {
+  const auto held = plan.stages_of.find(key);
+  if (held == plan.stages_of.end()) return 0;
   std::uint64_t bytes = 0, activations = 0;
   for (const std::uint32_t stage : held->second) {
-    MemoryNeed need = memory_need(active->spec, stage, active->plan.replicas(stage).size());
-    need.slots = active->plan.slots_of.at(key);
+    MemoryNeed need = memory_need(active->spec, stage, plan.replicas(stage).size());
+    need.slots = plan.slots_of.at(key);
     bytes += need.total() - need.activations();
     activations = std::max(activations, need.activations());  // the stages share the slots
   }
   bytes += activations;
+  if (const auto kept = plan.mirrors.find(key); kept != plan.mirrors.end())
+    for (const std::uint32_t stage : kept->second) bytes += mirror_bytes(active->spec, stage);
   const auto answer = active->answers.find(key);
   return bytes + (answer != active->answers.end() && answer->second ? answer->second->daemon_bytes : 0);
 }
@@ -349,7 +356,7 @@ nlohmann::json SchedulerCore::State::nodes_json() const {
                     {"device", node.resources.device},
                     {"threads", node.resources.threads},
                     {"memory_bytes", node.resources.memory_bytes},
-                    {"memory_planned_bytes", planned_bytes(key)},
+                    {"memory_planned_bytes", active ? planned_bytes(active->plan, key) : 0},
                     {"memory_used_bytes", node.progress ? node.progress->memory_bytes : 0},
                     {"state", silent_us > silent_shown_us || node.closed_us ? "silent"
                               : node.leaving                                ? "leaving"

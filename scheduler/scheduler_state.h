@@ -100,6 +100,9 @@ struct SchedulerCore::State {
     std::map<net::NodeKey, int> failures;   // to learn a stage
     std::set<net::NodeKey> failed_lessons;  // holders that gave up what the plan has them learn
     std::set<std::uint32_t> homeless;       // stages that are out and that nobody can rebuild, as was told
+    std::vector<std::uint32_t> unmirrored;  // stages that nobody can keep the mirror of, as was told
+    // Stages that are out, as of which commit; where the scheduler was restarted since, as of its restart.
+    std::map<std::uint32_t, std::uint64_t> out_since;
     std::set<std::uint32_t> lone;      // with fewer holders than wanted and no node for more, as was told
     std::set<net::NodeKey> spare;      // more replicas would only cost time
     std::int64_t host_after_us = 0;    // before, a stage that is out waits for who may soon be free
@@ -301,6 +304,8 @@ struct SchedulerCore::State {
   bool may_hold(const net::NodeKey& key, std::uint32_t stage) const;
   // Nodes that will hold the stage, those that leave not counted.
   std::size_t hosts_of(std::uint32_t stage, const Active::Growth& growth) const;
+  // Is out, and not yet for as many steps as the job wants.
+  bool stays_out(std::uint32_t stage) const;
 
   // ---- killing.cpp
   void end_as_if_killed(const Node& node, const std::string& why);
@@ -335,6 +340,8 @@ struct SchedulerCore::State {
   bool can_rebuild(const std::vector<std::uint32_t>& lost) const;
   StagesByNode lessons_that_go_on(const Plan& plan) const;
   void adopt_for_rest(Plan plan);
+  // Since when the plan's stages that are out are so.
+  void note_out(const Plan& plan);
   static std::string predicted_text(const Plan& plan);
 
   // ---- checkpoints.cpp
@@ -364,6 +371,13 @@ struct SchedulerCore::State {
   void keep_settled();
   // Of a run of the job before it went back.
   static bool is_stale(const JobRow& job, const net::Scope& scope);
+
+  // ---- mirrors.cpp
+  void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::MirrorKept& kept);
+  // Gives the plan its mirrors: who keeps one goes on with it, others are given to whoever has the memory.
+  void assign_mirrors(Plan& plan);
+  // They are lost, or cannot be relied on.
+  void drop_mirrors(const std::function<bool(std::uint32_t stage, const KeptMirror&)>& which);
 
   // ---- commits.cpp
   void on(const net::NodeKey& peer, const net::Envelope& envelope, const net::CommitReport& report);
@@ -441,7 +455,10 @@ struct SchedulerCore::State {
   nlohmann::json summary(const JobRow& row) const;
   nlohmann::json nodes_json() const;
   std::vector<PlacementNode> memory_by_node() const;
-  std::uint64_t planned_bytes(const net::NodeKey& key) const;
+  // At the node under the plan, for the active job.
+  std::uint64_t planned_bytes(const Plan& plan, const net::NodeKey& key) const;
+  // That it has for jobs.
+  std::uint64_t memory_of(const net::NodeKey& key) const;
   std::string waiting_for() const;
   // ", at most 12 s more".
   std::string at_most(std::int64_t until_us) const;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "scheduler/plan.h"
 #include "scheduler/twin_stages.h"
 
 namespace sidestep::scheduler {
@@ -25,6 +24,14 @@ std::vector<std::uint32_t> sources_of(const JobSpec& job, const std::vector<std:
   if (!(job.recovery.weights == "copy" && !below.empty()))
     below.insert(below.end(), above.begin(), above.end());
   return below;
+}
+
+std::vector<RebuildSource> rebuild_sources(const JobSpec& job, const Plan& plan, std::uint32_t stage) {
+  if (has_stage(plan.mirrored, stage)) return {{stage, {plan.keeper_of(stage).value()}}};
+  std::vector<RebuildSource> sources;
+  for (const std::uint32_t source : sources_of(job, plan.stages_out, stage))
+    sources.push_back({source, plan.replicas(source)});
+  return sources;
 }
 
 }  // namespace sidestep::scheduler

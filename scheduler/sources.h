@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "scheduler/job.h"
+#include "scheduler/plan.h"
 
 namespace sidestep::scheduler {
 
@@ -15,5 +16,14 @@ namespace sidestep::scheduler {
 // stage is there.
 std::vector<std::uint32_t> sources_of(const JobSpec& job, const std::vector<std::uint32_t>& out,
                                       std::uint32_t stage);
+
+struct RebuildSource {
+  std::uint32_t stage = 0;
+  std::vector<net::NodeKey> nodes;  // that have its state; any of them will do
+};
+
+// The same under a plan that has the stage out, and who has them; or the stage itself, alone, where its
+// mirror is to be had.
+std::vector<RebuildSource> rebuild_sources(const JobSpec& job, const Plan& plan, std::uint32_t stage);
 
 }  // namespace sidestep::scheduler

@@ -113,6 +113,13 @@ std::vector<SealedCheckpoint> read_checkpoints(const nlohmann::json& json, JsonR
   return checkpoints;
 }
 
+nlohmann::json mirrors_to_json(const std::map<std::uint32_t, KeptMirror>& mirrors) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const auto& [stage, kept] : mirrors)
+    list.push_back({{"stage", stage}, {"node", kept.node.hex()}, {"commit", kept.commit}});
+  return list;
+}
+
 }  // namespace
 
 nlohmann::json job_row_to_json(const JobRow& row) {
@@ -139,6 +146,7 @@ nlohmann::json job_row_to_json(const JobRow& row) {
           {"snapshot_coming", snapshot_to_json(row.snapshot_coming)},
           {"checkpoints", checkpoints_to_json(row.checkpoints)},
           {"unsealed", row.unsealed},
+          {"mirrors", mirrors_to_json(row.mirrors)},
           {"went_back", row.went_back},
           {"resumed", row.resumed ? checkpoints_to_json({*row.resumed}) : nlohmann::json()},
           {"stale_epoch", row.stale_epoch},
@@ -187,6 +195,10 @@ Result<JobRow> parse_job_row(const nlohmann::json& json) {
   row.checkpoints = read_checkpoints(reader.member(json, "checkpoints"), reader);
   for (const nlohmann::json& folder : reader.list(reader.member(json, "unsealed")))
     row.unsealed.push_back(reader.text(folder));
+  for (const nlohmann::json& entry : reader.list(reader.member(json, "mirrors")))
+    row.mirrors[reader.natural32(reader.member(entry, "stage"))] = {
+        reader.key(reader.text(reader.member(entry, "node"))),
+        reader.natural(reader.member(entry, "commit"))};
   row.went_back = reader.natural(reader.member(json, "went_back"));
   if (const nlohmann::json& resumed = reader.member(json, "resumed"); !resumed.is_null())
     if (std::vector<SealedCheckpoint> one = read_checkpoints(resumed, reader); !one.empty())

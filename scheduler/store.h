@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -49,6 +50,13 @@ struct SealedCheckpoint {
   bool operator==(const SealedCheckpoint&) const = default;
 };
 
+// A mirror that is whole, in a node's memory.
+struct KeptMirror {
+  net::NodeKey node;
+  std::uint64_t commit = 0;  // whose state it is
+  bool operator==(const KeptMirror&) const = default;
+};
+
 // A job as stored. Times are wall clock, 0: not yet.
 struct JobRow {
   std::string id;                // "quickstart-1"
@@ -74,6 +82,7 @@ struct JobRow {
   std::optional<Snapshot> snapshot_coming;              // newer, not whole so far
   std::vector<SealedCheckpoint> checkpoints;            // that are there, the newest last
   std::vector<std::string> unsealed;                    // folders of those that were begun since
+  std::map<std::uint32_t, KeptMirror> mirrors;          // by stage
   std::uint64_t went_back = 0;                          // so often
   std::optional<SealedCheckpoint> resumed;              // what it went back to last; none: to how it began
   std::uint64_t stale_epoch = 0;  // what nodes say under plans up to this one is of before that

@@ -1,4 +1,4 @@
-// What a job may ask of `sidestep solo`, and a swarm does not do yet.
+// What a job may ask of `sidestep solo`, and a swarm cannot do.
 #pragma once
 
 #include "net/status.h"

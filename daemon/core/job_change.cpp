@@ -44,7 +44,9 @@ void JobRun::take_change(std::int64_t now_us) {
   // What learners are given of the last step that was committed stays on its way.
   ports_.drop_posted([&](const net::NodeKey& to, const net::Message& message) {
     const std::optional<std::uint32_t> lesson = stage_of_lesson(message);
-    return !lesson || !context_.plan.learns(to, *lesson) || !change.plan.learns(to, *lesson);
+    if (!lesson) return true;
+    const Pupil pupil{to, *lesson, !context_.plan.learns(to, *lesson)};
+    return !wants(context_.plan, pupil) || !wants(change.plan, pupil);
   });
   ports_.abandon_step();
   local_.clear();
@@ -74,6 +76,7 @@ void JobRun::take_change(std::int64_t now_us) {
   context_.view = std::move(change.view);
   context_.lead = context_.plan.lead_origin();
   forget_pupils();
+  mirrors_.on_plan();
   changed_ = true;
   phase_ = Phase::waiting;
   // Who holds nothing only hears where the others go on.
@@ -132,8 +135,10 @@ void JobRun::take_offered(std::int64_t now_us, std::uint64_t epoch) {
   // What was on its way to those that learn no more.
   ports_.drop_posted([&](const net::NodeKey& to, const net::Message& message) {
     const std::optional<std::uint32_t> stage = stage_of_lesson(message);
-    return stage && !context_.plan.holds(to, *stage) && !context_.plan.learns(to, *stage);
+    return stage && !context_.plan.holds(to, *stage) && !context_.plan.learns(to, *stage) &&
+           !context_.plan.keeps(to, *stage);
   });
+  mirrors_.on_plan();
   drop_stages(before);
   learned_before_ = before.learners;
   phase_ = Phase::catching_up;
@@ -163,26 +168,26 @@ void JobRun::drop_stages(const scheduler::Plan& before) {
 
 void JobRun::forget_pupils() {
   std::erase_if(shared_, [&](const auto& entry) {
-    return std::ranges::none_of(entry.second.pupils, [&](const Pupil& pupil) {
-      return context_.plan.learns(pupil.node, pupil.lesson);
-    });
+    return std::ranges::none_of(entry.second.pupils,
+                                [&](const Pupil& pupil) { return wants(context_.plan, pupil); });
   });
 }
 
 // To those that begin to learn a stage of this node's, or to rebuild others out of it, also where this node
 // has only just taken it. The state is that of the step just committed: nothing else goes before these tasks.
-void JobRun::share_states() {
+void JobRun::share_states(std::int64_t now_us) {
   for (const std::uint32_t stage : context_.my_stages) {
     std::vector<Pupil> learning = beginners(stage), rebuilding;
     for (const std::uint32_t out : context_.plan.stages_out) {
-      const auto sources = scheduler::sources_of(context_.spec, context_.plan.stages_out, out);
-      if (std::ranges::find(sources, stage) == sources.end()) continue;
+      const auto sources = scheduler::rebuild_sources(context_.spec, context_.plan, out);
+      if (std::ranges::find(sources, stage, &scheduler::RebuildSource::stage) == sources.end()) continue;
       const std::vector<Pupil> more = beginners(out);
       rebuilding.insert(rebuilding.end(), more.begin(), more.end());
     }
     share_state({stage, context_.step, false}, std::move(learning));
     share_state({stage, context_.step, true}, std::move(rebuilding));
   }
+  offer_mirrors(now_us);
 }
 
 // Those that the plan has learn, or rebuild, the stage, and the one before did not.
@@ -202,10 +207,12 @@ void JobRun::share_state(const SharedName& name, std::vector<Pupil> pupils) {
   ports_.queue_task(
       CopyState{stage, layers_alone}, [this, name, pupils = std::move(pupils), scope = context_.scope()](
                                           std::int64_t now, const Completion& done) {
-        shared_[name] = {pupils, done.state};
+        SharedState& shared = shared_[name];
+        shared.pupils.insert(shared.pupils.end(), pupils.begin(), pupils.end());
+        shared.parts = done.state;
         forget_pupils();
         for (const Pupil& pupil : pupils)
-          if (context_.plan.learns(pupil.node, pupil.lesson))
+          if (wants(context_.plan, pupil))
             context_.post(now, pupil.node,
                           net::StateOffer{
                               scope, std::get<0>(name), pupil.lesson,
@@ -236,7 +243,7 @@ void JobRun::go_on_if_level(std::int64_t now_us) {
   context_.my_stages = mine;
   make_averagers();
   for (const std::uint32_t stage : added) log_stage(now_us, stage);
-  share_states();
+  share_states(now_us);
   learn_stages();
   if (mine.empty() && context_.plan.lessons(self).empty()) {
     phase_ = Phase::finished;

@@ -98,7 +98,8 @@ void JobRun::apply(std::int64_t now_us, const net::Commit& commit) {
     const net::Scope* scope = scope_of(message);
     return scope && scope->step <= step && !std::holds_alternative<net::Commit>(message) &&
            !std::holds_alternative<net::Resume>(message) &&
-           !std::holds_alternative<net::StateOffer>(message) && !context_.plan.learners.contains(to);
+           !std::holds_alternative<net::StateOffer>(message) &&
+           !std::holds_alternative<net::MirrorKept>(message) && !context_.plan.learners.contains(to);
   });
   context_.recoveries.clear();
   if (context_.trains()) skipped_in_a_row_ = commit.terms.skip_update ? skipped_in_a_row_ + 1 : 0;
@@ -106,6 +107,7 @@ void JobRun::apply(std::int64_t now_us, const net::Commit& commit) {
   if (phase_ == Phase::failed) return;
   const auto updated = [this, commit](std::int64_t now) {
     write_checkpoint(now, commit.terms);
+    share_mirrors(now, commit.terms);
     if (commit.terms.snapshot)
       save_snapshots(now, 0, commit);
     else

@@ -40,6 +40,11 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
                PlanOrder order, Ports ports)
     : ports_(std::move(ports)),
       pipeline_(context_),
+      mirrors_(context_, {ports_.send_data,
+                          [this](std::int64_t now, const net::NodeKey& source, const net::MirrorKept& kept) {
+                            context_.post(now, source, kept);
+                            ports_.post_scheduler(now, kept);
+                          }}),
       ledger_(context_),
       times_(context_, ports_.times),
       handover_(context_,
@@ -157,6 +162,7 @@ bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::M
   if (scope && scope->epoch > context_.plan.epoch + plans_ahead_max) return true;  // garbage
   if (scope && scope->epoch > context_.plan.epoch) return hold(peer, message);
   if (phase_ == Phase::initialising && context_.my_stages.empty()) return hold(peer, message);
+  if (scope && phase_ != Phase::failed && take_mirror(now_us, peer, message)) return true;
   if (scope && phase_ != Phase::failed)
     if (const std::optional<bool> taken = take_lesson(now_us, peer, message)) return *taken;
   if (!scope || !takes_part(peer)) {
@@ -248,6 +254,7 @@ void JobRun::on_stored(std::uint64_t step) {
 
 void JobRun::on_slice(std::int64_t now_us, const net::NodeKey& peer, const net::Slice& slice) {
   for (auto& [stage, learner] : learners_) learner->on_slice(now_us, peer, slice);
+  mirrors_.on_slice(now_us, peer, slice);
 }
 
 void JobRun::on_tick(std::int64_t now_us) {
@@ -255,13 +262,14 @@ void JobRun::on_tick(std::int64_t now_us) {
     learner->on_tick(now_us);
     if (phase_ == Phase::failed) return;
   }
+  mirrors_.on_tick(now_us);
 }
 
 std::optional<net::Tensor> JobRun::read_state(const net::SliceRequest& request) const {
   const std::size_t part = net::part_number(request.part);
   const auto shared = shared_.find({request.stage, request.commit, net::is_of_layers_alone(request.part)});
-  if (request.job != context_.job || shared == shared_.end() || part >= shared->second.parts.size())
-    return std::nullopt;
+  if (request.job != context_.job) return std::nullopt;
+  if (shared == shared_.end() || part >= shared->second.parts.size()) return mirrors_.read(request);
   const net::Tensor& whole = shared->second.parts[part];
   const std::uint64_t elements = whole.payload.size() / sizeof(float);
   if (request.begin > elements || request.elements > elements - request.begin) return std::nullopt;

@@ -1,6 +1,6 @@
 // One job at one node, from StartJob to EndJob: its stages, those that it learns, the step it is in, and the
 // parts that do the step. job_run.cpp: events; job_commit.cpp: the end of a step; job_checkpoint.cpp;
-// job_change.cpp: another plan takes the place of the one before. Pure; owned by NodeCore.
+// job_mirror.cpp; job_change.cpp: another plan takes the place of the one before. Pure; owned by NodeCore.
 #pragma once
 
 #include <deque>
@@ -14,6 +14,7 @@
 #include "daemon/core/job_context.h"
 #include "daemon/core/ledger.h"
 #include "daemon/core/lesson.h"
+#include "daemon/core/mirror_keeper.h"
 #include "daemon/core/pipeline.h"
 #include "daemon/core/progress_line.h"
 #include "daemon/core/time_reporter.h"
@@ -108,7 +109,8 @@ class JobRun {
   using SharedName = std::tuple<std::uint32_t, std::uint64_t, bool>;  // stage, commit, its layers alone
   struct Pupil {
     net::NodeKey node;
-    std::uint32_t lesson = 0;  // the stage that it learns, or rebuilds
+    std::uint32_t lesson = 0;  // the stage that it learns, rebuilds or keeps the mirror of
+    bool mirror = false;
   };
   struct SharedState {
     std::vector<Pupil> pupils;
@@ -152,6 +154,15 @@ class JobRun {
   void poll_checkpoints(bool wait);
   void tell_written(std::int64_t now_us, const WrittenStage& written);
 
+  // ---- job_mirror.cpp
+  // After each update: copies this node's stages for those that keep their mirrors, if it is the time.
+  void share_mirrors(std::int64_t now_us, const net::CommitTerms& terms);
+  // What is about mirrors is taken; false: the message is not.
+  bool take_mirror(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
+  // To those that begin to put a lost stage back whose mirror is here.
+  void offer_mirrors(std::int64_t now_us);
+  bool wants(const scheduler::Plan& plan, const Pupil& pupil) const;
+
   // ---- job_change.cpp
   std::uint64_t first_commit() const { return context_.spec.first_commit(); }
   // Beyond the last that is applied.
@@ -170,7 +181,7 @@ class JobRun {
   void forget_pupils();
   // Whether what this node learns under the context's plan is learned on under that one.
   bool goes_on(std::uint32_t lesson, const scheduler::Plan& plan) const;
-  void share_states();
+  void share_states(std::int64_t now_us);
   std::vector<Pupil> beginners(std::uint32_t lesson) const;
   void share_state(const SharedName& name, std::vector<Pupil> pupils);
   void learn_stages();
@@ -198,6 +209,8 @@ class JobRun {
   // AddStage tasks under way, by stage, with the plan that wants it: their learners come.
   std::map<std::uint32_t, std::uint64_t> adding_;
   std::map<SharedName, SharedState> shared_;
+  std::map<std::uint32_t, int> mirrors_passed_;  // by stage: left out since the one that is being pulled
+  MirrorKeeper mirrors_;
   scheduler::StagesByNode learned_before_;  // by the plan before the one that is taken
   Ledger ledger_;                           // used by the lead origin alone
   TimeReporter times_;

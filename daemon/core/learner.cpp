@@ -104,7 +104,7 @@ void Learner::finish_if_stored() {
   if (!all || storing_ > 0 || finishing_ || loaded_) return;
   finishing_ = true;
   const net::StateOffer& offer = offers_.begin()->second;
-  queue(FinishState{stage_, *base_, {offer.updates, offer.gradient_norm, offer.learning_rate_scale}, false},
+  queue(FinishState{stage_, *base_, {offer.updates, offer.gradient_norm, offer.learning_rate_scale}},
         [this](std::int64_t now, const Completion& done) { on_finished(now, done); });
 }
 

@@ -49,7 +49,8 @@ std::string Ledger::objection(const net::NodeKey& peer, const net::StageReport& 
     if (!recovery.value().sources.empty() && std::abs(sum - 1) > 1e-9)
       return "the weights of its recovery do not add up to 1";
     if (recovery.value().stage != report.stage || recovery.value().node != peer ||
-        recovery.value().policy != context_.spec.recovery.policy || recovery.value().is_own() ||
+        recovery.value().policy != context_.spec.recovery.policy ||
+        (recovery.value().is_own() && !context_.spec.recovery.keeps_mirrors()) ||
         recovery.value().commit >= std::max<std::uint64_t>(context_.step, 1))
       return "its recovery is another one's, or of a commit to come";
   }

@@ -1,7 +1,5 @@
 #include "daemon/core/rebuild.h"
 
-#include "scheduler/sources.h"
-
 namespace sidestep::daemon {
 namespace {
 
@@ -16,8 +14,7 @@ recovery::RebuildRequest request_for(const JobContext& context, std::uint32_t st
   request.epoch = begin.epoch;
   request.commit = begin.base;
   request.commit_max = static_cast<std::uint64_t>(context.spec.final_step());
-  for (const std::uint32_t source : scheduler::sources_of(context.spec, context.plan.stages_out, stage))
-    request.sources.push_back({source, context.plan.replicas(source)});
+  request.sources = scheduler::rebuild_sources(context.spec, context.plan, stage);
   return request;
 }
 
@@ -58,7 +55,9 @@ void Rebuild::act(std::int64_t now_us, recovery::RebuildActions actions) {
         act(now, std::move(next));
       });
     } else if (auto* finish = std::get_if<recovery::Finish>(&action)) {
-      queue(FinishState{stage_, finish->commit, {finish->updates, 0, finish->learning_rate_scale}, true},
+      const StateTraits traits{finish->updates, finish->gradient_norm, finish->learning_rate_scale};
+      const auto made_of = finish->from_mirror ? FinishState::MadeOf::mirror : FinishState::MadeOf::others;
+      queue(FinishState{stage_, finish->commit, traits, made_of},
             [this](std::int64_t now, const Completion&) {
               recovery::RebuildActions next;
               core_.on_finished(now, next);

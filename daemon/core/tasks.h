@@ -156,13 +156,14 @@ struct StateTraits {
   double learning_rate_scale = 1;  // times the job's
 };
 
-// Every part is stored: the stage is as it was where the copy was made, after this commit, or rebuilt out of
-// others as they were after it.
+// Every part is stored. What they were made of: a replica's copy, as it was after this commit; other stages'
+// copies, as they were after it; or the stage's own state of an earlier commit, at least its weights.
 struct FinishState {
+  enum class MadeOf : std::uint8_t { replica, others, mirror };
   std::uint32_t stage = 0;
   std::uint64_t commit = 0;
   StateTraits traits;
-  bool rebuilt = false;
+  MadeOf made_of = MadeOf::replica;
 };
 
 // Ends a step for a stage whose average was made elsewhere: stores it, clips, updates; without an average the

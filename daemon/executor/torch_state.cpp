@@ -111,8 +111,8 @@ Status TorchRunner::perform(const StoreState& task, Completion&) {
 Status TorchRunner::perform(const FinishState& task, Completion& done) {
   auto held = find_stage(task.stage);
   if (!held.ok()) return held.status();
-  // There is nothing to compare those of a rebuilt stage with.
-  if (!task.rebuilt)
+  // Others are compared as they arrive, if they can be.
+  if (task.made_of == FinishState::MadeOf::replica)
     for (const at::Tensor* part : state_of(*held.value()))
       done.digests.push_back(digest_of(to_wire(part->to(at::kCPU, at::kFloat))));
   take_traits(*held.value(), task.traits);

@@ -441,7 +441,8 @@ void FakeRunner::perform(const FinishState& task, Completion& done) {
   stage->updates = task.traits.updates;
   stage->gradient_norm = task.traits.gradient_norm;
   stage->learning_rate_scale = task.traits.learning_rate_scale;
-  if (task.rebuilt) {
+  const bool mirrored = task.made_of == FinishState::MadeOf::mirror;
+  if (task.made_of == FinishState::MadeOf::others) {
     for (const std::vector<float>& part : stage->stored)
       for (const float value : part)
         stage->weights = mix(stage->weights, std::bit_cast<std::uint32_t>(value));
@@ -449,6 +450,7 @@ void FakeRunner::perform(const FinishState& task, Completion& done) {
     stage->stored = state_of(*stage);
   }
   std::memcpy(&stage->weights, stage->stored[0].data(), sizeof stage->weights);
+  if (mirrored && task.traits.updates == 0) stage->stored = state_of(*stage);  // the moments did not come
   const std::array<std::vector<float>, 3> expected = state_of(*stage);
   for (std::size_t part = 0; part < expected.size(); ++part)  // bits, which may be those of a nan
     if (std::memcmp(expected[part].data(), stage->stored[part].data(),
@@ -456,11 +458,11 @@ void FakeRunner::perform(const FinishState& task, Completion& done) {
       return violation(done, "FinishState of parts that do not belong together");
   for (const std::vector<float>& part : stage->stored)
     done.digests.push_back(net::checksum(std::as_bytes(std::span(part))));
-  rebuilt_ = task.rebuilt;
+  rebuilt_ = task.made_of != FinishState::MadeOf::replica;
   stage->unused = true;
   joining_ = joining_ || (trace_->jobs[job_].updates == 0 && stages_.size() == 1);
   if (joining_) step_ = task.commit + 1;
-  trace_->jobs[job_].weights[task.commit][task.stage] = stage->weights;
+  if (!mirrored) trace_->jobs[job_].weights[task.commit][task.stage] = stage->weights;
 }
 
 void FakeRunner::perform(const CatchUp& task, Completion& done) {

@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <cstdio>
-#include <deque>
 #include <limits>
 
 #include "daemon/solo/step_follower.h"
@@ -37,45 +36,6 @@ std::string digits(double value) {
   std::snprintf(text, sizeof text, "%.17g", value);
   return text;
 }
-
-// The steps of a record, and what follows in it: a stage that was rebuilt is in the record when it is back,
-// and made of what its neighbours were before.
-class Ahead {
- public:
-  Ahead(const StepSource& next_step, std::int64_t stages)
-      : next_step_(next_step), stages_(static_cast<std::size_t>(stages)) {}
-
-  Result<std::optional<RecordStep>> next() {
-    if (steps_.empty()) return next_step_();
-    RecordStep step = std::move(steps_.front());
-    steps_.pop_front();
-    return std::optional<RecordStep>(std::move(step));
-  }
-
-  // Recoveries out of the states with which this step begins, which was next() last.
-  Result<std::vector<RecordRecovery>> made_of(const RecordStep& step) {
-    std::vector<RecordRecovery> found;
-    if (is_whole(step)) return found;
-    while (steps_.empty() || !is_whole(steps_.back())) {
-      auto read = next_step_();
-      if (!read.ok()) return read.status();
-      if (!read.value()) break;
-      steps_.push_back(std::move(*read.value()));
-    }
-    for (const RecordStep& later : steps_)
-      for (const RecordRecovery& recovery : later.recoveries)
-        if (recovery.commit + 1 == step.step && !recovery.is_own()) found.push_back(recovery);
-    return found;
-  }
-
- private:
-  // A step of validation alone says nothing.
-  bool is_whole(const RecordStep& step) const { return step.stages.size() == stages_; }
-
-  const StepSource& next_step_;
-  std::size_t stages_;
-  std::deque<RecordStep> steps_;
-};
 
 // Whether the whole model went back to the commit before this step, which runs once more.
 bool goes_back(const RecordStep& step) {
@@ -140,10 +100,18 @@ class Comparison {
 
 }  // namespace
 
+std::vector<RecoveryAt> recoveries_of(const std::vector<RecordStep>& steps) {
+  std::vector<RecoveryAt> found;
+  for (std::size_t line = 0; line < steps.size(); ++line)
+    for (const RecordRecovery& recovery : steps[line].recoveries) found.push_back({line, recovery});
+  return found;
+}
+
 Result<RecordFile> RecordFile::open(const std::string& path) {
   std::ifstream file(path);
   if (!file) return Status::io(path + ": cannot be opened");
   RecordFile record(path, std::move(file));
+  if (Status status = record.find_recoveries(); !status.ok()) return status;
   std::string line;
   if (!std::getline(record.file_, line))
     return Status::invalid(path + ": is empty; a record begins with a header");
@@ -156,6 +124,24 @@ Result<RecordFile> RecordFile::open(const std::string& path) {
   if (const auto job = scheduler::parse_job(record.header_.spec, path); job.ok())
     record.first_step_ = job.value().first_commit();
   return record;
+}
+
+// What is wrong with a line is said when its turn comes.
+Status RecordFile::find_recoveries() {
+  std::string line;
+  std::getline(file_, line);  // the header
+  for (std::size_t number = 0; std::getline(file_, line); ++number) {
+    if (line.find("\"recoveries\"") == std::string::npos) continue;
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_object() || !json.contains("recoveries") || !json["recoveries"].is_array()) continue;
+    for (const nlohmann::json& entry : json["recoveries"])
+      if (auto recovery = scheduler::parse_recovery(entry); recovery.ok())
+        recoveries_.push_back({number, std::move(recovery).value()});
+  }
+  if (file_.bad()) return Status::io(path_ + ": cannot be read");
+  file_.clear();
+  file_.seekg(0);
+  return file_ ? Status() : Status::io(path_ + ": cannot be read twice; it has to be a file");
 }
 
 Result<std::optional<RecordStep>> RecordFile::next() {
@@ -183,12 +169,12 @@ Status RecordFile::at_line(const std::string& what) const {
   return Status::invalid(path_ + ":" + std::to_string(line_) + ": " + what);
 }
 
-Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_step,
-                            const TaskRunnerFactory& factory, const ReplayObserver& on_step) {
+Result<ReplayReport> replay(const RecordHeader& header, const std::vector<RecoveryAt>& recoveries,
+                            const StepSource& next_step, const TaskRunnerFactory& factory,
+                            const ReplayObserver& on_step) {
   Result<JobSpec> job = scheduler::parse_job(header.spec, "the record's job");
   if (!job.ok()) return job.status();
-  Ahead ahead(next_step, job.value().pipeline.stages);
-  Result<std::optional<RecordStep>> recorded = ahead.next();
+  Result<std::optional<RecordStep>> recorded = next_step();
   if (!recorded.ok()) return recorded.status();
   const std::uint64_t first = job.value().first_commit();
   if (!recorded.value() || recorded.value()->step != first || recorded.value()->stages.empty()) {
@@ -197,24 +183,29 @@ Result<ReplayReport> replay(const RecordHeader& header, const StepSource& next_s
   }
   StepFollower follower(std::move(job.value()), factory);
   if (Status status = follower.begin(stages_of(*recorded.value())); !status.ok()) return status;
-  const auto keep_sources = [&](const RecordStep& step) -> Status {
-    const auto recoveries = ahead.made_of(step);
-    if (!recoveries.ok()) return recoveries.status();
-    for (const RecordRecovery& recovery : recoveries.value())
-      if (Status status = follower.keep_sources(recovery, step.step); !status.ok()) return status;
+  // A stage that was rebuilt is in the record when it is back, and made of what was before.
+  std::uint64_t reached = 0;
+  // Its own state, of a mirror or checkpoint, is kept before the step may lose it; other stages' when those
+  // that come back with the step are here.
+  const auto keep_sources = [&](const RecordStep& step, std::size_t line, bool own) -> Status {
+    if (step.step <= reached) return {};  // runs once more
+    for (const RecoveryAt& later : recoveries)
+      if (later.line > line && later.recovery.commit + 1 == step.step && later.recovery.is_own() == own)
+        if (Status status = follower.keep_sources(later.recovery, step.step); !status.ok()) return status;
     return {};
   };
 
   ReplayReport report;
   Comparison comparison(report);
-  for (;;) {
-    recorded = ahead.next();
+  for (std::size_t line = 1;; ++line) {
+    recorded = next_step();
     if (!recorded.ok()) return recorded.status();
     if (!recorded.value()) break;
     const RecordStep& step = *recorded.value();
-    if (Status status = follower.keep_mirrors(step.step - 1); !status.ok()) return status;
+    if (Status status = keep_sources(step, line, true); !status.ok()) return status;
     if (Status status = follower.take_places(step); !status.ok()) return status;
-    if (Status status = keep_sources(step); !status.ok()) return status;
+    if (Status status = keep_sources(step, line, false); !status.ok()) return status;
+    reached = std::max(reached, step.step);
     const Result<RecordStep> replayed = follower.run(step);
     if (!replayed.ok()) return replayed.status();
     if (Status status = follower.commit(step, !step.skipped_update); !status.ok()) return status;

@@ -20,14 +20,14 @@ Result<Boundary> ScriptedLosses::before(std::uint64_t step) {
   if (step > reached_ && step <= static_cast<std::uint64_t>(job_.steps))
     lost = job_.failures.stages_lost_at(step, static_cast<std::uint32_t>(job_.pipeline.stages));
   reached_ = std::max(reached_, step);
-  std::erase_if(lost, [&](std::uint32_t stage) { return back_at_.contains(stage); });  // lost already
+  std::erase_if(lost, [&](std::uint32_t stage) { return out_.contains(stage); });  // lost already
   if (!lost.empty())
     if (Status status = lose(step, lost, boundary); !status.ok())
       return status.with_context("step " + std::to_string(step));
-  if (Status status = bring_back(step, boundary); !status.ok())
-    return status.with_context("step " + std::to_string(step));
+  if (Status status = rebuild(step); !status.ok()) return status.with_context("step " + std::to_string(step));
+  bring_back(step, boundary);
   std::ranges::sort(boundary.recoveries, {}, &RecordRecovery::stage);
-  for (const auto& [stage, at] : back_at_) boundary.out.push_back(stage);
+  for (const auto& [stage, outage] : out_) boundary.out.push_back(stage);
   return boundary;
 }
 
@@ -49,12 +49,23 @@ Status ScriptedLosses::lose(std::uint64_t step, const std::vector<std::uint32_t>
                              ", and with recovery.origins 1 there is nothing to make embedding, final norm "
                              "and head of stage 0 from");
     } else {
-      back_at_[stage] = step + static_cast<std::uint64_t>(recovery.out_steps);
+      out_[stage] = outage(step, stage);
     }
   }
-  // No route does without stage 0.
-  if (const auto first = back_at_.find(0); first != back_at_.end()) first->second = step;
   return {};
+}
+
+ScriptedLosses::Outage ScriptedLosses::outage(std::uint64_t step, std::uint32_t stage) const {
+  if (stage == 0) return {step, step, {}};  // no route does without it
+  const scheduler::ListedFailure* listed = job_.failures.listed(step, stage);
+  const auto steps = [&](std::int64_t scheduler::ListedFailure::*own, std::int64_t of_job) {
+    return static_cast<std::uint64_t>(listed != nullptr && listed->*own >= 0 ? listed->*own : of_job);
+  };
+  const std::uint64_t rebuilt_at =
+      step + steps(&scheduler::ListedFailure::out_steps, job_.recovery.out_steps);
+  return {rebuilt_at,
+          rebuilt_at + steps(&scheduler::ListedFailure::transfer_steps, job_.recovery.transfer_steps),
+          {}};
 }
 
 RecordRecovery ScriptedLosses::own(std::uint32_t stage, std::uint64_t commit, const char* policy,
@@ -77,24 +88,31 @@ void ScriptedLosses::roll_back(std::uint64_t step, Boundary& boundary) const {
   boundary.step = commit + 1;
 }
 
-Status ScriptedLosses::bring_back(std::uint64_t step, Boundary& boundary) {
-  std::vector<std::uint32_t> out, due;
-  for (const auto& [stage, at] : back_at_) {
-    out.push_back(stage);
-    if (at <= step) due.push_back(stage);
-  }
+Status ScriptedLosses::rebuild(std::uint64_t step) {
+  std::vector<std::uint32_t> out;
+  for (const auto& [stage, outage] : out_) out.push_back(stage);
   const bool moments = job_.recovery.moments == "average";
-  for (const std::uint32_t stage : due) {
+  for (auto& [stage, outage] : out_) {
+    if (outage.rebuilt || outage.rebuilt_at > step) continue;
     if (job_.recovery.policy == "mirror") {
-      boundary.recoveries.push_back(own(stage, follower_.mirror_commit(stage).value(), "mirror", moments));
+      outage.rebuilt = own(stage, follower_.mirror_commit(stage).value(), "mirror", moments);
     } else {
       Result<RecordRecovery> recovery = rebuilt(step, stage, out);
       if (!recovery.ok()) return recovery.status();
-      boundary.recoveries.push_back(std::move(recovery).value());
+      outage.rebuilt = std::move(recovery).value();
     }
-    back_at_.erase(stage);
+    if (Status status = follower_.keep_sources(*outage.rebuilt, step); !status.ok()) return status;
   }
   return {};
+}
+
+void ScriptedLosses::bring_back(std::uint64_t step, Boundary& boundary) {
+  std::erase_if(out_, [&](const auto& entry) {
+    const Outage& outage = entry.second;
+    if (!outage.rebuilt || step < outage.back_at) return false;
+    boundary.recoveries.push_back(*outage.rebuilt);
+    return true;
+  });
 }
 
 // As recovery::RebuildCore does it.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "daemon/solo/step_follower.h"
@@ -32,10 +33,21 @@ class ScriptedLosses {
   Result<Boundary> before(std::uint64_t step);
 
  private:
+  // Of a stage that is out.
+  struct Outage {
+    std::uint64_t rebuilt_at = 0;                      // before this step its sources are taken
+    std::uint64_t back_at = 0;                         // this step has it again
+    std::optional<scheduler::RecordRecovery> rebuilt;  // out of them
+  };
+
   Status lose(std::uint64_t step, const std::vector<std::uint32_t>& lost, Boundary& boundary);
+  // As the job says it of a loss at this step.
+  Outage outage(std::uint64_t step, std::uint32_t stage) const;
   // All of the model as it was after the last checkpoint.
   void roll_back(std::uint64_t step, Boundary& boundary) const;
-  Status bring_back(std::uint64_t step, Boundary& boundary);
+  // Takes the sources of stages that are out as long as the job says.
+  Status rebuild(std::uint64_t step);
+  void bring_back(std::uint64_t step, Boundary& boundary);
   Result<scheduler::RecordRecovery> rebuilt(std::uint64_t step, std::uint32_t stage,
                                             const std::vector<std::uint32_t>& out);
   // Whether the stage is lost with one of two holders only.
@@ -47,8 +59,8 @@ class ScriptedLosses {
   const scheduler::JobSpec& job_;
   StepFollower& follower_;
   net::NodeKey node_;
-  std::uint64_t reached_ = 0;                       // the furthest step so far
-  std::map<std::uint32_t, std::uint64_t> back_at_;  // stages that are out: the step that has them again
+  std::uint64_t reached_ = 0;  // the furthest step so far
+  std::map<std::uint32_t, Outage> out_;
 };
 
 }  // namespace sidestep::daemon

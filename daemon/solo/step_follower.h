@@ -32,8 +32,9 @@ class StepFollower {
   // or made of what was kept for the script's recoveries, and drops the rest. Errors: a stage that nobody
   // holds.
   Status take_places(const scheduler::RecordStep& script);
-  // Before `step`, the one after recovery.commit: keeps what the stage will be made of when a node takes it.
-  // What take_places() finds in recoveries of the states with which its step begins it keeps itself.
+  // Before `step`, the one after recovery.commit: keeps what the stage will be made of when a node takes it,
+  // once for each call. What take_places() finds in recoveries of the states with which its step begins it
+  // keeps itself.
   Status keep_sources(const scheduler::RecordRecovery& recovery, std::uint64_t step);
   // Before the step after `commit`: where the job's policy has all stages mirrored or saved after that
   // commit, keeps their states in place of those of an earlier one.
@@ -61,11 +62,13 @@ class StepFollower {
     std::vector<std::vector<StoreState::Source>> parts;
     StateTraits traits;
     std::uint64_t commit = 0;
-    bool rebuilt = false;  // FinishState's
+    FinishState::MadeOf made_of = FinishState::MadeOf::replica;
+    int uses = 1;
   };
   static Coming whole_state(const Completion& copy, std::uint64_t commit);
   Status lose_stage(std::uint32_t stage);
-  Status keep_own(const scheduler::RecordRecovery& recovery, std::uint64_t step);
+  Result<Coming> own_state(const scheduler::RecordRecovery& recovery, std::uint64_t step);
+  Result<Coming> average_of(const scheduler::RecordRecovery& recovery);
   Status store(const net::NodeKey& node, std::uint32_t stage, Coming coming);
   Result<Completion> copy_state(const net::NodeKey& node, const CopyState& task);
 
@@ -73,10 +76,11 @@ class StepFollower {
   TaskRunnerFactory factory_;
   std::map<net::NodeKey, std::unique_ptr<TaskRunner>> runners_;
   std::map<net::NodeKey, std::vector<std::uint32_t>> stages_of_;
-  std::map<std::uint32_t, Coming> coming_;           // by stage
-  std::map<std::uint32_t, Coming> mirrors_;          // by stage
-  std::optional<std::uint64_t> mirrored_;            // the commit of the newest mirror
-  std::map<std::uint32_t, std::uint64_t> elements_;  // of each stage's gradient
+  std::map<std::pair<std::uint32_t, std::uint64_t>, Coming> coming_;  // by stage and its recovery's commit
+  std::map<std::uint32_t, Coming> taken_;                             // of them, by the step that begins
+  std::map<std::uint32_t, Coming> mirrors_;                           // by stage
+  std::optional<std::uint64_t> mirrored_;                             // the commit of the newest mirror
+  std::map<std::uint32_t, std::uint64_t> elements_;                   // of each stage's gradient
   TaskId next_task_ = 1;
   std::int64_t compute_us_ = 0;  // since the last step was run
 };

@@ -37,13 +37,19 @@ Status StepFollower::take_places(const RecordStep& script) {
   const auto at_step = [&](const Status& status) {
     return status.with_context("step " + std::to_string(script.step));
   };
+  taken_.clear();
   for (const RecordRecovery& recovery : script.recoveries) {
-    if (coming_.contains(recovery.stage)) continue;
-    if (recovery.commit + 1 != script.step && !recovery.is_own())
-      return at_step(Status::invalid("stage " + std::to_string(recovery.stage) +
-                                     " is back, and its sources of commit " +
-                                     std::to_string(recovery.commit) + " were not kept"));
-    if (Status status = keep_sources(recovery, script.step); !status.ok()) return at_step(status);
+    const std::pair name{recovery.stage, recovery.commit};
+    if (!coming_.contains(name)) {
+      if (recovery.commit + 1 != script.step && !recovery.is_own())
+        return at_step(Status::invalid("stage " + std::to_string(recovery.stage) +
+                                       " is back, and its sources of commit " +
+                                       std::to_string(recovery.commit) + " were not kept"));
+      if (Status status = keep_sources(recovery, script.step); !status.ok()) return at_step(status);
+    }
+    Coming& coming = coming_.at(name);
+    taken_[recovery.stage] = coming;
+    if (--coming.uses == 0) coming_.erase(name);
   }
   for (const RecordRecovery& recovery : script.recoveries)
     if (Status status = lose_stage(recovery.stage); !status.ok()) return at_step(status);
@@ -95,7 +101,7 @@ Status StepFollower::lose_stage(std::uint32_t stage) {
 Status StepFollower::give_stage(const NodeKey& node, std::uint32_t stage, std::uint64_t step) {
   if (const auto own = stages_of_.find(node); own != stages_of_.end() && holds(*own, stage)) return {};
   const auto source = find_holder(stages_of_, stage);
-  if (source == stages_of_.end() && !coming_.contains(stage))
+  if (source == stages_of_.end() && !taken_.contains(stage))
     return Status::invalid("stage " + std::to_string(stage) + " was held by nobody before");
   Result<Completion> ready = [&] {
     if (runners_.contains(node)) return call(node, AddStage{stage});
@@ -104,14 +110,14 @@ Status StepFollower::give_stage(const NodeKey& node, std::uint32_t stage, std::u
   }();
   if (!ready.ok()) return ready.status();
   elements_[stage] = ready.value().gradient_elements.at(0);
-  if (source == stages_of_.end()) return store(node, stage, std::move(coming_.extract(stage).mapped()));
+  if (source == stages_of_.end()) return store(node, stage, std::move(taken_.extract(stage).mapped()));
   Result<Completion> copy = copy_state(source->first, {stage, false});
   if (!copy.ok()) return copy.status();
   return store(node, stage, whole_state(copy.value(), step - 1));
 }
 
 StepFollower::Coming StepFollower::whole_state(const Completion& copy, std::uint64_t commit) {
-  Coming coming{{}, copy.traits, commit, false};
+  Coming coming{{}, copy.traits, commit};
   for (const net::Tensor& part : copy.state) coming.parts.push_back({{part, 1}});
   return coming;
 }
@@ -121,7 +127,7 @@ Status StepFollower::store(const NodeKey& node, std::uint32_t stage, Coming comi
     StoreState task{stage, net::state_part(part), 0, std::move(coming.parts[part])};
     if (const auto stored = call(node, task); !stored.ok()) return stored.status();
   }
-  const auto finished = call(node, FinishState{stage, coming.commit, coming.traits, coming.rebuilt});
+  const auto finished = call(node, FinishState{stage, coming.commit, coming.traits, coming.made_of});
   return finished.ok() ? Status() : finished.status();
 }
 
@@ -166,8 +172,20 @@ std::optional<std::uint64_t> StepFollower::mirror_commit(std::uint32_t stage) co
 }
 
 Status StepFollower::keep_sources(const RecordRecovery& recovery, std::uint64_t step) {
-  if (recovery.is_own()) return keep_own(recovery, step);
-  Coming coming{{}, {recovery.updates, 0, recovery.learning_rate_scale}, recovery.commit, true};
+  const std::pair name{recovery.stage, recovery.commit};
+  if (const auto known = coming_.find(name); known != coming_.end()) {
+    ++known->second.uses;
+    return {};
+  }
+  Result<Coming> coming = recovery.is_own() ? own_state(recovery, step) : average_of(recovery);
+  if (!coming.ok()) return coming.status();
+  coming_[name] = std::move(coming).value();
+  return {};
+}
+
+Result<StepFollower::Coming> StepFollower::average_of(const RecordRecovery& recovery) {
+  Coming coming{
+      {}, {recovery.updates, 0, recovery.learning_rate_scale}, recovery.commit, FinishState::MadeOf::others};
   for (const RecordRecovery::Source& source : recovery.sources) {
     const auto holder = find_holder(stages_of_, source.stage);
     const std::string what = source_name(recovery, source.stage);
@@ -178,12 +196,11 @@ Status StepFollower::keep_sources(const RecordRecovery& recovery, std::uint64_t 
     for (std::size_t part = 0; part < coming.parts.size(); ++part)
       coming.parts[part].push_back({std::move(copy.value().state[part]), source.weight});
   }
-  coming_[recovery.stage] = std::move(coming);
-  return {};
+  return coming;
 }
 
 // What is as it was now is copied now; what is of an earlier commit was mirrored.
-Status StepFollower::keep_own(const RecordRecovery& recovery, std::uint64_t step) {
+Result<StepFollower::Coming> StepFollower::own_state(const RecordRecovery& recovery, std::uint64_t step) {
   Coming coming;
   const auto mirror = mirrors_.find(recovery.stage);
   const auto holder = find_holder(stages_of_, recovery.stage);
@@ -199,10 +216,9 @@ Status StepFollower::keep_own(const RecordRecovery& recovery, std::uint64_t step
   if (!recovery.moments) {
     coming.parts.resize(1);
     coming.traits = {0, 0, coming.traits.learning_rate_scale};
-    coming.rebuilt = true;
   }
-  coming_[recovery.stage] = std::move(coming);
-  return {};
+  coming.made_of = FinishState::MadeOf::mirror;
+  return coming;
 }
 
 }  // namespace sidestep::daemon

@@ -363,7 +363,8 @@ Problems check_nodes(const SimCluster& cluster, const std::string& job_id,
 Problems check_replay(const JobSpec& job, const std::vector<RecordStep>& steps,
                       const daemon::TaskRunnerFactory& factory, double tolerance) {
   const scheduler::RecordHeader header{job.name, scheduler::to_json(job)};
-  const Result<daemon::ReplayReport> report = daemon::replay(header, source_of(steps), factory);
+  const Result<daemon::ReplayReport> report =
+      daemon::replay(header, daemon::recoveries_of(steps), source_of(steps), factory);
   if (!report.ok()) return {"replay: " + report.status().message()};
   const daemon::ReplayReport& found = report.value();
   if (found.steps + 1 != steps.size()) return {"replay: stopped early"};

@@ -190,7 +190,8 @@ FaultRun draw_rebuild_run(std::uint64_t seed) {
   run.job.stages = random.between(
       2, static_cast<std::int64_t>(std::min<std::size_t>(5, run.options.nodes - run.options.nodes_later)));
   run.may_lose_stage = false;
-  if (random.chance(0.2)) run.job.recovery = "mirror";
+  if (random.chance(0.3)) run.job.recovery = "mirror";
+  if (run.job.recovery == "mirror" && random.chance(0.6)) run.job.mirror_every = random.between(2, 10);
   return run;
 }
 

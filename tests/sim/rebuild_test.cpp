@@ -24,13 +24,6 @@ JobShape rebuilt_job() {
   return shape;
 }
 
-std::vector<scheduler::RecordRecovery> recoveries(const SimCluster& cluster, const std::string& job) {
-  std::vector<scheduler::RecordRecovery> all;
-  for (const scheduler::RecordStep& step : cluster.record(job))
-    all.insert(all.end(), step.recoveries.begin(), step.recoveries.end());
-  return all;
-}
-
 std::vector<std::uint32_t> sources(const scheduler::RecordRecovery& recovery) {
   std::vector<std::uint32_t> stages;
   for (const auto& source : recovery.sources) stages.push_back(source.stage);

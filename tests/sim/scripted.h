@@ -32,6 +32,14 @@ inline void kill_all_of(SimCluster& cluster, const std::string& job, std::uint32
   for (const net::NodeKey& key : plan_of(cluster, job).replicas(stage)) cluster.kill(cluster.node_of(key));
 }
 
+// By the record, in order.
+inline std::vector<scheduler::RecordRecovery> recoveries(const SimCluster& cluster, const std::string& job) {
+  std::vector<scheduler::RecordRecovery> all;
+  for (const scheduler::RecordStep& step : cluster.record(job))
+    all.insert(all.end(), step.recoveries.begin(), step.recoveries.end());
+  return all;
+}
+
 // Rightly: check_done().
 inline void require_done(SimCluster& cluster, const std::string& job, const SimOptions& options) {
   const bool ended = cluster.run_until_ended(job, 600 * net::second);

@@ -24,6 +24,7 @@ struct JobShape {
   bool tied = false;  // head and embedding share weights
   std::string gradient_scale = "visited";
   std::string recovery = "replica";   // the policy
+  std::int64_t mirror_every = 1;      // commits; policy mirror
   std::int64_t checkpoint_every = 0;  // 0: none are written
   std::uint64_t seed = 1;
 };

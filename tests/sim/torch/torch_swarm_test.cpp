@@ -15,6 +15,7 @@
 #include "net/clock.h"
 #include "tests/sim/checker.h"
 #include "tests/sim/sim_job.h"
+#include "tests/sim/torch/text_file.h"
 #include "tests/unit/data/temporary_folder.h"
 
 using namespace sidestep;
@@ -23,24 +24,6 @@ using net::second;
 using scheduler::RecordStep;
 
 namespace {
-
-// Words from a small vocabulary: a text with something to learn in it.
-class TextFile {
- public:
-  TextFile() {
-    char name[] = "/tmp/sidestep-text-XXXXXX";
-    const int file = mkstemp(name);
-    REQUIRE(file >= 0);
-    close(file);
-    path = name;
-    std::ofstream text(path);
-    net::Random random(1);
-    const char* words[] = {"and ", "the ", "earth ", "was ", "without ", "form\n"};
-    for (int i = 0; i < 4'000; ++i) text << words[random.between(0, 5)];
-  }
-  ~TextFile() { std::remove(path.c_str()); }
-  std::string path;
-};
 
 struct Case {
   std::int64_t stages = 4;  // on six nodes: with 3, every stage has replicas

@@ -101,7 +101,7 @@ TEST_CASE("Rebuilt state: slices of two stages become their weighted average, mo
                       static_cast<net::SnapshotPart>(part),
                       0,
                       {{below.state[part], weight}, {above.state[part], 1 - weight}}});
-  f.must(FinishState{1, 2, {2, 0, 1.1}, true});
+  f.must(FinishState{1, 2, {2, 0, 1.1}, FinishState::MadeOf::others});
   const Completion rebuilt = f.must(CopyState{1, false});
   CHECK(rebuilt.traits.updates == 2);
   CHECK(rebuilt.traits.learning_rate_scale == 1.1);

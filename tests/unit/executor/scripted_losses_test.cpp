@@ -203,7 +203,7 @@ TEST_CASE("Scripted losses: the record of each policy replays to the same losses
   const LossyRun run = f.run(job);
   auto next = run.steps.begin();
   const auto report = replay(
-      {"lossy", scheduler::to_json(job)},
+      {"lossy", scheduler::to_json(job)}, recoveries_of(run.steps),
       [&]() -> Result<std::optional<RecordStep>> {
         if (next == run.steps.end()) return std::optional<RecordStep>();
         return std::optional<RecordStep>(*next++);

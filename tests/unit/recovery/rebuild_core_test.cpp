@@ -31,16 +31,10 @@ std::string digest_of(const std::vector<float>& values) {
 
 // Node 9 rebuilds stage 2 out of stage 1, at nodes 1 and 2, and stage 3, at node 3, as of commit 6.
 struct Fixture {
-  explicit Fixture(const scheduler::RecoverySpec& recovery = {})
-      : core({"job-1",
-              recovery,
-              JobFixture::node(9),
-              2,
-              elements,
-              4,
-              std::nullopt,
-              50,
-              {{1, {JobFixture::node(1), JobFixture::node(2)}}, {3, {JobFixture::node(3)}}}},
+  explicit Fixture(const scheduler::RecoverySpec& recovery = {},
+                   std::vector<scheduler::RebuildSource> sources =
+                       {{1, {JobFixture::node(1), JobFixture::node(2)}}, {3, {JobFixture::node(3)}}})
+      : core({"job-1", recovery, JobFixture::node(9), 2, elements, 4, std::nullopt, 50, std::move(sources)},
              pull) {}
 
   net::StateOffer offer(std::uint32_t stage) const {
@@ -121,6 +115,41 @@ struct Fixture {
 };
 
 }  // namespace
+
+TEST_CASE(
+    "Rebuild core: a mirror of the stage itself is taken as it is, with the weights' count of updates") {
+  scheduler::RecoverySpec recovery;
+  recovery.policy = "mirror";
+  recovery.every = 4;
+  recovery.moments = GENERATE("average", "fresh");
+  recovery.weights = GENERATE("gradient", "random");  // is for neighbours
+  const bool moments = recovery.moments == "average";
+  Fixture f(recovery, {{2, {JobFixture::node(5)}}});
+  net::StateOffer offer = f.offer(2);
+  offer.learning_rate_scale = 1.3;
+  f.offer_from(5, offer);
+  CHECK(f.told.back() == "dropped the offer of stage 2 at n5: it is no mirror");
+  offer.mirror = 4;
+  f.offer_from(5, offer);
+  CHECK(f.core.commit() == 6);  // that of the offer: Commits from there on are followed
+  REQUIRE_FALSE(f.asked.empty());
+  CHECK(f.asked[0].request.commit == 4);
+  f.answer_all();
+  REQUIRE(f.finished.size() == 1);
+  CHECK(f.finished[0].commit == 6);
+  CHECK(f.finished[0].updates == (moments ? 5 : 0));
+  CHECK(f.finished[0].gradient_norm == (moments ? 0.1 : 0.0));
+  CHECK(f.finished[0].learning_rate_scale == 1.3);
+  CHECK(f.finished[0].from_mirror);
+  CHECK(f.combination(SnapshotPart::weights) == part_of(2, 0));
+  if (moments) CHECK(f.combination(SnapshotPart::second_moment) == part_of(2, 2));
+  f.core.on_finished(1'000, f.out);
+  const scheduler::RecordRecovery record = f.core.record();
+  CHECK(record.is_own());
+  CHECK(record.commit == 4);
+  CHECK(record.policy == "mirror");
+  CHECK(record.moments == moments);
+}
 
 TEST_CASE("Rebuild core: pairs of slices of all parts, weighed by the norms, then the end") {
   const bool last_first = GENERATE(false, true);

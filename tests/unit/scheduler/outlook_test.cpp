@@ -62,3 +62,20 @@ TEST_CASE("Outlook: without a rebuild, or a second origin, the job ends with a s
       describe(late) ==
       "the job ends with the last holder of stage 0, which has one; stages 1, 2 are lost and being rebuilt");
 }
+
+TEST_CASE("Outlook: stages with mirrors are put back as of these, which takes memory and a share of a step") {
+  JobSpec spec = job("mirror");
+  spec.recovery.every = 10;
+  Plan with = plan();
+  with.mirrors = {{key(1), {1, 2}}};
+  const Outlook seen = outlook(spec, with);
+  CHECK(seen.mirrored == Stages{1, 2});
+  CHECK(seen.rebuilt.empty());
+  const std::uint64_t state = 3 * 4 * stage_parameters(spec, 1);
+  CHECK(seen.copies_bytes == memory_need(spec, 0, 2).state() + 2 * 2 * state);
+  CHECK(seen.copies_step_bytes == 4 * stage_parameters(spec, 0) + 2 * (state / 10));
+  CHECK(
+      describe(seen) ==
+      "the loss of a node of stage 0 loses nothing; stages 1, 2 would be put back as of their last mirrors, "
+      "one of every 10 commits; to be ready takes 2 MiB of memory, 1 MiB to move a step");
+}

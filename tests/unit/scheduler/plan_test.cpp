@@ -53,6 +53,23 @@ TEST_CASE("Plan: reads back as the same plan") {
   CHECK(parse_plan(json::parse(to_json(small_plan()).dump())).value() == small_plan());
 }
 
+TEST_CASE("Plan: says who keeps which mirror") {
+  Plan plan = small_plan();
+  plan.mirrors = {{key(1), {1}}};
+  CHECK(plan.keeper_of(1) == key(1));
+  CHECK_FALSE(plan.keeper_of(0));
+  CHECK(plan.keeps(key(1), 1));
+  CHECK_FALSE(plan.keeps(key(3), 1));
+  CHECK(parse_plan(to_json(plan)).value() == plan);
+  plan.stages_of.erase(key(3));
+  plan.slots_of.erase(key(3));
+  plan.stages_out = plan.mirrored = {1};
+  for (PlanPhase& phase : plan.phases)
+    for (PlannedRoute& route : phase.routes) route.hops.resize(1);
+  plan.evaluations[0].hops.resize(1);
+  CHECK(parse_plan(to_json(plan)).value() == plan);
+}
+
 TEST_CASE("Plan refuses what does not fit together, by name") {
   const auto with = [](const std::string& pointer, const json& value) {
     json plan = to_json(small_plan());
@@ -81,6 +98,10 @@ TEST_CASE("Plan refuses what does not fit together, by name") {
   CHECK(plan_refusal(with("/phases/1/from_step", 1)) == "plan: phases do not ascend: step 1 after step 1");
   CHECK(plan_refusal(with("/phases/1/paths", json::array())) ==
         "plan: the phase of step 5 has 0 microbatches, not 2");
+  CHECK(plan_refusal(with("/mirrors/" + c, json{1})) ==
+        "plan: node 0300 cannot keep the mirror of stage 1: it has no part, holds the stage, or is one of "
+        "two");
+  CHECK(plan_refusal(with("/mirrored", json{1})) == "plan: stage 1 is not out, or has no mirror");
 }
 
 TEST_CASE("Plan and record: any damage to the JSON is an error, never a crash") {

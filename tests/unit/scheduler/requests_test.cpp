@@ -59,14 +59,15 @@ TEST_CASE("Submit: a bad job is refused with every problem and the file's name")
   CHECK(s.ask("jobs").body.at("jobs").empty());
 }
 
-TEST_CASE("Submit: what only solo does is refused") {
+TEST_CASE("Submit: what a swarm cannot do is refused") {
   Swarm s;
   json spec = job_json();
-  spec["recovery"]["out_steps"] = 3;
+  spec["recovery"]["policy"] = "checkpoint";
   const net::Reply reply = s.ask("submit", {{"spec", spec}, {"source", "a.json"}});
   CHECK(reply.code == Code::invalid);
   CHECK(reply.message ==
-        "a.json: key \"recovery.out_steps\": value 3 is for `sidestep solo` alone in this version");
+        "a.json: missing key \"recovery.directory\": policy \"checkpoint\" needs a folder that all nodes "
+        "see");
   CHECK(s.ask("jobs").body.at("jobs").empty());
 }
 

@@ -143,6 +143,7 @@ TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   changed.snapshot = Snapshot{40, {{0, net::NodeKey{}, 18446744073709551615u, "sha256:ab", ""}}};
   changed.checkpoints = {{20, 3, "sha256:cd"}, {30, 4, "sha256:ef"}};
   changed.unsealed = {"35-4", "40-5"};
+  changed.mirrors = {{1, {net::NodeKey{}, 12}}, {4, {net::NodeKey{}, 8}}};
   changed.resumed = SealedCheckpoint{10, 2, "sha256:aa"};
   changed.went_back = 2;
   changed.stale_epoch = 7;
@@ -165,6 +166,7 @@ TEST_CASE("Store: gives back the view and the jobs in order of submission") {
   CHECK(saved.jobs[0].checkpoints == changed.checkpoints);
   CHECK(saved.jobs[0].resumed == changed.resumed);
   CHECK(saved.jobs[0].unsealed == changed.unsealed);
+  CHECK(saved.jobs[0].mirrors == changed.mirrors);
   CHECK(saved.jobs[0].went_back == 2);
   CHECK(saved.jobs[0].stale_epoch == 7);
   CHECK(saved.jobs[0].struck == 38);

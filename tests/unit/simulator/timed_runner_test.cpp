@@ -89,7 +89,7 @@ TEST_CASE("Timed runner: what it gives has the job's shapes") {
   const Completion copy = f.run(CopyState{0, false});
   REQUIRE(copy.state.size() == 3);
   CHECK(copy.state[0].payload.size() == elements * 4);
-  CHECK(copy.digests == f.run(FinishState{0, 0, {}, false}).digests);
+  CHECK(copy.digests == f.run(FinishState{0, 0, {}}).digests);
   CHECK(f.run(SaveSnapshot{"j", 1, 1, 0}).elements == scheduler::stage_parameters(f.spec, 1));
   CHECK(f.run(AddStage{1}).gradient_elements.size() == 1);
 }

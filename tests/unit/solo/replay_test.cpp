@@ -54,7 +54,8 @@ Result<ReplayReport> replay_of(const JobShape& shape, const std::vector<RecordSt
                                const FakeOptions& options) {
   auto trace = std::make_shared<FakeTrace>();
   const RecordHeader header{"sim-1", scheduler::to_json(job_spec(shape))};
-  Result<ReplayReport> report = replay(header, source_of(steps), fake_factory(options, trace));
+  Result<ReplayReport> report =
+      replay(header, recoveries_of(steps), source_of(steps), fake_factory(options, trace));
   CHECK(trace->violations.empty());
   CHECK(trace->live_tensors == 0);
   return report;

@@ -80,7 +80,7 @@ ReplayReport replay_lossy(const json& spec, const std::vector<RecordStep>& steps
   const auto job = scheduler::parse_job(spec, "job");
   auto next = steps.begin();
   const auto report = replay(
-      RecordHeader{"sim-1", scheduler::to_json(job.value())},
+      RecordHeader{"sim-1", scheduler::to_json(job.value())}, recoveries_of(steps),
       [&]() -> Result<std::optional<RecordStep>> {
         if (next == steps.end()) return std::optional<RecordStep>();
         auto read = scheduler::parse_record_step(scheduler::to_json(*next++));
@@ -113,7 +113,9 @@ TEST_CASE("Scripted losses: the record of each policy replays to the same losses
       json{{"policy", "checkfree"}, {"weights", "copy"}},
       json{{"policy", "checkfree"}, {"weights", "random"}}, json{{"policy", "checkfree"}, {"out_steps", 1}},
       json{{"policy", "checkfree"}, {"out_steps", 4}}, json{{"policy", "checkfree+"}},
-      json{{"policy", "mirror"}}, json{{"policy", "mirror"}, {"every", 4}},
+      json{{"policy", "checkfree"}, {"out_steps", 1}, {"transfer_steps", 3}},
+      json{{"policy", "mirror"}, {"every", 2}, {"transfer_steps", 3}}, json{{"policy", "mirror"}},
+      json{{"policy", "mirror"}, {"every", 4}},
       json{{"policy", "mirror"}, {"every", 4}, {"moments", "fresh"}, {"out_steps", 2}},
       json{{"policy", "checkpoint"}, {"checkpoint_every", 6}});
   INFO(recovery.dump());
@@ -167,6 +169,15 @@ TEST_CASE("Scripted losses: a stage that stays out is on no route, not of valida
   }
   CHECK(run.recoveries.at(0).commit == 13);
   CHECK_FALSE(run.steps[11].evaluations.empty());
+}
+
+TEST_CASE("Scripted losses: a stage is out while it is rebuilt, and made of what there was when that began") {
+  const auto run = run_well(lossy_job({{"out_steps", 2}, {"transfer_steps", 3}}, lost(10, {3})));
+  for (const RecordStep& step : run.steps) {
+    CHECK(step.stages.size() == (step.step >= 10 && step.step < 15 ? 5 : 6));
+    CHECK(step.recoveries.size() == (step.step == 15 ? 1 : 0));
+  }
+  CHECK(run.recoveries.at(0).commit == 11);
 }
 
 TEST_CASE("Scripted losses: a stage with a second holder and a checkpoint lose nothing") {
