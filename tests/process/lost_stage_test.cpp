@@ -3,6 +3,7 @@
 // last step, the stage is rebuilt, and a replay of the record has the same losses.
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <sstream>
 
 #include "tests/process/faults.h"
 #include "tests/skip.h"
@@ -23,10 +24,11 @@ struct Running {
 };
 
 // Three stages on so many machines, slow enough that a phase can be seen from outside.
-Running begin(Machines& machines) {
+Running begin(Machines& machines, const nlohmann::json& recovery = nlohmann::json::object()) {
   machines.start();
   auto job = small_job(machines.folder(), "lost", 3, steps);
   job["validation"]["every"] = 0;
+  job["recovery"].update(recovery);
   Running running{machines, machines.submit(job)};
   const bool began = running.submit->wait_for("step 1/", Seconds(60));
   INFO(running.submit->output() << running.submit->error() << machines.logs());
@@ -37,10 +39,11 @@ Running begin(Machines& machines) {
 const nlohmann::json task_times = {{"forward_s", 0.1}, {"backward_s", 0.1}, {"head_s", 0.1}};
 constexpr double latency_s = 0.1;
 
-void require_rebuilt(const Running& running) {
-  const std::string record =
+std::string require_rebuilt(const Running& running) {
+  std::string record =
       require_end_and_replay(running.machines, *running.submit, "lost-1", steps, Seconds(150));
   CHECK(record.find("\"recoveries\"") != std::string::npos);
+  return record;
 }
 
 void lose_host(std::size_t number, Fault fault, const std::string& fault_text, const std::string& activity) {
@@ -90,6 +93,29 @@ void lose_two(std::size_t number, Fault fault, const std::string& fault_text, bo
 }
 
 }  // namespace
+
+TEST_CASE("Mirrors: a stage whose only host is killed is put back out of another machine's memory") {
+  Machines machines(97, 3, task_times, latency_s);
+  if (!machines.made()) SIDESTEP_SKIP("network namespaces cannot be made here");
+  const Running running = begin(machines, {{"policy", "mirror"}, {"every", 3}});
+  const bool mirrored = running.submit->wait_for("step 6/", Seconds(60));
+  INFO(running.submit->output() << machines.logs());
+  REQUIRE(mirrored);
+  const std::vector<std::string> holders = running.holders(1);
+  REQUIRE(holders.size() == 1);
+  strike(machines, Fault::kill, machines.node_of(holders[0]));
+  std::istringstream record(require_rebuilt(running));
+  std::size_t found = 0;
+  for (std::string line; std::getline(record, line);)
+    for (const auto& recovery : nlohmann::json::parse(line).value("recoveries", nlohmann::json::array())) {
+      ++found;
+      CHECK(recovery.at("stage") == 1);
+      CHECK(recovery.at("commit").get<std::uint64_t>() % 3 == 0);
+      CHECK(recovery.at("sources").size() == 1);
+      CHECK(recovery.at("sources")[0].at("stage") == 1);
+    }
+  CHECK(found == 1);
+}
 
 TEST_CASE("Churn: the only host of a stage is lost, at each moment of a step, and the stage is rebuilt") {
   if (!Machines(98, 1).made()) SIDESTEP_SKIP("network namespaces cannot be made here");
