@@ -134,11 +134,12 @@ struct StateOffer {
   bool operator==(const StateOffer&) const = default;
 };
 
-// keeper of a mirror -> whom it was pulled from, and the scheduler, acked: the stage's state after commit
-// scope.step is here, in memory, and takes the place of earlier ones.
+// keeper of a mirror -> whom it was pulled from, and if it is whole the scheduler, acked: the stage's state
+// after commit scope.step is here, in memory, and takes the place of earlier ones; or it will not be.
 struct MirrorKept {
   Scope scope;
   std::uint32_t stage = 0;
+  std::string problem = {};  // not empty: why not
   bool operator==(const MirrorKept&) const = default;
 };
 

@@ -409,6 +409,7 @@ void fields(auto& v, Is<StateOffer> auto& m) {
 void fields(auto& v, Is<MirrorKept> auto& m) {
   v("scope", m.scope);
   v("stage", m.stage);
+  v("problem", m.problem);
 }
 
 void fields(auto& v, Is<SliceRequest> auto& m) {

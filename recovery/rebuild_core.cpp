@@ -48,8 +48,13 @@ void RebuildCore::on_offer(std::int64_t now_us, const net::NodeKey& peer, const 
   const auto source = std::ranges::find(sources_, offer.stage, &Source::stage);
   const std::string who = "stage " + std::to_string(offer.stage) + " at " + name;
   const std::string why = source == sources_.end() ? "it is no neighbour" : objection(*source, peer, offer);
-  if (!why.empty())
-    return out.push_back(Tell{net::LogLevel::warning, "dropped the offer of " + who + ": " + why});
+  if (!why.empty()) {
+    out.push_back(Tell{net::LogLevel::warning, "dropped the offer of " + who + ": " + why});
+    // No other can offer a mirror.
+    const bool only = is_own() && source != sources_.end() && source->replicas.front() == peer;
+    if (only && offer.scope.epoch == request_.epoch) give_up("its mirror cannot be had: " + why, out);
+    return;
+  }
   if (!source->heard.insert(peer).second) return;
   if (!offer.problem.empty()) {
     source->reasons += (source->reasons.empty() ? "" : "; ") + name + ": " + offer.problem;

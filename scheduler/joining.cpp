@@ -139,7 +139,11 @@ bool SchedulerCore::State::may_hold(const net::NodeKey& key, std::uint32_t stage
   if (stage == 0 && !has_data) return false;
   MemoryNeed need = memory_need(active->spec, stage, active->plan.replicas(stage).size() + 1);
   need.slots = 1;
-  const std::uint64_t used = is_holder ? planned_bytes(active->plan, key) : answer->daemon_bytes;
+  std::uint64_t used = is_holder ? planned_bytes(active->plan, key) : answer->daemon_bytes;
+  // A stage that is out goes before mirrors, but for its own while that is read.
+  if (is_holder && active->plan.is_out(stage))
+    used = held_bytes(active->plan, key) +
+           (active->plan.keeps(key, stage) ? mirror_bytes(active->spec, stage) / 2 : 0);
   return used + need.total() <= memory_of(key);
 }
 
@@ -246,7 +250,11 @@ bool SchedulerCore::State::let_go(Active::Growth& growth) const {
                return !nodes.at(other.first).leaving && has_stage(other.second, stage);
              });
            };
-           return nodes.at(entry.first).leaving && std::ranges::all_of(entry.second, covered);
+           const bool gives_mirror = std::ranges::any_of(active->plan.mirrored, [&](std::uint32_t stage) {
+             return active->plan.keeps(entry.first, stage) && !covered(stage);
+           });
+           return nodes.at(entry.first).leaving && !gives_mirror &&
+                  std::ranges::all_of(entry.second, covered);
          }) > 0;
 }
 

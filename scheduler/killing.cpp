@@ -64,10 +64,18 @@ void SchedulerCore::State::obey_failures(std::uint64_t step) {
   for (const std::uint32_t stage : active->spec.failures.stages_lost_at(step, active->plan.stage_count())) {
     const std::string why = "by the job's failures, which have stage " + std::to_string(stage) +
                             " lost at step " + std::to_string(step);
-    std::vector<net::NodeKey> struck_nodes = active->plan.replicas(stage);
-    // Of a stage that the job has held twice on purpose one holder is lost, as in one process.
-    if (active->spec.recovery.holders_wanted(stage) > 1 && struck_nodes.size() > 1) struck_nodes.resize(1);
-    for (const net::NodeKey& key : struck_nodes) {
+    std::vector<net::NodeKey> holders = active->plan.replicas(stage);
+    // Of a stage that the job has held twice on purpose one holder is lost, as in one process: one that is
+    // alone with no other stage, if there is such.
+    if (active->spec.recovery.holders_wanted(stage) > 1 && holders.size() > 1) {
+      const auto alone_with = [&](const net::NodeKey& key) {
+        return std::ranges::count_if(active->plan.stages(key), [&](std::uint32_t held) {
+          return active->plan.replicas(held).size() == 1;
+        });
+      };
+      holders = {std::ranges::min(holders, {}, alone_with)};
+    }
+    for (const net::NodeKey& key : holders) {
       if (const auto node = nodes.find(key); node != nodes.end()) end_as_if_killed(node->second, why);
     }
   }

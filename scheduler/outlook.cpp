@@ -22,10 +22,10 @@ std::uint64_t bytes_of(const JobSpec& job, std::uint32_t stage) {
 
 }  // namespace
 
-Outlook outlook(const JobSpec& job, const Plan& plan) {
+Outlook outlook(const JobSpec& job, const Plan& plan, const std::map<std::uint32_t, KeptMirror>& mirrors) {
   Outlook result;
   result.goes_back = job.recovery.writes_checkpoints();
-  result.mirror_every = job.recovery.every;
+  result.mirror_every = plan.mirrors.empty() ? 0 : job.recovery.every;
   const std::uint64_t buffers = job.recovery.moments == "average" ? state_buffers_max : 1;
   for (std::uint32_t stage = 0; stage < plan.stage_count(); ++stage) {
     const std::size_t holders = plan.replicas(stage).size();
@@ -33,7 +33,7 @@ Outlook outlook(const JobSpec& job, const Plan& plan) {
       result.out.push_back(stage);
     else if (holders > 1)
       result.covered.push_back(stage);
-    else if (plan.keeper_of(stage))
+    else if (mirrors.contains(stage) && plan.keeper_of(stage) == mirrors.at(stage).node)
       result.mirrored.push_back(stage);
     else if (can_be_rebuilt(job, plan, stage))
       result.rebuilt.push_back(stage);
@@ -77,7 +77,7 @@ std::string describe(const Outlook& outlook) {
   if (outlook.copies_bytes > 0)
     add("to be ready takes " + mebibytes(outlook.copies_bytes) + " of memory, " +
         mebibytes(outlook.copies_step_bytes) +
-        (outlook.mirrored.empty() ? " of gradients a step" : " to move a step"));
+        (outlook.mirror_every == 0 ? " of gradients a step" : " to move a step"));
   return text;
 }
 

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "scheduler/job.h"
 #include "scheduler/plan.h"
+#include "scheduler/store.h"
 
 namespace sidestep::scheduler {
 
@@ -17,7 +19,7 @@ struct Outlook {
   std::vector<std::uint32_t> covered;   // have several holders: the loss of one loses nothing
   std::vector<std::uint32_t> rebuilt;   // have one, and would be made again out of their neighbours
   std::vector<std::uint32_t> mirrored;  // have one, and would be put back as their mirrors have them
-  std::int64_t mirror_every = 0;        // commits
+  std::int64_t mirror_every = 0;        // commits; 0: there are no keepers of mirrors
   std::vector<std::uint32_t> fatal;     // have one, and the job ends with it, or goes back
   bool goes_back = false;               // to a checkpoint
   std::vector<std::uint32_t> out;       // have none now
@@ -31,7 +33,8 @@ struct Outlook {
   bool operator==(const Outlook&) const = default;
 };
 
-Outlook outlook(const JobSpec& job, const Plan& plan);
+// `mirrors`: those that are whole.
+Outlook outlook(const JobSpec& job, const Plan& plan, const std::map<std::uint32_t, KeptMirror>& mirrors = {});
 
 // "the loss of a node of stage 0 loses nothing; stages 1, 2 would be rebuilt out of their neighbours (72 MiB
 // to move); to be ready takes 24 MiB of memory, 6 MiB of gradients a step".

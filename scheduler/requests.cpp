@@ -271,7 +271,7 @@ nlohmann::json SchedulerCore::State::summary(const JobRow& job) const {
   if (const Result<JobSpec> spec = parse_job(job.spec, job.id); spec.ok()) {
     if (plan.ok() && !ended(job.state))
       recovery = {{"policy", spec.value().recovery.policy},
-                  {"outlook", describe(outlook(spec.value(), plan.value()))}};
+                  {"outlook", describe(outlook(spec.value(), plan.value(), job.mirrors))}};
     steps = spec.value().steps;
     precision = spec.value().precision;
     const double left = static_cast<double>(spec.value().steps) - static_cast<double>(job.commit.value_or(0));
@@ -318,14 +318,14 @@ std::vector<PlacementNode> SchedulerCore::State::memory_by_node() const {
   return list;
 }
 
-// Of the active job, with what the daemon itself takes as far as it has said so; 0 where it holds no stage.
 std::uint64_t SchedulerCore::State::memory_of(const net::NodeKey& key) const {
   const auto answer = active->answers.find(key);
   return answer != active->answers.end() && answer->second ? answer->second->memory_bytes
                                                            : nodes.at(key).resources.memory_bytes;
 }
 
-std::uint64_t SchedulerCore::State::planned_bytes(const Plan& plan, const net::NodeKey& key) const {
+// With what the daemon itself takes as far as it has said so; 0 where it holds no stage.
+std::uint64_t SchedulerCore::State::held_bytes(const Plan& plan, const net::NodeKey& key) const {
   const auto held = plan.stages_of.find(key);
   if (held == plan.stages_of.end()) return 0;
   std::uint64_t bytes = 0, activations = 0;
@@ -336,10 +336,15 @@ std::uint64_t SchedulerCore::State::planned_bytes(const Plan& plan, const net::N
     activations = std::max(activations, need.activations());  // the stages share the slots
   }
   bytes += activations;
-  if (const auto kept = plan.mirrors.find(key); kept != plan.mirrors.end())
-    for (const std::uint32_t stage : kept->second) bytes += mirror_bytes(active->spec, stage);
   const auto answer = active->answers.find(key);
   return bytes + (answer != active->answers.end() && answer->second ? answer->second->daemon_bytes : 0);
+}
+
+std::uint64_t SchedulerCore::State::planned_bytes(const Plan& plan, const net::NodeKey& key) const {
+  std::uint64_t bytes = held_bytes(plan, key);
+  if (const auto kept = plan.mirrors.find(key); kept != plan.mirrors.end())
+    for (const std::uint32_t stage : kept->second) bytes += mirror_bytes(active->spec, stage);
+  return bytes;
 }
 
 nlohmann::json SchedulerCore::State::nodes_json() const {

@@ -455,7 +455,8 @@ struct SchedulerCore::State {
   nlohmann::json summary(const JobRow& row) const;
   nlohmann::json nodes_json() const;
   std::vector<PlacementNode> memory_by_node() const;
-  // At the node under the plan, for the active job.
+  // At the node under the plan, for the active job: its stages, and with the mirrors that it keeps.
+  std::uint64_t held_bytes(const Plan& plan, const net::NodeKey& key) const;
   std::uint64_t planned_bytes(const Plan& plan, const net::NodeKey& key) const;
   // That it has for jobs.
   std::uint64_t memory_of(const net::NodeKey& key) const;

@@ -6,146 +6,33 @@ loss      Six daemons with emulated task times on loopback, five stages. The onl
 slow      The same over links so slow that the rebuild lasts at least ten steps: steps per second while it lasts against before.
 transfer  Stages of 100 MB of weights (300 MB with Adam's moments) on bare loopback: seconds from the loss being seen to the
           rebuild, to the stage being held again, and to its first step.
+fresh     The same, and the node that was killed is started again and rebuilds its stage: the most memory that it had by
+          then, beyond that of a daemon without a job, against the stage.
+line      A rebuild over links of 20 MiB/s that carry little else: how much of the slower source's it takes.
 cost      The same small job with every policy and nothing lost, interleaved: the median step against that of policy replica.
+policies  The job of `scripts/study recovery` on seven nodes with emulated task times, under each policy and with routes that
+          leave stages out: seconds of a step, and by how many seconds a loss delays the job. --write-costs FILE writes them
+          as that study takes them.
 """
 
-import contextlib
 import json
-import os
 import pathlib
-import re
-import signal
 import statistics
-import subprocess
 import tempfile
 import time
 
-from bench_swarm import ENDED, SKIPPED_STEPS, Swarm, fail, make_tokens, say, write_json
+import bench_policies
+from bench_swarm import SKIPPED_STEPS, Swarm, fail, say, write_json
+from bench_watched import LEAST, Watched, in_folder, job_of, memory_mib, stage_bytes, table
 
-LEAST = {"forward_s": 0.02, "backward_s": 0.04, "head_s": 0.01}
-LIMIT_S = 120
-POLICIES = ("replica", "checkfree", "mirror")
-
-
-def table(nodes, mebibytes_s):
-    link = {"latency_ms": 2, "bandwidth_gib_s": mebibytes_s / 1024}
-    return {"wan": {"same_region": link, "links": [{"from": "east", "to": "west", **link}]}, "fifo": True,
-            "nodes": [{"region": "east", **LEAST} for _ in range(nodes)]}
-
-
-def job_of(folder, stages, *, steps=1_000_000, hidden=64, layers=None, microbatches=8, recovery=None):
-    tokens = make_tokens(folder / "tokens.bin", 256, 200_000)
-    return {"name": "recovery", "steps": steps, "seed": 1, "precision": "float32",
-            "model": {"vocab_size": 256, "hidden_size": hidden, "intermediate_size": 2 * hidden,
-                      "num_hidden_layers": layers or stages, "num_attention_heads": 2},
-            "pipeline": {"stages": stages, "microbatches_per_step": microbatches, "microbatch_size": 1, "slots": 4},
-            "data": {"path": str(tokens), "format": "tokens", "sequence_length": 64},
-            "optimizer": {"learning_rate": 1e-3}, "recovery": recovery or {}}
-
-
-def stage_bytes(job):
-    """Weights of a stage above 0, in float32."""
-    model, pipeline = job["model"], job["pipeline"]
-    hidden, intermediate = model["hidden_size"], model["intermediate_size"]
-    return 4 * model["num_hidden_layers"] // pipeline["stages"] * (4 * hidden**2 + 3 * hidden * intermediate + 2 * hidden)
-
-
-class Watched:
-    """A job on a swarm, watched by asking for its status."""
-
-    def __init__(self, program, folder, nodes, job, emulate=None):
-        self.program, self.folder = program, folder / "swarm"
-        flags = ["--emulate", write_json(folder / "emulate.json", emulate)] if emulate else []
-        self.stack = contextlib.ExitStack()
-        self.swarm = self.stack.enter_context(Swarm(program, self.folder, nodes, *flags))
-        self.again = {}
-        self.pids = {node["key"]: node["pid"] for node in self.swarm.about["nodes"]}
-        self.names = {node["key"]: node["nickname"] for node in self.swarm.about["nodes"]}
-        self.id = self.swarm.ask_json("submit", write_json(folder / "job.json", job))["job"]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *about):
-        for process in self.again.values():
-            process.send_signal(signal.SIGINT)
-            process.wait()
-        self.stack.__exit__(*about)
-
-    def status(self):
-        job = self.swarm.ask_json("status", self.id)["job"]
-        if job["state"] in ENDED:
-            fail(f"the job ended as {job['state']}: {job['reason']}")
-        return job
-
-    def wait(self, what, condition):
-        end = time.monotonic() + LIMIT_S
-        while time.monotonic() < end:
-            job = self.status()
-            if condition(job):
-                return job
-            time.sleep(0.01)
-        fail(f"waited {LIMIT_S} s for {what}; logs are in {self.folder}/logs")
-
-    def wait_steps(self, steps):
-        first = self.status()["commit"] or 0
-        return self.wait(f"{steps} steps", lambda job: (job["commit"] or 0) >= max(first, SKIPPED_STEPS) + steps)
-
-    def lose(self, stage):
-        """Kills the stage's only host; its key, when that was, and the last commit before."""
-        job = self.wait(f"one host of stage {stage}", lambda job: len(job["stages"][stage]) == 1)
-        key = job["stages"][stage][0]
-        os.kill(self.pids[key], signal.SIGKILL)
-        return key, time.monotonic(), time.time(), job["commit"]
-
-    def start_again(self, key):
-        config = self.folder / self.names[key] / "node.json"
-        if key in self.again:
-            self.again[key].wait()
-        self.again[key] = subprocess.Popen([str(self.program), "daemon", "--config", str(config)],
-                                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.pids[key] = self.again[key].pid
-
-    def wait_said(self, pattern, since_s):
-        """When the log said so."""
-        end = time.monotonic() + LIMIT_S
-        while time.monotonic() < end:
-            self.status()
-            at, _ = self.said(pattern, since_s)
-            if at:
-                return at
-            time.sleep(0.1)
-        fail(f"nobody said \"{pattern}\" within {LIMIT_S} s; logs are in {self.folder}/logs")
-
-    def record(self):
-        return [json.loads(line) for line in self.swarm.ask("record", self.id, "--json").splitlines()[1:]]
-
-    def said(self, pattern, since_s):
-        """When a line of the log was written that fits, after that time; the first."""
-        for line in self.swarm.logs(self.id):
-            if line["time_us"] / 1e6 >= since_s - 0.001 and re.search(pattern, line["text"]):
-                return line["time_us"] / 1e6, line["text"]
-        return None, ""
-
-
-def broken_steps(record):
-    """Steps that are not in the record exactly once, or microbatches that are not in their step exactly once."""
-    steps = [line["step"] for line in record]
-    problems = [f"step {later} follows {earlier}" for earlier, later in zip(steps, steps[1:]) if later != earlier + 1]
-    for line in record[1:]:
-        routes = [route["microbatch"] for route in line.get("routes", [])]
-        if len(routes) != len(set(routes)):
-            problems.append(f"step {line['step']} has a microbatch twice")
-    return problems
-
-
-def recovery_of(record, stage, after):
-    for line in record:
-        if line["step"] > after:
-            for one in line.get("recoveries", []):
-                if one["stage"] == stage:
-                    return line["step"], one
-    fail(f"the record does not say that stage {stage} was rebuilt")
+POLICIES = {
+    "replica": {"policy": "replica"},
+    "checkfree": {"policy": "checkfree"},
+    "checkfree+": {"policy": "checkfree+"},
+    "mirror every 1": {"policy": "mirror"},
+    "mirror every 10": {"policy": "mirror", "every": 10},
+    "checkpoint every 10": {"policy": "checkpoint", "checkpoint_every": 10},
+}
 
 
 def one_loss(watched, stage):
@@ -216,28 +103,66 @@ def bench_transfer(options, folder):
             "bytes_per_s": rebuilt["bytes"] / seconds, "seconds_since_seen": times, "required": {"hosting": 5}}
 
 
+def bench_fresh(options, folder):
+    job = job_of(folder, 3, hidden=1600 if not options.quick else 512, microbatches=4, recovery={"origins": 1})
+    with Watched(options.program, folder, 3, job) as watched:
+        watched.wait_steps(4)
+        key, _, killed_wall_s, _ = watched.lose(1)
+        watched.start_again(key)
+        pid = watched.again[key].pid
+        watched.wait_said(rf"node {key[:4]}.* joined", killed_wall_s)
+        idle = memory_mib(pid, "VmRSS")
+        watched.wait_said("rebuilt stage 1 as of", killed_wall_s)
+        peak = memory_mib(pid, "VmHWM")
+        watched.wait_said("stage 1 is back", killed_wall_s)
+        nodes = watched.swarm.ask_json("nodes")["nodes"]
+        planned = next(node["memory_planned_bytes"] for node in nodes if node["key"] == key) / 2**20
+    # Weights, gradient, two moments, what averages them.
+    stage = 4 * stage_bytes(job) / 2**20
+    return {"stage_bytes": stage_bytes(job), "daemon_without_a_job_mib": idle, "peak_mib": peak, "planned_mib": planned,
+            "stage_mib": stage, "beyond_the_stage_mib": peak - idle - stage, "required": 64}
+
+
+def bench_line(options, folder):
+    speed = 20
+    job = job_of(folder, 3, hidden=768, microbatches=2, recovery={"origins": 1})
+    with Watched(options.program, folder, 3, job, table(3, speed)) as watched:
+        watched.wait_steps(8)
+        key, _, killed_wall_s, before = watched.lose(1)
+        watched.start_again(key)
+        watched.wait_said("stage 1 is back", killed_wall_s)
+        _, rebuilt = recovery_of(watched.record(), 1, before)
+    seconds = rebuilt["duration_us"] / 1e6
+    from_each = rebuilt["bytes"] / 2 / seconds / 2**20
+    return {"link_mib_s": speed, "bytes": rebuilt["bytes"], "seconds": seconds, "mib_s_from_each": from_each,
+            "share_of_a_link": round(from_each / speed, 3), "required": 0.85}
+
+
 def bench_cost(options, folder):
-    steps, rounds = (60, 3) if options.quick else (150, 7)
+    steps, rounds = (60, 3) if options.quick else (100, 7)
     found = {policy: [] for policy in POLICIES}
     with Swarm(options.program, folder / "swarm", 5) as swarm:
         for number in range(rounds):
-            for policy in POLICIES:
-                job = job_of(folder, 5, steps=steps, hidden=128, layers=10, recovery={"policy": policy})
-                name, _ = swarm.finish(write_json(folder / f"{policy}.json", {**job, "name": policy}))
-                found[policy].append(statistics.median(swarm.step_seconds(name)[SKIPPED_STEPS:]))
-    medians = {policy: statistics.median(values) for policy, values in found.items()}
-    return {"rounds": rounds, "step_s": medians, "to_replica": {
-        policy: round(statistics.median(one / base for one, base in zip(values, found["replica"])), 3)
-        for policy, values in found.items()}, "required": {"checkfree": 1.03}}
+            for label, recovery in POLICIES.items():
+                job = job_of(folder, 5, steps=steps, hidden=128, layers=10, recovery=in_folder(recovery, folder))
+                job["pipeline"]["max_swaps"] = 2
+                name, _ = swarm.finish(write_json(folder / "job.json", {**job, "name": "cost"}))
+                found[label].append(statistics.mean(swarm.step_seconds(name)[SKIPPED_STEPS:]))
+    medians = {label: statistics.median(values) for label, values in found.items()}
+    return {"rounds": rounds, "mean_step_s": medians, "to_replica": {
+        label: round(statistics.median(one / base for one, base in zip(values, found["replica"])), 3)
+        for label, values in found.items()}, "required": {"checkfree": 1.03}}
 
 
-PARTS = {"loss": bench_loss, "slow": bench_slow, "transfer": bench_transfer, "cost": bench_cost}
+PARTS = {"loss": bench_loss, "slow": bench_slow, "transfer": bench_transfer, "fresh": bench_fresh, "line": bench_line,
+         "cost": bench_cost, "policies": bench_policies.measure}
 
 
 def add_flags(parser):
     parser.add_argument("--only", nargs="+", choices=sorted(PARTS), help="default: all")
     parser.add_argument("--losses", type=int, default=8, help="of part loss")
     parser.add_argument("--keep", type=pathlib.Path, metavar="DIR", help="write the job's log there")
+    parser.add_argument("--write-costs", type=pathlib.Path, metavar="FILE", help="of part policies, for scripts/study recovery")
     parser.add_argument("--quick", action="store_true", help="three losses, a third of the weights, fewer rounds")
 
 

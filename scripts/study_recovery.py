@@ -52,6 +52,16 @@ AGES = {
 SKIP_RATIOS = {"1/6": 1 / 6, "1/3": 1 / 3, "1/2": 1 / 2}
 
 
+def falling(ratio):
+    """From the ratio to none in four parts of a run: the ratio of each."""
+    return [ratio * (3 - part) / 3 for part in range(4)]
+
+
+def skip_parts():
+    """Every ratio above 0 that some part of a run has."""
+    return sorted({round(part, 6) for ratio in SKIP_RATIOS.values() for part in falling(ratio) if part > 0})
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """One run: `label` names its line in the table and the plots of its group, together with the rate and all its seeds."""
@@ -105,8 +115,7 @@ class Study:
                 pipeline = {"skip_ratio": ratio, "visit_share": share, "visit_slack": 0}
                 found.append(self._setting("skipping", f"skip {name}, {share}", 0, seed, {"pipeline": pipeline},
                                            ((1, f"skip {ratio:.2f} {share}"),)))
-            # From the ratio to none in four parts of the run.
-            phases = [[1 + i * self.steps // 4, ratio * (3 - i) / 3] for i in range(4)]
+            phases = [[1 + i * self.steps // 4, part] for i, part in enumerate(falling(ratio))]
             keys = tuple((step, "default" if part == 0 else f"skip {part:.2f} even") for step, part in phases)
             pipeline = {"skip_ratio": phases, "visit_slack": 0}
             found.append(self._setting("skipping", f"skip {name}, falling to none", 0, seed, {"pipeline": pipeline}, keys))

@@ -16,8 +16,8 @@ class Costs:
     """What a step and a loss cost on a swarm, in seconds, out of a file:
 
     `step_s`: by the name of the run's line ("checkfree", "mirror every 1"), "skip 0.33 even" and so on for routes that leave
-    stages out, else "default". `recovery_s`: by policy, by how much one loss delays the run; "replica": a loss of stage 0,
-    which has a second holder. null: not measured, and then nothing is modelled from it.
+    stages out; a line that is not in it is that of its policy, else "default". `recovery_s`: likewise, by how much one loss
+    delays the run; "mirror": "mirror every 100". A line that is in neither way is not measured, and nothing is modelled from it.
     """
 
     def __init__(self, path):
@@ -27,11 +27,12 @@ class Costs:
         except (OSError, ValueError, KeyError) as error:
             fail(f"{path}: {error!r}; \"source\", \"step_s\" and \"recovery_s\" are needed")
 
-    def of_step(self, key):
-        return self.step_s.get(key, self.step_s.get("default"))
+    def of_step(self, key, policy):
+        return self.step_s.get(key, self.step_s.get(policy, self.step_s.get("default")))
 
-    def of_recovery(self, policy):
-        return self.recovery_s.get(policy)
+    def of_recovery(self, label, policy):
+        known = {"mirror": "mirror every 100", "checkpoint": "checkpoint every 50"}
+        return next((self.recovery_s[key] for key in (label, policy, known.get(policy)) if key in self.recovery_s), None)
 
 
 class Run:
@@ -55,13 +56,13 @@ class Run:
         else:
             counts = [lines]
         for count, (_, key) in zip(counts, keys):
-            if (each := self.costs.of_step(key)) is None:
+            if (each := self.costs.of_step(key, self.setting.job["recovery"].get("policy"))) is None:
                 return None
             total += count * each
         for line, _, stages, policy in self.kept["recoveries"]:
             if line > lines + 1:
                 continue
-            if (each := self.costs.of_recovery(policy)) is None:
+            if (each := self.costs.of_recovery(self.setting.label, policy)) is None:
                 return None
             total += each if policy == "checkpoint" else each * len(stages)
         return total

@@ -32,12 +32,35 @@ class Runs:
             return None
         return kept if self._same_job(kept["job"], setting.job) else None
 
+    def take(self, settings, path):
+        """Those of the settings that a file of finished runs has."""
+        kept = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for setting in settings:
+            for one in kept:
+                if self._same_job(one["job"], setting.job) and not self.finished(setting):
+                    self._keep(setting, one)
+
+    def save(self, settings, path):
+        """Writes what take() reads."""
+        lines = [json.dumps({**kept, "job": self._named(kept["job"])}) + "\n"
+                 for setting in settings if (kept := self.finished(setting))]
+        path.write_text("".join(lines), encoding="utf-8")
+
+    def _keep(self, setting, kept):
+        path = self.folder / setting.file_name
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(kept) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
     @staticmethod
-    def _same_job(kept, wanted):
+    def _named(job):
         """The text may lie elsewhere."""
-        def named(job):
-            return {**job, "data": {**job["data"], "path": os.path.basename(job["data"]["path"])}}
-        return named(kept) == named(wanted)
+        return {**job, "data": {**job["data"], "path": os.path.basename(job["data"]["path"])}}
+
+    @classmethod
+    def _same_job(cls, kept, wanted):
+        return cls._named(kept) == cls._named(wanted)
 
     def run_all(self, settings, parallel, seconds):
         """Those that are not finished, `parallel` at a time. The first that fails ends it: the others would fail alike."""
@@ -82,10 +105,7 @@ class Runs:
         if process.returncode != 0:
             raise SystemExit(f"study: {setting.name}: solo ended with {process.returncode}: {problem.strip()}")
         kept |= {"name": setting.name, "job": setting.job, "device": self.device, "wall_s": round(time.monotonic() - begin, 1)}
-        path = self.folder / setting.file_name
-        temporary = path.with_suffix(".part")
-        temporary.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        self._keep(setting, kept)
         say(f"{setting.name}: validation loss {kept['validation'][-1][1]:.4f}, {kept['lines']} steps run, {kept['wall_s']:.0f} s")
         return time.monotonic() - begin
 

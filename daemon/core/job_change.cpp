@@ -43,6 +43,7 @@ void JobRun::take_change(std::int64_t now_us) {
                 "plan " + std::to_string(change.plan.epoch) + " gives this node other stages than it has");
   // What learners are given of the last step that was committed stays on its way.
   ports_.drop_posted([&](const net::NodeKey& to, const net::Message& message) {
+    if (std::holds_alternative<net::MirrorKept>(message)) return false;
     const std::optional<std::uint32_t> lesson = stage_of_lesson(message);
     if (!lesson) return true;
     const Pupil pupil{to, *lesson, !context_.plan.learns(to, *lesson)};

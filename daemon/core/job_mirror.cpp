@@ -5,16 +5,12 @@
 #include "daemon/core/job_run.h"
 
 namespace sidestep::daemon {
-namespace {
-
-// So many are left out while one is being pulled; then that one is given up, for its keeper may have done so.
-constexpr int passed_max = 3;
-
-}  // namespace
 
 bool JobRun::wants(const scheduler::Plan& plan, const Pupil& pupil) const {
-  return pupil.mirror ? plan.keeps(pupil.node, pupil.lesson) && !plan.is_out(pupil.lesson)
-                      : plan.learns(pupil.node, pupil.lesson);
+  if (!pupil.mirror) return plan.learns(pupil.node, pupil.lesson);
+  const std::vector<net::NodeKey> holders = plan.replicas(pupil.lesson);
+  return plan.keeps(pupil.node, pupil.lesson) && !holders.empty() &&
+         holders.front() == context_.options->key;
 }
 
 void JobRun::share_mirrors(std::int64_t now_us, const net::CommitTerms& terms) {
@@ -25,32 +21,32 @@ void JobRun::share_mirrors(std::int64_t now_us, const net::CommitTerms& terms) {
   for (const std::uint32_t stage : context_.my_stages) {
     const std::optional<net::NodeKey> keeper = context_.plan.keeper_of(stage);
     if (!keeper || context_.plan.replicas(stage).front() != context_.options->key) continue;
-    const auto is_for_mirror = [&](const Pupil& pupil) { return pupil.mirror && pupil.lesson == stage; };
-    const bool under_way = std::ranges::any_of(
-        shared_, [&](const auto& entry) { return std::ranges::any_of(entry.second.pupils, is_for_mirror); });
-    if (under_way && ++mirrors_passed_[stage] <= passed_max) {
-      if (mirrors_passed_[stage] == 1)
+    const bool under_way = std::ranges::any_of(shared_, [&](const auto& entry) {
+      return std::ranges::any_of(entry.second.pupils, [&](const Pupil& pupil) {
+        return pupil.mirror && pupil.lesson == stage;
+      });
+    });
+    if (under_way) {
+      if (mirrors_late_.insert(stage).second)
         context_.log(now_us, net::LogLevel::warning, stage,
-                     "the mirror of commit " + std::to_string(context_.step) +
-                         " is left out: " + context_.name_of(*keeper) + " still pulls the one before");
+                     "the mirror of commit " + std::to_string(context_.step) + " is left out, as those after it: " +
+                         context_.name_of(*keeper) + " still pulls the one before");
       continue;
     }
-    mirrors_passed_[stage] = 0;
-    for (auto& [name, shared] : shared_) std::erase_if(shared.pupils, is_for_mirror);
-    forget_pupils();
+    mirrors_late_.erase(stage);
     share_state({stage, context_.step, false}, {{*keeper, stage, true}});
   }
 }
 
-bool JobRun::take_mirror(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
-  if (const auto* kept = std::get_if<net::MirrorKept>(&message)) {
-    const auto shared = shared_.find({kept->stage, kept->scope.step, false});
-    if (shared == shared_.end()) return true;
-    std::erase_if(shared->second.pupils,
-                  [&](const Pupil& pupil) { return pupil.mirror && pupil.node == peer; });
-    forget_pupils();
-    return true;
-  }
+void JobRun::on_mirror_kept(const net::NodeKey& peer, const net::MirrorKept& kept) {
+  const auto shared = shared_.find({kept.stage, kept.scope.step, false});
+  if (shared == shared_.end()) return;  // another plan does without it
+  std::erase_if(shared->second.pupils,
+                [&](const Pupil& pupil) { return pupil.mirror && pupil.node == peer; });
+  forget_pupils();
+}
+
+bool JobRun::take_mirror_offer(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
   const auto* offer = std::get_if<net::StateOffer>(&message);
   if (offer == nullptr || context_.plan.learns(context_.options->key, offer->lesson) ||
       !context_.plan.keeps(context_.options->key, offer->lesson))

@@ -43,7 +43,7 @@ JobRun::JobRun(std::int64_t now_us, const NodeOptions& options, std::string job,
       mirrors_(context_, {ports_.send_data,
                           [this](std::int64_t now, const net::NodeKey& source, const net::MirrorKept& kept) {
                             context_.post(now, source, kept);
-                            ports_.post_scheduler(now, kept);
+                            if (kept.problem.empty()) ports_.post_scheduler(now, kept);
                           }}),
       ledger_(context_),
       times_(context_, ports_.times),
@@ -157,12 +157,16 @@ void JobRun::take_held(std::int64_t now_us) {
 }
 
 bool JobRun::on_data(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message) {
+  if (const auto* kept = std::get_if<net::MirrorKept>(&message)) {
+    on_mirror_kept(peer, *kept);
+    return true;
+  }
   const net::Scope* scope = scope_of(message);
   // Its sender has heard of a plan that this node has not, or not taken yet.
   if (scope && scope->epoch > context_.plan.epoch + plans_ahead_max) return true;  // garbage
   if (scope && scope->epoch > context_.plan.epoch) return hold(peer, message);
   if (phase_ == Phase::initialising && context_.my_stages.empty()) return hold(peer, message);
-  if (scope && phase_ != Phase::failed && take_mirror(now_us, peer, message)) return true;
+  if (scope && phase_ != Phase::failed && take_mirror_offer(now_us, peer, message)) return true;
   if (scope && phase_ != Phase::failed)
     if (const std::optional<bool> taken = take_lesson(now_us, peer, message)) return *taken;
   if (!scope || !takes_part(peer)) {

@@ -157,8 +157,10 @@ class JobRun {
   // ---- job_mirror.cpp
   // After each update: copies this node's stages for those that keep their mirrors, if it is the time.
   void share_mirrors(std::int64_t now_us, const net::CommitTerms& terms);
-  // What is about mirrors is taken; false: the message is not.
-  bool take_mirror(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
+  // false: the message is no offer of a state whose mirror is kept here.
+  bool take_mirror_offer(std::int64_t now_us, const net::NodeKey& peer, const net::Message& message);
+  // The copy was for that.
+  void on_mirror_kept(const net::NodeKey& peer, const net::MirrorKept& kept);
   // To those that begin to put a lost stage back whose mirror is here.
   void offer_mirrors(std::int64_t now_us);
   bool wants(const scheduler::Plan& plan, const Pupil& pupil) const;
@@ -209,7 +211,7 @@ class JobRun {
   // AddStage tasks under way, by stage, with the plan that wants it: their learners come.
   std::map<std::uint32_t, std::uint64_t> adding_;
   std::map<SharedName, SharedState> shared_;
-  std::map<std::uint32_t, int> mirrors_passed_;  // by stage: left out since the one that is being pulled
+  std::set<std::uint32_t> mirrors_late_;  // stages whose mirror is still being pulled, as was told
   MirrorKeeper mirrors_;
   scheduler::StagesByNode learned_before_;  // by the plan before the one that is taken
   Ledger ledger_;                           // used by the lead origin alone

@@ -3,7 +3,22 @@
 #include <algorithm>
 #include <cstring>
 
+#include "scheduler/memory.h"
+
 namespace sidestep::daemon {
+
+std::string MirrorKeeper::objection(const net::NodeKey& peer, const net::StateOffer& offer) const {
+  const std::uint64_t commit = offer.scope.step;
+  if (!context_.plan.holds(peer, offer.lesson) || offer.stage != offer.lesson)
+    return "it does not hold the stage";
+  if (!offer.problem.empty()) return offer.problem;
+  const bool due = commit % static_cast<std::uint64_t>(context_.spec.recovery.every) == 0 &&
+                   commit <= static_cast<std::uint64_t>(context_.spec.final_step());
+  if (!due || offer.mirror || offer.digests.size() != net::state_parts || offer.updates > commit ||
+      offer.elements == 0 || offer.elements > scheduler::stage_parameters(context_.spec, offer.stage))
+    return "the offer is malformed";
+  return {};
+}
 
 void MirrorKeeper::on_offer(std::int64_t now_us, const net::NodeKey& peer, const net::StateOffer& offer) {
   const std::uint32_t stage = offer.lesson;
@@ -12,22 +27,21 @@ void MirrorKeeper::on_offer(std::int64_t now_us, const net::NodeKey& peer, const
   const auto under_way = coming_.find(stage);
   const bool known = (kept != kept_.end() && commit <= kept->second.offer.scope.step) ||
                      (under_way != coming_.end() && commit <= under_way->second.mirror.offer.scope.step);
-  if (known || context_.plan.is_out(stage)) return;
-  std::string why;
-  if (!context_.plan.holds(peer, stage) || offer.stage != stage)
-    why = "it does not hold the stage";
-  else if (!offer.problem.empty())
-    why = offer.problem;
-  else if (offer.mirror || offer.digests.size() != net::state_parts || offer.updates > commit ||
-           offer.elements == 0)
-    why = "the offer is malformed";
-  if (!why.empty())
-    return context_.log(now_us, net::LogLevel::warning, stage,
-                        "no mirror of stage " + std::to_string(stage) + " of commit " +
-                            std::to_string(commit) + " from " + context_.name_of(peer) + ": " + why);
-  coming_.erase(stage);
+  if (known) return;
+  if (context_.plan.is_out(stage)) return tell_of_none(now_us, peer, offer, "the stage is out");
+  if (const std::string why = objection(peer, offer); !why.empty())
+    return tell_of_none(now_us, peer, offer, why);
+  coming_.erase(stage);  // of a holder that is none any more
   coming_.emplace(stage, Coming{{offer, {Slices()}}, peer, puller(offer, peer, 0), {}, 0});
   on_tick(now_us);
+}
+
+void MirrorKeeper::tell_of_none(std::int64_t now_us, const net::NodeKey& source, const net::StateOffer& offer,
+                                const std::string& why) {
+  context_.log(now_us, net::LogLevel::warning, offer.lesson,
+               "no mirror of stage " + std::to_string(offer.lesson) + " of commit " +
+                   std::to_string(offer.scope.step) + " from " + context_.name_of(source) + ": " + why);
+  ports_.tell(now_us, source, {context_.scope_of(offer.scope.step), offer.lesson, why});
 }
 
 recovery::SlicePuller MirrorKeeper::puller(const net::StateOffer& offer, const net::NodeKey& source,
@@ -98,11 +112,10 @@ void MirrorKeeper::end_part(std::int64_t now_us, ComingByStage::iterator found) 
   ports_.tell(now_us, source, kept);
 }
 
-void MirrorKeeper::give_up(std::int64_t now_us, ComingByStage::iterator coming, const std::string& why) {
-  context_.log(now_us, net::LogLevel::warning, coming->first,
-               "no mirror of stage " + std::to_string(coming->first) + " of commit " +
-                   std::to_string(coming->second.mirror.offer.scope.step) + ": " + why);
-  coming_.erase(coming);
+void MirrorKeeper::give_up(std::int64_t now_us, ComingByStage::iterator found, const std::string& why) {
+  const Coming coming = std::move(found->second);
+  coming_.erase(found);
+  tell_of_none(now_us, coming.source, coming.mirror.offer, why);
 }
 
 void MirrorKeeper::on_plan() {

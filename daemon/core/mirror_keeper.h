@@ -18,7 +18,7 @@ class MirrorKeeper {
   struct Ports {
     // Unacknowledged.
     std::function<void(const net::NodeKey& to, net::Message request)> ask;
-    // A mirror is whole; `source`: whom it was pulled from.
+    // A mirror is whole, or will not be; `source`: whom it is pulled from.
     std::function<void(std::int64_t now_us, const net::NodeKey& source, const net::MirrorKept& kept)> tell;
   };
 
@@ -58,7 +58,10 @@ class MirrorKeeper {
   void send(const std::vector<recovery::SlicePuller::Outgoing>& requests) const;
   // The part under way is complete.
   void end_part(std::int64_t now_us, ComingByStage::iterator coming);
-  void give_up(std::int64_t now_us, ComingByStage::iterator coming, const std::string& why);
+  void give_up(std::int64_t now_us, ComingByStage::iterator found, const std::string& why);
+  std::string objection(const net::NodeKey& peer, const net::StateOffer& offer) const;
+  void tell_of_none(std::int64_t now_us, const net::NodeKey& source, const net::StateOffer& offer,
+                    const std::string& why);
 
   JobContext& context_;
   Ports ports_;

@@ -185,12 +185,13 @@ Result<ReplayReport> replay(const RecordHeader& header, const std::vector<Recove
   if (Status status = follower.begin(stages_of(*recorded.value())); !status.ok()) return status;
   // A stage that was rebuilt is in the record when it is back, and made of what was before.
   std::uint64_t reached = 0;
-  // Its own state, of a mirror or checkpoint, is kept before the step may lose it; other stages' when those
-  // that come back with the step are here.
+  // Its own state, of a mirror or checkpoint, is kept before the step may lose it, for the step itself too;
+  // other stages' when those that come back with the step are here, which it makes for itself before.
   const auto keep_sources = [&](const RecordStep& step, std::size_t line, bool own) -> Status {
     if (step.step <= reached) return {};  // runs once more
     for (const RecoveryAt& later : recoveries)
-      if (later.line > line && later.recovery.commit + 1 == step.step && later.recovery.is_own() == own)
+      if ((own ? later.line >= line : later.line > line) && later.recovery.commit + 1 == step.step &&
+          later.recovery.is_own() == own)
         if (Status status = follower.keep_sources(later.recovery, step.step); !status.ok()) return status;
     return {};
   };

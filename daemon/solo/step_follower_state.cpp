@@ -149,7 +149,7 @@ Result<StateTraits> StepFollower::traits_of(std::uint32_t stage) {
 Status StepFollower::keep_mirrors(std::uint64_t commit) {
   const scheduler::RecoverySpec& recovery = job_.recovery;
   const bool checkpoints = recovery.policy == "checkpoint";
-  const bool keeps = checkpoints || (recovery.policy == "mirror" && recovery.every > 1);
+  const bool keeps = checkpoints || recovery.keeps_mirrors();
   const auto every = static_cast<std::uint64_t>(checkpoints ? recovery.checkpoint_every : recovery.every);
   const bool due = commit % every == 0 || commit == job_.first_commit();
   // After a roll-back there are commits once more that are kept already.

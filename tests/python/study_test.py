@@ -64,7 +64,7 @@ def check_study(folder, program):
     first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     page = (folder / "page.md").read_text()
-    for part in ("| none | never |", "| checkpoint every 50 | 20 % |", "| checkfree | 20 % |", "not measured yet",
+    for part in ("| none | never |", "| checkpoint every 50 | 20 % |", "| checkfree | 20 % |", "from scripts/bench recovery",
                  "(page-policies-20-steps.svg)"):
         assert part in page, (part, page)
     assert (folder / "page-policies-20-steps.svg").read_text().startswith("<svg "), page
@@ -76,6 +76,13 @@ def check_study(folder, program):
     assert checkpoint["lines"] > none["lines"] == 6
     again = subprocess.run(command, capture_output=True, text=True)
     assert "3 of 3 runs are finished" in again.stderr and "steps run" not in again.stderr, again.stderr
+    # What is finished goes elsewhere.
+    saved = folder / "runs.jsonl"
+    subprocess.run([*command, "--report-only", "--save", str(saved)], check=True, capture_output=True)
+    assert str(folder) not in saved.read_text() and len(saved.read_text().splitlines()) == 3
+    subprocess.run([*command, "--report-only", "--from", str(saved), "--out", str(folder / "elsewhere"),
+                    "--report", str(folder / "other.md")], check=True, capture_output=True)
+    assert (folder / "other.md").read_text() == page.replace("page-", "other-")
 
 
 def main():

@@ -144,6 +144,10 @@ TEST_CASE("Mirror: who keeps it, or the scheduler, may be lost while the stage i
     cluster.restart_scheduler(500 * ms);
   require_done(cluster, job, options);
   CHECK(plan_of(cluster, job).stages_out.empty());
+  if (!keeper) {
+    REQUIRE_FALSE(recoveries(cluster, job).empty());
+    CHECK(recoveries(cluster, job)[0].is_own());
+  }
 }
 
 TEST_CASE("Rebuild: a stage stays out for as many steps as the job says") {

@@ -29,6 +29,9 @@ struct Fixture {
   Fixture() : job(3, {{1}, {1, 2}, {3}}, 2) {
     job.context.spec.recovery.policy = "mirror";
     job.context.spec.recovery.every = 4;
+    job.context.spec.steps = 100;
+    job.context.spec.model.hidden_size = 512;  // stages are at least as large as what is offered
+    job.context.spec.model.num_hidden_layers = 3;
     job.context.plan.mirrors[JobFixture::node(3)] = {stage};
     job.context.step = 5;
   }
@@ -136,9 +139,11 @@ TEST_CASE("Mirror keeper: the one before stays until the next is whole and right
   SECTION("other values than those that were offered") {
     f.answer_all(1);
     CHECK(f.keeper.offer_of(stage).mirror == 4);
-    CHECK(f.told.size() == 1);
+    REQUIRE(f.told.size() == 2);
+    CHECK(f.told[1].second.scope.step == 8);
+    CHECK(f.told[1].second.problem.find("its digest is") == 0);
     REQUIRE_FALSE(f.job.lines.empty());
-    CHECK(f.job.lines.back().find("no mirror of stage 1 of commit 8: its digest is") == 0);
+    CHECK(f.job.lines.back().find(f.told[1].second.problem) != std::string::npos);
     f.offer_from(1, f.offer(12));  // and the next is taken
     f.answer_all();
     CHECK(f.keeper.offer_of(stage).mirror == 12);
@@ -150,6 +155,8 @@ TEST_CASE("Mirror keeper: the one before stays until the next is whole and right
     f.keeper.on_tick(3 * recovery::PullOptions().patience_us);
     CHECK(f.asked.empty());
     CHECK(f.keeper.offer_of(stage).mirror == 4);
+    REQUIRE(f.told.size() == 2);
+    CHECK_FALSE(f.told[1].second.problem.empty());
   }
   SECTION("a later one begins before it is whole") {
     f.asked.clear();
@@ -168,18 +175,25 @@ TEST_CASE("Mirror keeper: an offer that does not fit is dropped and named") {
     f.offer_from(node, offer);
     CHECK(f.asked.empty());
     REQUIRE(f.job.lines.size() == 1);
+    // Whoever offers it keeps a copy until it hears.
+    REQUIRE_FALSE(f.told.empty());
+    CHECK(f.told.back().first == JobFixture::node(node));
+    CHECK_FALSE(f.told.back().second.problem.empty());
     return f.job.lines[0].substr(f.job.lines[0].rfind(": ") + 2);
   };
   CHECK(told_for(3, f.offer(4)) == "it does not hold the stage");
   net::StateOffer bad = f.offer(4);
   bad.problem = "out of memory";
   CHECK(told_for(1, bad) == "out of memory");
-  for (const int what : {0, 1, 2, 3}) {
+  for (const int what : {0, 1, 2, 3, 4, 5, 6}) {
     bad = f.offer(4);
     if (what == 0) bad.digests.pop_back();
     if (what == 1) bad.updates = 5;
     if (what == 2) bad.mirror = 1;
     if (what == 3) bad.elements = 0;
+    if (what == 4) bad.elements = 1ull << 40;
+    if (what == 5) bad.scope.step = 7;
+    if (what == 6) bad.scope.step = 1'000'000;
     CHECK(told_for(1, bad) == "the offer is malformed");
   }
   f.offer_from(1, f.offer(4));

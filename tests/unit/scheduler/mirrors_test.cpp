@@ -59,8 +59,12 @@ TEST_CASE(
   }
   CHECK(keepers.size() == 2);
   CHECK_FALSE(plan.keeper_of(0));
-  const auto outlook = s.ask("status").body.at("job").at("recovery").at("outlook").get<std::string>();
-  CHECK(outlook.find("stages 1, 2 would be put back as of their last mirrors, one of every 10 commits") !=
+  const auto outlook = [&] {
+    return s.ask("status").body.at("job").at("recovery").at("outlook").get<std::string>();
+  };
+  CHECK(outlook().find("stages 1, 2 would be rebuilt out of their neighbours") != std::string::npos);
+  for (const std::uint32_t stage : {1u, 2u}) kept(s, id, plan.keeper_of(stage)->bytes[0], stage, 10);
+  CHECK(outlook().find("stages 1, 2 would be put back as of their last mirrors, one of every 10 commits") !=
         std::string::npos);
 }
 

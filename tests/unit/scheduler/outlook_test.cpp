@@ -68,7 +68,10 @@ TEST_CASE("Outlook: stages with mirrors are put back as of these, which takes me
   spec.recovery.every = 10;
   Plan with = plan();
   with.mirrors = {{key(1), {1, 2}}};
-  const Outlook seen = outlook(spec, with);
+  const Outlook before = outlook(spec, with);
+  CHECK(before.mirrored.empty());
+  CHECK(before.rebuilt == Stages{1, 2});
+  const Outlook seen = outlook(spec, with, {{1, {key(1), 10}}, {2, {key(1), 10}}});
   CHECK(seen.mirrored == Stages{1, 2});
   CHECK(seen.rebuilt.empty());
   const std::uint64_t state = 3 * 4 * stage_parameters(spec, 1);

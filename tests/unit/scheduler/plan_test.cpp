@@ -99,8 +99,8 @@ TEST_CASE("Plan refuses what does not fit together, by name") {
   CHECK(plan_refusal(with("/phases/1/paths", json::array())) ==
         "plan: the phase of step 5 has 0 microbatches, not 2");
   CHECK(plan_refusal(with("/mirrors/" + c, json{1})) ==
-        "plan: node 0300 cannot keep the mirror of stage 1: it has no part, holds the stage, or is one of "
-        "two");
+        "plan: node 0300 cannot keep the mirror of stage 1: it has no part or holds the stage, another keeps "
+        "one, or there is no such stage above 0");
   CHECK(plan_refusal(with("/mirrored", json{1})) == "plan: stage 1 is not out, or has no mirror");
 }
 

@@ -157,6 +157,20 @@ TEST_CASE("Scripted losses: a stage comes back out of its nearest neighbours tha
   CHECK(first.losses.at(7) != undisturbed.at(7));
 }
 
+TEST_CASE("Scripted losses: a state that is taken twice, at once and later, is the same both times") {
+  const auto [recovery, first, second] =
+      GENERATE(table<json, int, int>({{json{{"policy", "checkpoint"}, {"checkpoint_every", 6}}, 7, 10},
+                                      {json{{"policy", "mirror"}, {"every", 4}}, 5, 7}}));
+  INFO(recovery.dump());
+  json failures = lost(first, {2});
+  failures["list"].push_back({{"step", second}, {"stages", {2}}});
+  const json job = lossy_job(recovery, failures);
+  const SoloRun run = run_well(job);
+  const ReplayReport report = replay_lossy(job, run.steps);
+  CHECK(report.first_difference == "");
+  CHECK(report.identical);
+}
+
 TEST_CASE("Scripted losses: a stage that stays out is on no route, not of validation either") {
   const auto run = run_well(lossy_job({{"out_steps", 4}}, lost(10, {3})));
   for (const RecordStep& step : run.steps) {
