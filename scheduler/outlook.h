@@ -34,7 +34,8 @@ struct Outlook {
 };
 
 // `mirrors`: those that are whole.
-Outlook outlook(const JobSpec& job, const Plan& plan, const std::map<std::uint32_t, KeptMirror>& mirrors = {});
+Outlook outlook(const JobSpec& job, const Plan& plan,
+                const std::map<std::uint32_t, KeptMirror>& mirrors = {});
 
 // "the loss of a node of stage 0 loses nothing; stages 1, 2 would be rebuilt out of their neighbours (72 MiB
 // to move); to be ready takes 24 MiB of memory, 6 MiB of gradients a step".

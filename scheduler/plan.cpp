@@ -78,8 +78,9 @@ void check_mirrors(const Plan& plan, JsonReader& reader) {
     for (const std::uint32_t stage : stages)
       if (!plan.stages_of.contains(node) || plan.holds(node, stage) || stage == 0 ||
           stage >= plan.stage_count() || !kept.insert(stage).second)
-        reader.fail("node " + node.short_name() + " cannot keep the mirror of stage " +
-                    std::to_string(stage) + ": it has no part or holds the stage, another keeps one, or there is no such stage above 0");
+        reader.fail(
+            "node " + node.short_name() + " cannot keep the mirror of stage " + std::to_string(stage) +
+            ": it has no part or holds the stage, another keeps one, or there is no such stage above 0");
   for (const std::uint32_t stage : plan.mirrored)
     if (!plan.is_out(stage) || !kept.contains(stage))
       reader.fail("stage " + std::to_string(stage) + " is not out, or has no mirror");

@@ -9,8 +9,7 @@ namespace sidestep::daemon {
 bool JobRun::wants(const scheduler::Plan& plan, const Pupil& pupil) const {
   if (!pupil.mirror) return plan.learns(pupil.node, pupil.lesson);
   const std::vector<net::NodeKey> holders = plan.replicas(pupil.lesson);
-  return plan.keeps(pupil.node, pupil.lesson) && !holders.empty() &&
-         holders.front() == context_.options->key;
+  return plan.keeps(pupil.node, pupil.lesson) && !holders.empty() && holders.front() == context_.options->key;
 }
 
 void JobRun::share_mirrors(std::int64_t now_us, const net::CommitTerms& terms) {
@@ -22,15 +21,15 @@ void JobRun::share_mirrors(std::int64_t now_us, const net::CommitTerms& terms) {
     const std::optional<net::NodeKey> keeper = context_.plan.keeper_of(stage);
     if (!keeper || context_.plan.replicas(stage).front() != context_.options->key) continue;
     const bool under_way = std::ranges::any_of(shared_, [&](const auto& entry) {
-      return std::ranges::any_of(entry.second.pupils, [&](const Pupil& pupil) {
-        return pupil.mirror && pupil.lesson == stage;
-      });
+      return std::ranges::any_of(entry.second.pupils,
+                                 [&](const Pupil& pupil) { return pupil.mirror && pupil.lesson == stage; });
     });
     if (under_way) {
       if (mirrors_late_.insert(stage).second)
         context_.log(now_us, net::LogLevel::warning, stage,
-                     "the mirror of commit " + std::to_string(context_.step) + " is left out, as those after it: " +
-                         context_.name_of(*keeper) + " still pulls the one before");
+                     "the mirror of commit " + std::to_string(context_.step) +
+                         " is left out, as those after it: " + context_.name_of(*keeper) +
+                         " still pulls the one before");
       continue;
     }
     mirrors_late_.erase(stage);

@@ -31,6 +31,7 @@ struct Fixture {
     job.context.spec.recovery.every = 4;
     job.context.spec.steps = 100;
     job.context.spec.model.hidden_size = 512;  // stages are at least as large as what is offered
+    job.context.spec.model.intermediate_size = 1024;
     job.context.spec.model.num_hidden_layers = 3;
     job.context.plan.mirrors[JobFixture::node(3)] = {stage};
     job.context.step = 5;
