@@ -15,15 +15,15 @@ policies  The job of `scripts/study recovery` on seven nodes with emulated task 
           as that study takes them.
 """
 
-import json
 import pathlib
 import statistics
 import tempfile
 import time
 
 import bench_policies
-from bench_swarm import SKIPPED_STEPS, Swarm, fail, say, write_json
-from bench_watched import LEAST, Watched, in_folder, job_of, memory_mib, stage_bytes, table
+from bench_swarm import SKIPPED_STEPS, Swarm, say, write_json
+from bench_watched import (LEAST, Watched, broken_steps, in_folder, job_of, memory_mib, recovery_of, stage_bytes,
+                           table)
 
 POLICIES = {
     "replica": {"policy": "replica"},
@@ -110,7 +110,8 @@ def bench_fresh(options, folder):
         key, _, killed_wall_s, _ = watched.lose(1)
         watched.start_again(key)
         pid = watched.again[key].pid
-        watched.wait_said(rf"node {key[:4]}.* joined", killed_wall_s)
+        # It has loaded its libraries, and is asked about the job only when the loss has been seen.
+        time.sleep(0.4)
         idle = memory_mib(pid, "VmRSS")
         watched.wait_said("rebuilt stage 1 as of", killed_wall_s)
         peak = memory_mib(pid, "VmHWM")

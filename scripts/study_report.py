@@ -104,7 +104,7 @@ def table(rows, target):
              "| modelled time to it, h |",
              "|---|---|---|---|---|---|---|"]
     for (label, rate), runs in rows.items():
-        hours = reached_of([HourRun(run) for run in runs], target, 2, 2)
+        hours = reached_of([HourRun(run) for run in runs], target, 2, 3)
         lines.append(f"| {label} | {f'{100 * rate:g} %' if rate else 'never'} | {mean_of([run.losses for run in runs], 0)} | "
                      f"{mean_of([run.final for run in runs], 4)} | {reached_of(runs, target, 0, 0)} | "
                      f"{reached_of(runs, target, 1, 0)} | {hours} |")
