@@ -89,7 +89,7 @@ TEST_CASE("Mirrors: where nobody has the memory there are none, and people are t
   CHECK(told == 1);
 }
 
-TEST_CASE("Mirrors: one is known when its keeper says so, until it is lost; others' words mean nothing") {
+TEST_CASE("Mirrors: one is known when its keeper says so, until it is lost, and others' words mean nothing") {
   Swarm s;
   const std::string id = start_mirrored(s);
   const int keeper = plan_of(s, id).keeper_of(2)->bytes[0];
