@@ -8,10 +8,10 @@ using namespace sidestep::scheduler::testing;
 
 namespace {
 
-Plan plan_of(Swarm& s, const std::string& id) { return parse_plan(s.job(id).plan).value(); }
+Plan mirrored_plan_of(Swarm& s, const std::string& id) { return parse_plan(s.job(id).plan).value(); }
 
-int holder_of(Swarm& s, const std::string& id, std::uint32_t stage) {
-  return plan_of(s, id).replicas(stage).front().bytes[0];
+int only_holder_of(Swarm& s, const std::string& id, std::uint32_t stage) {
+  return mirrored_plan_of(s, id).replicas(stage).front().bytes[0];
 }
 
 // Three stages at a node each, mirrors of every 10 commits, up to the first commit. `memory_bytes`: of nodes
@@ -40,8 +40,8 @@ std::string start_mirrored(Swarm& s, const std::map<int, std::uint64_t>& memory_
   return id;
 }
 
-void kept(Swarm& s, const std::string& id, int number, std::uint32_t stage, std::uint64_t commit) {
-  s.say(number, net::MirrorKept{{id, 1, plan_of(s, id).epoch, commit}, stage});
+void say_kept(Swarm& s, const std::string& id, int number, std::uint32_t stage, std::uint64_t commit) {
+  s.say(number, net::MirrorKept{{id, 1, mirrored_plan_of(s, id).epoch, commit}, stage});
 }
 
 }  // namespace
@@ -50,7 +50,7 @@ TEST_CASE(
     "Mirrors: every stage but the first has a keeper that does not hold it, each node as few as can be") {
   Swarm s;
   const std::string id = start_mirrored(s);
-  const Plan plan = plan_of(s, id);
+  const Plan plan = mirrored_plan_of(s, id);
   std::set<net::NodeKey> keepers;
   for (const std::uint32_t stage : {1u, 2u}) {
     REQUIRE(plan.keeper_of(stage));
@@ -63,7 +63,7 @@ TEST_CASE(
     return s.ask("status").body.at("job").at("recovery").at("outlook").get<std::string>();
   };
   CHECK(outlook().find("stages 1, 2 would be rebuilt out of their neighbours") != std::string::npos);
-  for (const std::uint32_t stage : {1u, 2u}) kept(s, id, plan.keeper_of(stage)->bytes[0], stage, 10);
+  for (const std::uint32_t stage : {1u, 2u}) say_kept(s, id, plan.keeper_of(stage)->bytes[0], stage, 10);
   CHECK(outlook().find("stages 1, 2 would be put back as of their last mirrors, one of every 10 commits") !=
         std::string::npos);
 }
@@ -80,7 +80,7 @@ TEST_CASE("Mirrors: where nobody has the memory there are none, and people are t
   }
   Swarm s;
   const std::string id = start_mirrored(s, just_enough);
-  CHECK(plan_of(s, id).mirrors.empty());
+  CHECK(mirrored_plan_of(s, id).mirrors.empty());
   s.commit(1);
   std::size_t told = 0;
   const nlohmann::json lines = s.ask("logs", {{"level", "warning"}}).body.at("lines");
@@ -92,13 +92,13 @@ TEST_CASE("Mirrors: where nobody has the memory there are none, and people are t
 TEST_CASE("Mirrors: one is known when its keeper says so, until it is lost, and others' words mean nothing") {
   Swarm s;
   const std::string id = start_mirrored(s);
-  const int keeper = plan_of(s, id).keeper_of(2)->bytes[0];
-  kept(s, id, holder_of(s, id, 2), 2, 10);  // holds the stage
-  kept(s, id, keeper, 7, 10);               // there is no such stage
+  const int keeper = mirrored_plan_of(s, id).keeper_of(2)->bytes[0];
+  say_kept(s, id, only_holder_of(s, id, 2), 2, 10);  // holds the stage
+  say_kept(s, id, keeper, 7, 10);                    // there is no such stage
   CHECK(s.job(id).mirrors.empty());
-  kept(s, id, keeper, 2, 10);
+  say_kept(s, id, keeper, 2, 10);
   CHECK(s.job(id).mirrors.at(2) == KeptMirror{key(keeper), 10});
-  kept(s, id, keeper, 2, 20);
+  say_kept(s, id, keeper, 2, 20);
   CHECK(s.job(id).mirrors.at(2).commit == 20);
   s.close(keeper);
   s.run_for_ms(5'000);
@@ -109,13 +109,13 @@ TEST_CASE("Mirrors: a stage whose mirror is there is put back out of it, else ou
   const bool mirrored = GENERATE(true, false);
   Swarm s;
   const std::string id = start_mirrored(s);
-  const int holder = holder_of(s, id, 2);
-  const net::NodeKey keeper = *plan_of(s, id).keeper_of(2);
-  if (mirrored) kept(s, id, keeper.bytes[0], 2, 10);
+  const int holder = only_holder_of(s, id, 2);
+  const net::NodeKey keeper = *mirrored_plan_of(s, id).keeper_of(2);
+  if (mirrored) say_kept(s, id, keeper.bytes[0], 2, 10);
   s.commit(1);
   s.close(holder);
   s.run_for_ms(5'000);
-  const Plan plan = plan_of(s, id);
+  const Plan plan = mirrored_plan_of(s, id);
   REQUIRE(plan.is_out(2));
   CHECK(plan.mirrored == (mirrored ? std::vector{2u} : std::vector<std::uint32_t>{}));
   if (mirrored) CHECK(plan.keeper_of(2) == keeper);
