@@ -39,13 +39,7 @@ void require_done(LocalSwarm& swarm, Process& submit, const std::string& id) {
   const auto status = submit.wait_exit(Seconds(120));
   INFO(submit.output() << submit.error() << swarm.logs());
   REQUIRE(status == 0);
-  const std::string record = swarm.folder() / (id + ".record");
-  REQUIRE(swarm.ask({"record", id, "--out", record}).status == 0);
-  const Finished replay = run({"solo", "--replay", record, "--json"}, Seconds(120));
-  INFO(replay.output << replay.error);
-  REQUIRE(replay.status == 0);
-  const std::string last = replay.output.substr(replay.output.rfind('\n', replay.output.size() - 2) + 1);
-  CHECK(nlohmann::json::parse(last).at("largest_difference") <= 1e-5);
+  CHECK(replay_of(swarm.record_file(id)).at("largest_difference") <= 1e-5);
 }
 
 }  // namespace

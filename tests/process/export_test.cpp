@@ -171,12 +171,9 @@ TEST_CASE("Numbers that are not finite: the job fails, and its last good state i
   CHECK(submit->output().find("made no update (optimizer.non_finite_max is 3)") != std::string::npos);
   CHECK(submit->output().find("sidestep export hot-1") != std::string::npos);
   CHECK(swarm.ask_json({"status", "hot-1"}).at("job").at("skipped_updates").get<int>() >= 3);
-  const std::string record = swarm.folder() / "hot.record";
-  REQUIRE(swarm.ask({"record", "hot-1", "--out", record}).status == 0);
+  const std::string record = swarm.record_file("hot-1");
   CHECK(report_of(export_to(swarm, "hot-1", swarm.folder() / "hot", {"--json"})).at("state") == "failed");
-  const Finished replay = run({"solo", "--replay", record}, Seconds(60));
-  INFO(replay.output << replay.error);
-  CHECK(replay.status == 0);
+  replay_of(record);
 }
 
 }  // namespace sidestep::testing

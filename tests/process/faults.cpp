@@ -91,11 +91,7 @@ std::string require_end_and_replay(const Machines& machines, Process& submit, co
   REQUIRE(status == 0);
   const std::string record = machines.folder() / (job + ".record");
   REQUIRE(machines.ask({"record", job, "--out", record}).status == 0);
-  const Finished replay = run({"solo", "--replay", record, "--json"}, Seconds(120));
-  INFO(replay.output << replay.error);
-  REQUIRE(replay.status == 0);
-  const std::string last = replay.output.substr(replay.output.rfind('\n', replay.output.size() - 2) + 1);
-  const auto report = nlohmann::json::parse(last);
+  const nlohmann::json report = replay_of(record);
   CHECK(report.at("steps") == steps);
   CHECK(report.at("largest_difference") <= 1e-5);
   return read_text(record);

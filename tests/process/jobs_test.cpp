@@ -3,19 +3,11 @@
 
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <sstream>
 
 #include "tests/process/swarm_fixture.h"
 
 namespace sidestep::testing {
 namespace {
-
-std::vector<nlohmann::json> json_lines(const std::string& text) {
-  std::vector<nlohmann::json> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(nlohmann::json::parse(line));
-  return lines;
-}
 
 // Losses of the training steps, from the run record.
 std::vector<double> losses(const LocalSwarm& swarm, const std::string& job) {
@@ -25,12 +17,6 @@ std::vector<double> losses(const LocalSwarm& swarm, const std::string& job) {
   for (const auto& line : json_lines(record.output))
     if (line.contains("loss") && line.at("loss").is_number()) values.push_back(line.at("loss"));
   return values;
-}
-
-std::string record_file(const LocalSwarm& swarm, const std::string& job) {
-  const std::string path = swarm.folder() / "job.record";
-  REQUIRE(swarm.ask({"record", job, "--out", path}).status == 0);
-  return path;
 }
 
 }  // namespace
@@ -64,10 +50,7 @@ TEST_CASE("Local swarm: a job runs to its end, its loss falls, and solo replays 
   const Finished missing = swarm.ask({"record", "small-1", "--step", "70"});
   CHECK(missing.status == 1);
 
-  const Finished replay = run({"solo", "--replay", record_file(swarm, "small-1"), "--json"}, Seconds(60));
-  INFO(replay.output << replay.error);
-  REQUIRE(replay.status == 0);
-  CHECK(json_lines(replay.output).back().at("largest_difference") <= 1e-5);
+  CHECK(replay_of(swarm.record_file("small-1")).at("largest_difference") <= 1e-5);
 
   swarm.up().signal(SIGTERM);
   CHECK(swarm.up().wait_exit(Seconds(15)) == 0);
@@ -82,10 +65,7 @@ TEST_CASE("Deterministic job: its replay has the same losses bit for bit") {
   const auto status = submit->wait_exit(Seconds(60));
   INFO(submit->output() << submit->error() << swarm.logs());
   REQUIRE(status == 0);
-  const Finished replay = run({"solo", "--replay", record_file(swarm, "exact-1"), "--json"}, Seconds(60));
-  INFO(replay.output << replay.error);
-  REQUIRE(replay.status == 0);
-  CHECK(json_lines(replay.output).back().at("identical") == true);
+  CHECK(replay_of(swarm.record_file("exact-1")).at("identical") == true);
 }
 
 TEST_CASE("Solo: a job file alone trains, and the record of that replays") {
@@ -164,10 +144,7 @@ TEST_CASE("Killed daemon: while its stage has a replica the job goes on, and its
   CHECK(losses(swarm, "long-1").size() == 600);
   const Finished logs = swarm.ask({"logs", "long-1"});
   CHECK(logs.output.find(", without " + lost) != std::string::npos);
-  const Finished replay = run({"solo", "--replay", record_file(swarm, "long-1"), "--json"}, Seconds(120));
-  INFO(replay.output << replay.error);
-  REQUIRE(replay.status == 0);
-  CHECK(json_lines(replay.output).back().at("largest_difference") <= 1e-5);
+  CHECK(replay_of(swarm.record_file("long-1")).at("largest_difference") <= 1e-5);
 }
 
 TEST_CASE("Skipping job: routes leave stages out and swap others, and the record replays") {
@@ -187,10 +164,7 @@ TEST_CASE("Skipping job: routes leave stages out and swap others, and the record
     for (const auto& route : step.at("routes")) CHECK(route.at("hops").size() == length);
     if (!step.at("evaluations").empty()) CHECK(step.at("validation_skip_losses").size() == 1);
   }
-  const Finished replay = run({"solo", "--replay", record_file(swarm, "skip-1"), "--json"}, Seconds(60));
-  INFO(replay.output << replay.error);
-  REQUIRE(replay.status == 0);
-  CHECK(json_lines(replay.output).back().at("largest_difference") <= 1e-5);
+  CHECK(replay_of(swarm.record_file("skip-1")).at("largest_difference") <= 1e-5);
   // Solo without a record goes by the same lengths.
   const Finished solo = run({"solo", write_job(swarm.folder(), job), "--threads", "1"}, Seconds(60));
   INFO(solo.error);

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 #include "net/random.h"
 
@@ -37,6 +38,13 @@ std::string read_text(const std::string& path) {
 
 nlohmann::json read_json(const std::string& path) { return nlohmann::json::parse(read_text(path)); }
 
+std::vector<nlohmann::json> json_lines(const std::string& text) {
+  std::vector<nlohmann::json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
 nlohmann::json small_job(const TemporaryFolder& folder, const std::string& name, int stages, int steps) {
   const std::string text_file = folder / "text.txt";
   if (!fs::exists(text_file)) {
@@ -66,6 +74,13 @@ std::string write_job(const TemporaryFolder& folder, const nlohmann::json& job) 
   const std::string path = folder / (job.at("name").get<std::string>() + ".json");
   write_text(path, job.dump(2));
   return path;
+}
+
+nlohmann::json replay_of(const std::string& record) {
+  const Finished replay = run({"solo", "--replay", record, "--json"}, Seconds(120));
+  INFO(replay.output << replay.error);
+  REQUIRE(replay.status == 0);
+  return json_lines(replay.output).back();
 }
 
 LocalSwarm::LocalSwarm(int nodes, const std::vector<std::string>& flags) {
@@ -127,6 +142,12 @@ std::unique_ptr<Process> LocalSwarm::start(std::vector<std::string> arguments) c
 
 std::unique_ptr<Process> LocalSwarm::submit(const nlohmann::json& job) const {
   return start({"submit", write_job(folder_, job), "--follow"});
+}
+
+std::string LocalSwarm::record_file(const std::string& job) const {
+  const std::string path = folder_ / (job + ".record");
+  REQUIRE(ask({"record", job, "--out", path}).status == 0);
+  return path;
 }
 
 }  // namespace sidestep::testing

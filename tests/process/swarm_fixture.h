@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "tests/process/process.h"
 
@@ -29,11 +30,14 @@ class TemporaryFolder {
 void write_text(const std::string& path, const std::string& text);
 std::string read_text(const std::string& path);
 nlohmann::json read_json(const std::string& path);
+std::vector<nlohmann::json> json_lines(const std::string& text);
 
 // A tiny model on a text that is made here; a step takes milliseconds. `stages` divide its 6 layers.
 nlohmann::json small_job(const TemporaryFolder& folder, const std::string& name, int stages, int steps);
 // The file that it is written to.
 std::string write_job(const TemporaryFolder& folder, const nlohmann::json& job);
+// What `sidestep solo --replay` says at its end of the run record in this file; it has to succeed.
+nlohmann::json replay_of(const std::string& record);
 
 // `sidestep up` in a folder of its own, ready.
 class LocalSwarm {
@@ -59,6 +63,8 @@ class LocalSwarm {
   std::unique_ptr<Process> start(std::vector<std::string> arguments) const;
   // Submits and follows.
   std::unique_ptr<Process> submit(const nlohmann::json& job) const;
+  // The file that the job's run record is written to.
+  std::string record_file(const std::string& job) const;
 
  private:
   TemporaryFolder folder_;

@@ -30,29 +30,23 @@ std::string start_checkpointed(Swarm& s, const std::string& policy = "checkpoint
   return id;
 }
 
-Plan plan_of(Swarm& s, const std::string& id) { return parse_plan(s.job(id).plan).value(); }
-
-int holder_of(Swarm& s, const std::string& id, std::uint32_t stage) {
-  return plan_of(s, id).replicas(stage).front().bytes[0];
-}
-
 // As s.commit(step), and its nodes write a checkpoint.
 void commit_with_checkpoint(Swarm& s, const std::string& id, std::uint64_t step) {
-  const Plan plan = plan_of(s, id);
+  const Plan plan = s.plan_of(id);
   s.say(plan.lead_origin().bytes[0],
         net::CommitReport{{id, 1, plan.epoch, step}, to_json(record_step(step, plan)), "", 0, true});
 }
 
 void written(Swarm& s, const std::string& id, std::uint64_t step, std::uint32_t stage,
              const std::string& problem = "") {
-  s.say(holder_of(s, id, stage),
-        net::CheckpointWritten{{id, 1, plan_of(s, id).epoch, step}, stage, 100, digest, problem});
+  s.say(s.holder_of(id, stage),
+        net::CheckpointWritten{{id, 1, s.plan_of(id).epoch, step}, stage, 100, digest, problem});
 }
 
 net::SealCheckpoint sealed(Swarm& s, const std::string& id, std::uint64_t step) {
   commit_with_checkpoint(s, id, step);
   for (const std::uint32_t stage : {0u, 1u}) written(s, id, step, stage);
-  const int lead = holder_of(s, id, 0);
+  const int lead = s.holder_of(id, 0);
   const auto orders = s.sent<net::SealCheckpoint>(lead);
   REQUIRE(orders.size() == 1);
   s.say(lead, net::CheckpointSealed{id, step, orders[0].epoch, ""});
@@ -103,7 +97,7 @@ TEST_CASE("Checkpoint: is sealed when every stage is written, and the newest are
   s.commit(1);
   commit_with_checkpoint(s, id, 2);
   written(s, id, 2, 1);
-  const int lead = holder_of(s, id, 0);
+  const int lead = s.holder_of(id, 0);
   CHECK(s.sent<net::SealCheckpoint>(lead).empty());
   written(s, id, 2, 0);
   const auto orders = s.sent<net::SealCheckpoint>(lead);
@@ -141,7 +135,7 @@ TEST_CASE("Checkpoint: what a node could not write, or a loss, gives it up") {
   const std::string id = start_checkpointed(s, "replica");
   s.commit(1);
   commit_with_checkpoint(s, id, 2);
-  const int lead = holder_of(s, id, 0);
+  const int lead = s.holder_of(id, 0);
   SECTION("a full disk") {
     written(s, id, 2, 1, "no space left on device");
     written(s, id, 2, 0);
@@ -165,7 +159,7 @@ TEST_CASE("Checkpoint: one that is due while another is being written is left ou
   commit_with_checkpoint(s, id, 2);
   s.commit(3);
   commit_with_checkpoint(s, id, 4);
-  const int lead = holder_of(s, id, 0);
+  const int lead = s.holder_of(id, 0);
   for (const std::uint32_t stage : {0u, 1u}) written(s, id, 4, stage);
   CHECK(s.sent<net::SealCheckpoint>(lead).empty());
   const bool in_time = GENERATE(true, false);
@@ -184,7 +178,7 @@ TEST_CASE("Checkpoint: what was written is not acknowledged before its commit is
   s.commit(1);
   s.acked(2);
   const net::Envelope early = s.envelope(
-      2, net::CheckpointWritten{{id, 1, 1, 2}, plan_of(s, id).stages(key(2)).front(), 100, digest, ""});
+      2, net::CheckpointWritten{{id, 1, 1, 2}, s.plan_of(id).stages(key(2)).front(), 100, digest, ""});
   s.deliver(key(2), early);
   CHECK(s.acked(2).empty());
   commit_with_checkpoint(s, id, 2);
@@ -200,8 +194,8 @@ TEST_CASE("Going back: the whole job begins anew with the newest checkpoint, on 
   s.commit(1);
   sealed(s, id, 2);
   for (const std::uint64_t step : {3u, 4u, 5u}) s.commit(step);
-  const std::uint64_t epoch = plan_of(s, id).epoch;
-  const int lost = holder_of(s, id, 1), left = holder_of(s, id, 0);
+  const std::uint64_t epoch = s.plan_of(id).epoch;
+  const int lost = s.holder_of(id, 1), left = s.holder_of(id, 0);
   for (const int number : {1, 2, 3}) s.sent<net::PrepareJob>(number);
   lose(s, lost);
   CHECK(s.state(id) == "preparing");
@@ -220,13 +214,13 @@ TEST_CASE("Going back: the whole job begins anew with the newest checkpoint, on 
     say_prepared(s, id, number);
   }
   REQUIRE(s.state(id) == "starting");
-  CHECK(plan_of(s, id).epoch > epoch);
+  CHECK(s.plan_of(id).epoch > epoch);
   const auto started = s.sent<net::StartJob>(3);
   REQUIRE_FALSE(started.empty());  // before, it was to learn a stage
   CHECK(started.back().spec.at("resume").at("commit") == 2);
   CHECK(started.back().commit == 2);
   // What comes of the run before means nothing.
-  s.say(left, net::CommitReport{{id, 1, epoch, 3}, to_json(record_step(3, plan_of(s, id))), "", 0});
+  s.say(left, net::CommitReport{{id, 1, epoch, 3}, to_json(record_step(3, s.plan_of(id))), "", 0});
   s.say(left, net::JobFault{{id, 1, epoch, 6}, "late"});
   CHECK(s.state(id) == "starting");
   // Its weights are there: nothing is recorded twice.
@@ -246,7 +240,7 @@ TEST_CASE("Going back: without a checkpoint the job begins anew") {
   s.join(3);
   s.prepared(3);
   s.commit(1);
-  lose(s, holder_of(s, id, 1));
+  lose(s, s.holder_of(id, 1));
   CHECK(s.state(id) == "preparing");
   CHECK_FALSE(s.job(id).commit);
   CHECK(recorded(s, id).empty());
@@ -284,7 +278,7 @@ TEST_CASE("Going back: where nobody else comes the nodes that are left hold seve
   const std::string id = start_checkpointed(s);
   s.commit(1);
   sealed(s, id, 2);
-  const int left = holder_of(s, id, 0), lost = holder_of(s, id, 1);
+  const int left = s.holder_of(id, 0), lost = s.holder_of(id, 1);
   s.sent<net::PrepareJob>(left);
   lose(s, lost);
   s.prepared(left, sees_checkpoint(s, id, 2));
@@ -293,7 +287,7 @@ TEST_CASE("Going back: where nobody else comes the nodes that are left hold seve
   CHECK(s.state(id) == "preparing");
   s.run_for_ms(1'500);
   REQUIRE(s.state(id) == "starting");
-  CHECK(plan_of(s, id).stages(key(left)) == std::vector<std::uint32_t>{0, 1});
+  CHECK(s.plan_of(id).stages(key(left)) == std::vector<std::uint32_t>{0, 1});
 }
 
 TEST_CASE("Going back: a node that does not see the checkpoint has no part in it") {
@@ -305,15 +299,15 @@ TEST_CASE("Going back: a node that does not see the checkpoint has no part in it
   }
   s.commit(1);
   sealed(s, id, 2);
-  const int left = holder_of(s, id, 0);
+  const int left = s.holder_of(id, 0);
   for (const int number : {1, 2, 3, 4}) s.sent<net::PrepareJob>(number);
-  lose(s, holder_of(s, id, 1));
+  lose(s, s.holder_of(id, 1));
   for (const int number : {left, 4}) s.prepared(number, sees_checkpoint(s, id, 2));
   net::Prepared other = sees_checkpoint(s, id, 2);
   other.init_digest = "sha256:" + std::string(64, 'e');
   s.prepared(3, other);
   REQUIRE(s.state(id) == "starting");
-  CHECK_FALSE(plan_of(s, id).stages_of.contains(key(3)));
+  CHECK_FALSE(s.plan_of(id).stages_of.contains(key(3)));
 }
 
 TEST_CASE("Going back: other policies do so where nothing else is left") {
@@ -321,7 +315,7 @@ TEST_CASE("Going back: other policies do so where nothing else is left") {
   const std::string id = start_checkpointed(s, "checkfree");
   s.commit(1);
   sealed(s, id, 2);
-  lose(s, holder_of(s, id, 0));  // what stage 0 holds beside its layers cannot be rebuilt
+  lose(s, s.holder_of(id, 0));  // what stage 0 holds beside its layers cannot be rebuilt
   CHECK(s.state(id) == "preparing");
   CHECK(s.job(id).commit == 2);
 }
@@ -352,7 +346,7 @@ TEST_CASE("Job: is done when its last checkpoint is written too, or after a whil
   Swarm s;
   const std::string id = start_checkpointed(s, "replica", 2);
   s.commit(1);
-  const Plan plan = plan_of(s, id);
+  const Plan plan = s.plan_of(id);
   commit_with_checkpoint(s, id, 2);
   for (const int number : {1, 2}) {
     s.saved(number, 2);
@@ -375,9 +369,9 @@ TEST_CASE("Going back: nodes that cannot see the folder for a moment are asked a
   s.prepared(3);
   s.commit(1);
   sealed(s, id, 2);
-  const int left = holder_of(s, id, 0);
+  const int left = s.holder_of(id, 0);
   for (const int number : {1, 2, 3}) s.sent<net::PrepareJob>(number);
-  lose(s, holder_of(s, id, 1));
+  lose(s, s.holder_of(id, 1));
   for (const int number : {left, 3}) {
     net::Prepared blind;
     blind.problem = "/shared: there is no checkpoint in it";
@@ -402,9 +396,9 @@ TEST_CASE("Going back: a job that began with a folder of weights does so too") {
   s.commit(0);
   s.commit(1);
   sealed(s, id, 2);
-  const int left = holder_of(s, id, 0);
+  const int left = s.holder_of(id, 0);
   s.sent<net::PrepareJob>(left);
-  lose(s, holder_of(s, id, 1));
+  lose(s, s.holder_of(id, 1));
   REQUIRE(s.state(id) == "preparing");
   const auto asked = s.sent<net::PrepareJob>(left);
   REQUIRE(asked.size() == 1);

@@ -75,7 +75,7 @@ TEST_CASE(
   REQUIRE(adopt.size() == 1);
   CHECK(adopt[0].epoch == 2);
   // Not before the Commit: the job's plan is the old one.
-  CHECK(parse_plan(s.job(s.id).plan).value().epoch == 1);
+  CHECK(s.plan_of(s.id).epoch == 1);
   CHECK_FALSE(s.job(s.id).offered.is_null());
 }
 
@@ -119,7 +119,7 @@ TEST_CASE("Joining: what the lead was told of is not taken back, by another run 
   for (const int number : {1, 2}) CHECK_FALSE(s.taken<net::StartJob>(number).empty());
   CHECK(s.sent<net::AdoptPlan>(1).size() == 1);
   s.commit(1, 2);
-  CHECK(parse_plan(s.job(s.id).plan).value().epoch == 2);
+  CHECK(s.plan_of(s.id).epoch == 2);
   CHECK(s.state(s.id) == "running");
 }
 
@@ -136,7 +136,7 @@ TEST_CASE("Joining: who has taken over is known after the scheduler's restart") 
   s.run_for_ms(300);
   for (const int number : {1, 2, 3}) CHECK(s.taken<net::StartJob>(number).size() == 1);
   s.commit(2, 3);
-  REQUIRE(parse_plan(s.job(s.id).plan).value().holds(key(3), learned));
+  REQUIRE(s.plan_of(s.id).holds(key(3), learned));
   for (const int number : {1, 2, 3}) s.progress(number, {s.id, 3, 2, ""});
   s.run_for_ms(300);
   CHECK(s.job(s.id).handing_over.at("unproven").empty());
@@ -164,7 +164,7 @@ TEST_CASE("Joining: a Commit that named a plan and was not reported is known by 
   s.close(1);
   s.run_for_ms(700);
   CHECK(s.state(s.id) == "running");
-  CHECK(parse_plan(s.job(s.id).plan).value().stages_of.contains(key(3)));
+  CHECK(s.plan_of(s.id).stages_of.contains(key(3)));
 }
 
 TEST_CASE("Leaving: who has no part in a job may go at once") {

@@ -8,12 +8,6 @@ using namespace sidestep::scheduler::testing;
 
 namespace {
 
-Plan mirrored_plan_of(Swarm& s, const std::string& id) { return parse_plan(s.job(id).plan).value(); }
-
-int only_holder_of(Swarm& s, const std::string& id, std::uint32_t stage) {
-  return mirrored_plan_of(s, id).replicas(stage).front().bytes[0];
-}
-
 // Three stages at a node each, mirrors of every 10 commits, up to the first commit. `memory_bytes`: of nodes
 // that have not 1 GiB.
 std::string start_mirrored(Swarm& s, const std::map<int, std::uint64_t>& memory_bytes = {},
@@ -41,7 +35,7 @@ std::string start_mirrored(Swarm& s, const std::map<int, std::uint64_t>& memory_
 }
 
 void say_kept(Swarm& s, const std::string& id, int number, std::uint32_t stage, std::uint64_t commit) {
-  s.say(number, net::MirrorKept{{id, 1, mirrored_plan_of(s, id).epoch, commit}, stage});
+  s.say(number, net::MirrorKept{{id, 1, s.plan_of(id).epoch, commit}, stage});
 }
 
 }  // namespace
@@ -50,7 +44,7 @@ TEST_CASE(
     "Mirrors: every stage but the first has a keeper that does not hold it, each node as few as can be") {
   Swarm s;
   const std::string id = start_mirrored(s);
-  const Plan plan = mirrored_plan_of(s, id);
+  const Plan plan = s.plan_of(id);
   std::set<net::NodeKey> keepers;
   for (const std::uint32_t stage : {1u, 2u}) {
     REQUIRE(plan.keeper_of(stage));
@@ -80,7 +74,7 @@ TEST_CASE("Mirrors: where nobody has the memory there are none, and people are t
   }
   Swarm s;
   const std::string id = start_mirrored(s, just_enough);
-  CHECK(mirrored_plan_of(s, id).mirrors.empty());
+  CHECK(s.plan_of(id).mirrors.empty());
   s.commit(1);
   std::size_t told = 0;
   const nlohmann::json lines = s.ask("logs", {{"level", "warning"}}).body.at("lines");
@@ -92,9 +86,9 @@ TEST_CASE("Mirrors: where nobody has the memory there are none, and people are t
 TEST_CASE("Mirrors: one is known when its keeper says so, until it is lost, and others' words mean nothing") {
   Swarm s;
   const std::string id = start_mirrored(s);
-  const int keeper = mirrored_plan_of(s, id).keeper_of(2)->bytes[0];
-  say_kept(s, id, only_holder_of(s, id, 2), 2, 10);  // holds the stage
-  say_kept(s, id, keeper, 7, 10);                    // there is no such stage
+  const int keeper = s.plan_of(id).keeper_of(2)->bytes[0];
+  say_kept(s, id, s.holder_of(id, 2), 2, 10);  // holds the stage
+  say_kept(s, id, keeper, 7, 10);              // there is no such stage
   CHECK(s.job(id).mirrors.empty());
   say_kept(s, id, keeper, 2, 10);
   CHECK(s.job(id).mirrors.at(2) == KeptMirror{key(keeper), 10});
@@ -109,13 +103,13 @@ TEST_CASE("Mirrors: a stage whose mirror is there is put back out of it, else ou
   const bool mirrored = GENERATE(true, false);
   Swarm s;
   const std::string id = start_mirrored(s);
-  const int holder = only_holder_of(s, id, 2);
-  const net::NodeKey keeper = *mirrored_plan_of(s, id).keeper_of(2);
+  const int holder = s.holder_of(id, 2);
+  const net::NodeKey keeper = *s.plan_of(id).keeper_of(2);
   if (mirrored) say_kept(s, id, keeper.bytes[0], 2, 10);
   s.commit(1);
   s.close(holder);
   s.run_for_ms(5'000);
-  const Plan plan = mirrored_plan_of(s, id);
+  const Plan plan = s.plan_of(id);
   REQUIRE(plan.is_out(2));
   CHECK(plan.mirrored == (mirrored ? std::vector{2u} : std::vector<std::uint32_t>{}));
   if (mirrored) CHECK(plan.keeper_of(2) == keeper);

@@ -123,7 +123,7 @@ TEST_CASE("Job: a node with another file of that name does not read the data") {
   const std::string other = "sha256:" + std::string(64, 'b');
   s.prepared(2, {id, "", true, "", other, 1, 1, 1u << 30, 0, ""});
   // Node 2 is the faster one, but stage 0 goes to the one with the lowest key's file.
-  CHECK(parse_plan(s.job(id).plan).value().replicas(0) == std::vector{key(1)});
+  CHECK(s.plan_of(id).replicas(0) == std::vector{key(1)});
 }
 
 namespace {
@@ -241,12 +241,12 @@ TEST_CASE("Job: a lost node ends it with who, how long, which stage and the last
 TEST_CASE("Job: a lost replica is planned around, a lost stage ends it") {
   Swarm s;
   const std::string id = s.start_job({1, 2, 3});
-  const bool has_other = parse_plan(s.job(id).plan).value().replicas(0).size() == 2;
+  const bool has_other = s.plan_of(id).replicas(0).size() == 2;
   REQUIRE(has_other);  // the head makes stage 0 the one with two replicas: nodes 1 and 3
   s.close(3);
   s.run_for_ms(600);
   CHECK(s.state(id) == "running");
-  const Plan rest = parse_plan(s.job(id).plan).value();
+  const Plan rest = s.plan_of(id);
   CHECK(rest.epoch == 2);
   CHECK(rest.replicas(0) == std::vector{key(1)});
   CHECK(s.job(id).view.members.size() == 2);
@@ -276,7 +276,7 @@ TEST_CASE("Job: a node that was lost while the others were planned for is not in
   s.core->on_plan(s.now_us, s.held_plans[0].id, place(s.held_plans[0].request), out);  // too late
   CHECK(out.empty());
   CHECK(s.state(id) == "running");
-  CHECK(parse_plan(s.job(id).plan).value().stages_of.size() == 2);
+  CHECK(s.plan_of(id).stages_of.size() == 2);
 }
 
 TEST_CASE("Scheduler's restart: who missed the plan of the rest gets it again") {
@@ -327,7 +327,7 @@ TEST_CASE("Job: a death while the plan is made makes a new plan without that nod
   SchedulerOutbox out;
   s.core->on_plan(s.now_us, s.held_plans[0].id, place(s.held_plans[0].request), out);  // too late
   CHECK(out.empty());
-  CHECK_FALSE(parse_plan(s.job(id).plan).value().stages_of.contains(key(1)));
+  CHECK_FALSE(s.plan_of(id).stages_of.contains(key(1)));
 }
 
 TEST_CASE("Job: a node that joins while others are measured is asked too") {
@@ -408,7 +408,7 @@ TEST_CASE("Scheduler's restart: a node that rebooted meanwhile ends its job") {
 TEST_CASE("Commit: a report is stored before it is acknowledged, and once") {
   Swarm s;
   const std::string id = s.start_job({1, 2});
-  const Plan plan = parse_plan(s.job(id).plan).value();
+  const Plan plan = s.plan_of(id);
   s.acked(1);
   const net::Envelope report = s.envelope(1, net::CommitReport{{id, 1, 1, 1}, to_json(record_step(1, plan))});
   SchedulerOutbox out;
@@ -502,7 +502,7 @@ TEST_CASE(
     "Job: ends early as failed once its last state is saved, with the reason that the lead origin gave") {
   Swarm s;
   const std::string id = s.start_job({1, 2}, 2, 30);
-  const Plan plan = parse_plan(s.job(id).plan).value();
+  const Plan plan = s.plan_of(id);
   s.commit(1);
   RecordStep step = record_step(2, plan);
   step.skipped_update = true;
@@ -534,7 +534,7 @@ TEST_CASE("Commit: an early report is not acknowledged before its turn") {
 TEST_CASE("Commit: nobody but the lead origin makes the record") {
   Swarm s;
   const std::string id = s.start_job({1, 2});
-  const Plan plan = parse_plan(s.job(id).plan).value();
+  const Plan plan = s.plan_of(id);
   s.say(2, net::CommitReport{{id, 1, 1, 1}, to_json(record_step(1, plan))});
   CHECK(s.job(id).commit == 0u);
 }

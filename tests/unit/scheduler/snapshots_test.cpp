@@ -27,10 +27,6 @@ std::string start_checkfree(Swarm& s, int steps) {
   return id;
 }
 
-int holder_of(Swarm& s, const std::string& id, std::uint32_t stage) {
-  return parse_plan(s.job(id).plan).value().replicas(stage).front().bytes[0];
-}
-
 }  // namespace
 
 TEST_CASE("Export: a running job is asked for a snapshot once, and its stages are named when all are saved") {
@@ -95,7 +91,7 @@ TEST_CASE("Export: an ended job's last snapshot outlives the scheduler and its d
 TEST_CASE("Export: a node lost after the last commit does not take the others' last snapshot with it") {
   Swarm s;
   const std::string id = s.start_job({1, 2, 3}, 2, 1);
-  const Plan plan = parse_plan(s.job(id).plan).value();
+  const Plan plan = s.plan_of(id);
   REQUIRE(plan.stage_count() == 2);
   std::uint32_t doubled = 0;
   while (plan.replicas(doubled).size() != 2) ++doubled;
@@ -296,9 +292,9 @@ TEST_CASE("Guests: a key that is no operator's gets nowhere") {
 TEST_CASE("Export: a stage that is out at the last commit is left to whoever exports") {
   Swarm s;
   const std::string id = start_checkfree(s, 2);
-  s.close(holder_of(s, id, 2));
+  s.close(s.holder_of(id, 2));
   s.run_for_ms(700);
-  const Plan plan = parse_plan(s.job(id).plan).value();
+  const Plan plan = s.plan_of(id);
   REQUIRE(plan.stages_out == std::vector{2u});
   s.finish();
   CHECK(s.state(id) == "done");
@@ -321,10 +317,10 @@ TEST_CASE("Export: of a stage whose holder is lost between the last commit and i
   Swarm s;
   const std::string id = start_checkfree(s, 1);
   s.commit(1);
-  const int lost = holder_of(s, id, 2);
+  const int lost = s.holder_of(id, 2);
   for (const std::uint32_t stage : {0u, 1u}) {
-    s.applied(holder_of(s, id, stage), 1);
-    s.saved(holder_of(s, id, stage), 1);
+    s.applied(s.holder_of(id, stage), 1);
+    s.saved(s.holder_of(id, stage), 1);
   }
   SECTION("whoever exports makes it out of its neighbours") {
     s.close(lost);

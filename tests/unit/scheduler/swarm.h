@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "scheduler/memory_store.h"
+#include "scheduler/plan.h"
 #include "scheduler/record.h"
 #include "scheduler/scheduler_core.h"
 
@@ -63,6 +64,10 @@ class Swarm {
   net::Reply ask(const std::string& verb, nlohmann::json body = nlohmann::json::object());
   std::string submit(int stages = 2, int steps = 100);
   JobRow job(const std::string& id) const;
+  Plan plan_of(const std::string& id) const { return parse_plan(job(id).plan).value(); }
+  int holder_of(const std::string& id, std::uint32_t stage) const {  // the first of them
+    return plan_of(id).replicas(stage).front().bytes[0];
+  }
   std::string state(const std::string& id) const { return std::string(to_string(job(id).state)); }
 
   // ---- what was sent since the last call
