@@ -66,7 +66,7 @@ void add_recovery_keys(OptionTable& table, RecoverySpec& recovery) {
 void check_recovery(const RecoverySpec& recovery, std::int64_t stages, std::int64_t max_swaps,
                     Problems& problems) {
   if (!problems.sound({"recovery.policy"})) return;
-  if (recovery.policy == "checkpoint" && recovery.every != 1)
+  if (recovery.policy == "checkpoint" && recovery.every != RecoverySpec().every)
     problems.add_key("recovery.every", "is for mirrors; checkpoints have \"recovery.checkpoint_every\"");
   if (!recovery.directory.empty() && recovery.directory.front() != '/')
     problems.add_key("recovery.directory",

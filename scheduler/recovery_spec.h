@@ -16,8 +16,8 @@ struct RecoverySpec {
   // `every` commits; with 1 it is a second holder, so that the loss of one node loses no stage.
   // "checkpoint": the whole model goes back to a commit, one of every `checkpoint_every`. "replica": other
   // replicas alone, the job ends with the last one.
-  std::string policy = "checkfree";
-  std::int64_t every = 1;  // commits between two mirrors
+  std::string policy = "mirror";
+  std::int64_t every = 25;  // commits between two mirrors
   // A folder that all nodes see: checkpoints of the whole model are written to it, whatever the policy, and
   // the job goes back to the newest when what was lost cannot be had otherwise. Empty: none are written.
   std::string directory = {};

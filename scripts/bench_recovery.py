@@ -29,7 +29,7 @@ POLICIES = {
     "replica": {"policy": "replica"},
     "checkfree": {"policy": "checkfree"},
     "checkfree+": {"policy": "checkfree+"},
-    "mirror every 1": {"policy": "mirror"},
+    "mirror every 1": {"policy": "mirror", "every": 1},
     "mirror every 10": {"policy": "mirror", "every": 10},
     "checkpoint every 10": {"policy": "checkpoint", "checkpoint_every": 10},
 }
@@ -54,7 +54,7 @@ def one_loss(watched, stage):
 
 def bench_loss(options, folder):
     stages = 5
-    with Watched(options.program, folder, 6, job_of(folder, stages, recovery={"origins": 2}), table(6, 1024)) as watched:
+    with Watched(options.program, folder, 6, job_of(folder, stages, recovery={"policy": "checkfree"}), table(6, 1024)) as watched:
         losses = [one_loss(watched, 1 + n % (stages - 1)) for n in range(options.losses)]
         problems = broken_steps(watched.record())
     return {"nodes": 6, "stages": stages, "least_task_times": LEAST, "losses": losses, "steps_lost_or_repeated": problems,
@@ -65,7 +65,7 @@ def bench_slow(options, folder):
     """One node a stage, so that nothing is averaged: the links carry activations and the rebuild alone. The node that
     was killed comes back with nothing, and rebuilds its stage."""
     stages, speed = 5, 8
-    job = job_of(folder, stages, hidden=512, layers=10, microbatches=8, recovery={"origins": 1})
+    job = job_of(folder, stages, hidden=512, layers=10, microbatches=8, recovery={"policy": "checkfree", "origins": 1})
     with Watched(options.program, folder, stages, job, table(stages, speed)) as watched:
         watched.wait_steps(12)
         key, _, killed_wall_s, before = watched.lose(2)
@@ -85,7 +85,7 @@ def bench_slow(options, folder):
 
 def bench_transfer(options, folder):
     """Another node of the job takes the stage beside its own."""
-    job = job_of(folder, 3, hidden=1600 if not options.quick else 512, microbatches=4, recovery={"origins": 1})
+    job = job_of(folder, 3, hidden=1600 if not options.quick else 512, microbatches=4, recovery={"policy": "checkfree", "origins": 1})
     with Watched(options.program, folder, 3, job) as watched:
         watched.wait_steps(4)
         _, _, killed_wall_s, before = watched.lose(1)
@@ -104,7 +104,7 @@ def bench_transfer(options, folder):
 
 
 def bench_fresh(options, folder):
-    job = job_of(folder, 3, hidden=1600 if not options.quick else 512, microbatches=4, recovery={"origins": 1})
+    job = job_of(folder, 3, hidden=1600 if not options.quick else 512, microbatches=4, recovery={"policy": "checkfree", "origins": 1})
     with Watched(options.program, folder, 3, job) as watched:
         watched.wait_steps(4)
         key, _, killed_wall_s, _ = watched.lose(1)
@@ -126,7 +126,7 @@ def bench_fresh(options, folder):
 
 def bench_line(options, folder):
     speed = 20
-    job = job_of(folder, 3, hidden=768, microbatches=2, recovery={"origins": 1})
+    job = job_of(folder, 3, hidden=768, microbatches=2, recovery={"policy": "checkfree", "origins": 1})
     with Watched(options.program, folder, 3, job, table(3, speed)) as watched:
         watched.wait_steps(8)
         key, _, killed_wall_s, before = watched.lose(1)

@@ -28,6 +28,7 @@ Running begin(Machines& machines, const nlohmann::json& recovery = nlohmann::jso
   machines.start();
   auto job = small_job(machines.folder(), "lost", 3, steps);
   job["validation"]["every"] = 0;
+  job["recovery"] = {{"policy", "checkfree"}};
   job["recovery"].update(recovery);
   Running running{machines, machines.submit(job)};
   const bool began = running.submit->wait_for("step 1/", Seconds(60));

@@ -19,7 +19,7 @@ TEST_CASE("Memory: what daemons use is within a tenth of what the plan says") {
   job["data"]["sequence_length"] = 128;
   job["validation"]["every"] = 0;
   // One stage at each node: two that share their microbatches seldom fill all the slots of either.
-  job["recovery"]["origins"] = 1;
+  job["recovery"] = {{"policy", "checkfree"}, {"origins", 1}};
   const auto submit = swarm.submit(job);
 
   // By node; used is what it says after an update.

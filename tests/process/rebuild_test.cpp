@@ -21,7 +21,7 @@ TEST_CASE("Rebuild: the only host of a stage is killed, and no step is lost") {
   // Long enough that it is still under way when the loss has been seen.
   auto job = small_job(swarm.folder(), "rebuilt", 3, steps);
   job["validation"]["every"] = 100;
-  job["recovery"]["origins"] = 1;  // each node holds one stage
+  job["recovery"] = {{"policy", "checkfree"}, {"origins", 1}};  // each node holds one stage
   const auto submit = swarm.submit(job);
   const bool began = submit->wait_for("step ", Seconds(60));
   INFO(submit->output() << submit->error() << swarm.logs());
@@ -37,15 +37,9 @@ TEST_CASE("Rebuild: the only host of a stage is killed, and no step is lost") {
   const auto status = submit->wait_exit(Seconds(120));
   INFO(submit->output() << submit->error() << swarm.logs());
   REQUIRE(status == 0);
-  const std::string record = swarm.folder() / "rebuilt.record";
-  REQUIRE(swarm.ask({"record", "rebuilt-1", "--out", record}).status == 0);
-  const std::string text = read_text(record);
-  CHECK(text.find("\"recoveries\"") != std::string::npos);
-  const Finished replay = run({"solo", "--replay", record, "--json"}, Seconds(120));
-  INFO(replay.output << replay.error);
-  REQUIRE(replay.status == 0);
-  const std::string last = replay.output.substr(replay.output.rfind('\n', replay.output.size() - 2) + 1);
-  const auto report = nlohmann::json::parse(last);
+  const std::string record = swarm.record_file("rebuilt-1");
+  CHECK(read_text(record).find("\"recoveries\"") != std::string::npos);
+  const nlohmann::json report = replay_of(record);
   CHECK(report.at("steps") >= steps);
   CHECK(report.at("largest_difference") <= 1e-5);
   const Finished logs = swarm.ask({"logs", "rebuilt-1"});
@@ -70,11 +64,7 @@ TEST_CASE("Rebuild: the lead origin is killed, and the second holder of stage 0 
   const auto status = submit->wait_exit(Seconds(120));
   INFO(submit->output() << submit->error() << swarm.logs());
   REQUIRE(status == 0);
-  const std::string record = swarm.folder() / "origin.record";
-  REQUIRE(swarm.ask({"record", "origin-1", "--out", record}).status == 0);
-  const Finished replay = run({"solo", "--replay", record, "--json"}, Seconds(120));
-  INFO(replay.output << replay.error);
-  CHECK(replay.status == 0);
+  CHECK(replay_of(swarm.record_file("origin-1")).at("largest_difference") <= 1e-5);
 }
 
 }  // namespace sidestep::testing

@@ -153,7 +153,6 @@ TEST_CASE("Mirror: who keeps it, or the scheduler, may be lost while the stage i
 TEST_CASE("Rebuild: a stage stays out for as many steps as the job says") {
   JobShape shape = mirrored_job();
   shape.recovery = GENERATE("checkfree", "mirror");
-  if (shape.recovery == "checkfree") shape.mirror_every = 1;
   nlohmann::json json = job_json(shape);
   constexpr std::uint64_t out_steps = 12;
   json["recovery"]["out_steps"] = out_steps;

@@ -331,15 +331,16 @@ TEST_CASE("Rebuild: the losses that a job's failures script happen, at their ste
 }
 
 TEST_CASE("Rebuild: stage 0 has as many holders as the job wants, where nodes have the memory") {
-  nlohmann::json json = job_json(rebuilt_job());
-  json["recovery"]["policy"] = GENERATE("checkfree", "mirror");
+  JobShape shape = rebuilt_job();
+  shape.recovery = GENERATE("checkfree", "mirror");
+  nlohmann::json json = job_json(shape);
   json["recovery"]["origins"] = GENERATE(1, 3);
   SimOptions options;
   options.nodes = 5;
   SimCluster cluster(options);
   const std::string job = begin(cluster, json, 5);
   const Plan plan = plan_of(cluster, job);
-  const std::size_t mirrored = json["recovery"]["policy"] == "mirror" ? 2 : 1;
+  const std::size_t mirrored = shape.recovery == "mirror" ? 2 : 1;
   CHECK(plan.replicas(0).size() == std::max(json["recovery"]["origins"].get<std::size_t>(), mirrored));
   for (std::uint32_t stage = 1; stage < 5; ++stage) CHECK(plan.replicas(stage).size() == mirrored);
   require_done(cluster, job, options);

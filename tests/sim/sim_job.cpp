@@ -24,8 +24,9 @@ nlohmann::json job_json(const JobShape& shape) {
         {"max_swaps", shape.max_swaps}}},
       {"data", {{"path", "text.txt"}, {"sequence_length", 2}}},
       {"optimizer", {{"learning_rate", 0.001}}},
-      {"recovery", {{"policy", shape.recovery}, {"every", shape.mirror_every}}},
+      {"recovery", {{"policy", shape.recovery}}},
   };
+  if (shape.recovery == "mirror") json["recovery"]["every"] = shape.mirror_every;
   if (shape.checkpoint_every > 0) {
     json["recovery"]["directory"] = "/shared";
     json["recovery"]["checkpoint_every"] = shape.checkpoint_every;

@@ -105,6 +105,7 @@ TEST_CASE("Torch swarm: stages that are lost between steps cost what they cost o
   const TextFile text;
   const daemon::testing::TemporaryFolder shared;
   nlohmann::json recovery{{"policy", policy}};
+  if (policy == "mirror") recovery["every"] = 1;
   if (policy == "mirror of 3") recovery = {{"policy", "mirror"}, {"every", 3}};
   if (policy == "checkpoint") recovery.update({{"directory", shared.path()}, {"checkpoint_every", 3}});
   SimOptions options;

@@ -40,21 +40,21 @@ class LossyFixture {
   }
 
   scheduler::JobSpec job(const json& recovery, const json& failures) const {
-    const json spec = {
-        {"name", "lossy"},
-        {"steps", 14},
-        {"precision", "float32"},
-        {"model",
-         {{"hidden_size", 16},
-          {"intermediate_size", 32},
-          {"num_hidden_layers", stages_of_job},
-          {"num_attention_heads", 2}}},
-        {"pipeline", {{"stages", stages_of_job}, {"microbatches_per_step", 4}, {"max_swaps", 2}}},
-        {"data", {{"path", folder_.path("a.txt")}, {"sequence_length", 16}}},
-        {"optimizer", {{"learning_rate", 0.01}, {"schedule", "constant"}}},
-        {"validation", {{"every", 5}, {"microbatches", 2}}},
-        {"recovery", recovery},
-        {"failures", failures}};
+    json spec = {{"name", "lossy"},
+                 {"steps", 14},
+                 {"precision", "float32"},
+                 {"model",
+                  {{"hidden_size", 16},
+                   {"intermediate_size", 32},
+                   {"num_hidden_layers", stages_of_job},
+                   {"num_attention_heads", 2}}},
+                 {"pipeline", {{"stages", stages_of_job}, {"microbatches_per_step", 4}, {"max_swaps", 2}}},
+                 {"data", {{"path", folder_.path("a.txt")}, {"sequence_length", 16}}},
+                 {"optimizer", {{"learning_rate", 0.01}, {"schedule", "constant"}}},
+                 {"validation", {{"every", 5}, {"microbatches", 2}}},
+                 {"recovery", {{"policy", "checkfree"}}},
+                 {"failures", failures}};
+    spec["recovery"].update(recovery);
     auto parsed = scheduler::parse_job(spec, "job");
     INFO(parsed.status().message());
     REQUIRE(parsed.ok());
@@ -165,8 +165,8 @@ TEST_CASE("Scripted losses: a second loss does not raise the learning rate again
 
 TEST_CASE("Scripted losses: where nothing is lost with the stage, training goes on as if it had stayed") {
   const LossyFixture f;
-  const json recovery =
-      GENERATE(json{{"policy", "mirror"}}, json{{"policy", "checkpoint"}, {"checkpoint_every", 5}});
+  const json recovery = GENERATE(json{{"policy", "mirror"}, {"every", 1}},
+                                 json{{"policy", "checkpoint"}, {"checkpoint_every", 5}});
   INFO(recovery.dump());
   const LossyRun run = f.run(f.job(recovery, lost_once({2, 4}))),
                  calm = f.run(f.job(recovery, json::object()));
@@ -194,7 +194,7 @@ TEST_CASE("Scripted losses: the record of each policy replays to the same losses
   const json recovery = GENERATE(
       json{{"policy", "checkfree"}}, json{{"policy", "checkfree"}, {"moments", "fresh"}, {"out_steps", 2}},
       json{{"policy", "checkfree"}, {"weights", "random"}}, json{{"policy", "checkfree+"}},
-      json{{"policy", "mirror"}}, json{{"policy", "mirror"}, {"every", 3}},
+      json{{"policy", "mirror"}, {"every", 1}}, json{{"policy", "mirror"}, {"every", 3}},
       json{{"policy", "checkpoint"}, {"checkpoint_every", 5}});
   INFO(recovery.dump());
   json failures = lost_once({2, 3});

@@ -428,7 +428,7 @@ TEST_CASE("Options: the docs name every key with its limits and default") {
   CHECK_THAT(docs, Catch::Contains("| `pipeline.slots` | a whole number, 1 to 1024 | 3 | microbatches whose "
                                    "activations a node keeps at a time |"));
   CHECK_THAT(docs, Catch::Contains("| `recovery.policy` | one of \"checkfree\", \"checkfree+\", \"mirror\", "
-                                   "\"checkpoint\" and \"replica\" | \"checkfree\" |"));
+                                   "\"checkpoint\" and \"replica\" | \"mirror\" |"));
   CHECK_THAT(docs, Catch::Contains("| `model.hidden_size` | a whole number, 1 to 65536 | required |"));
 }
 

@@ -356,6 +356,7 @@ TEST_CASE(
 
   job.recovery = {};
   job.recovery.policy = "mirror";
+  job.recovery.every = 1;
   const Plan mirrored = place({1, job, three}).value();
   for (std::uint32_t stage = 0; stage < 3; ++stage) CHECK(mirrored.replicas(stage).size() == 2);
   CHECK_FALSE(mirrored.holds(key(2), 0));

@@ -26,7 +26,8 @@ json lossy_job(const json& recovery, const json& failures) {
   shape.max_swaps = 2;
   shape.validation_every = 5;
   json job = sim::job_json(shape);
-  job["recovery"] = recovery;
+  job["recovery"] = {{"policy", "checkfree"}};
+  job["recovery"].update(recovery);
   job["failures"] = failures;
   return job;
 }
@@ -114,8 +115,8 @@ TEST_CASE("Scripted losses: the record of each policy replays to the same losses
       json{{"policy", "checkfree"}, {"weights", "random"}}, json{{"policy", "checkfree"}, {"out_steps", 1}},
       json{{"policy", "checkfree"}, {"out_steps", 4}}, json{{"policy", "checkfree+"}},
       json{{"policy", "checkfree"}, {"out_steps", 1}, {"transfer_steps", 3}},
-      json{{"policy", "mirror"}, {"every", 2}, {"transfer_steps", 3}}, json{{"policy", "mirror"}},
-      json{{"policy", "mirror"}, {"every", 4}},
+      json{{"policy", "mirror"}, {"every", 2}, {"transfer_steps", 3}},
+      json{{"policy", "mirror"}, {"every", 1}}, json{{"policy", "mirror"}, {"every", 4}},
       json{{"policy", "mirror"}, {"every", 4}, {"moments", "fresh"}, {"out_steps", 2}},
       json{{"policy", "checkpoint"}, {"checkpoint_every", 6}});
   INFO(recovery.dump());
@@ -195,12 +196,12 @@ TEST_CASE("Scripted losses: a stage is out while it is rebuilt, and made of what
 }
 
 TEST_CASE("Scripted losses: a stage with a second holder and a checkpoint lose nothing") {
-  const auto [recovery, stage] =
-      GENERATE(std::pair<json, std::uint32_t>{json{{"policy", "checkfree"}}, 0},
-               std::pair<json, std::uint32_t>{json{{"policy", "checkfree+"}}, 0},
-               std::pair<json, std::uint32_t>{json{{"policy", "mirror"}}, 2},
-               std::pair<json, std::uint32_t>{json{{"policy", "mirror"}, {"moments", "fresh"}}, 2},
-               std::pair<json, std::uint32_t>{json{{"policy", "checkpoint"}, {"checkpoint_every", 4}}, 2});
+  const auto [recovery, stage] = GENERATE(
+      std::pair<json, std::uint32_t>{json{{"policy", "checkfree"}}, 0},
+      std::pair<json, std::uint32_t>{json{{"policy", "checkfree+"}}, 0},
+      std::pair<json, std::uint32_t>{json{{"policy", "mirror"}, {"every", 1}}, 2},
+      std::pair<json, std::uint32_t>{json{{"policy", "mirror"}, {"every", 1}, {"moments", "fresh"}}, 2},
+      std::pair<json, std::uint32_t>{json{{"policy", "checkpoint"}, {"checkpoint_every", 4}}, 2});
   INFO(recovery.dump());
   const auto run = run_well(lossy_job(recovery, lost(11, {stage})));
   CHECK_FALSE(run.recoveries.empty());
