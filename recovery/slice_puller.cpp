@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "net/assert.h"
 
@@ -11,6 +12,7 @@ namespace {
 constexpr double first_window = 4;
 // Whatever else is on the way.
 constexpr double least_window = 2;
+constexpr std::int64_t minute_us = 60'000'000;
 
 }  // namespace
 
@@ -33,9 +35,13 @@ void SlicePuller::ask(std::int64_t now_us, std::uint64_t begin, std::int64_t wai
                  {request_.job, request_.commit, request_.stage, request_.part, begin, length_at(begin)}});
 }
 
-void SlicePuller::pace(std::int64_t round_trip_us) {
+void SlicePuller::pace(std::int64_t now_us, std::int64_t round_trip_us) {
+  if (now_us - minute_began_us_ >= minute_us) {
+    minute_began_us_ = now_us;
+    quickest_before_us_ = std::exchange(quickest_us_, never_us);
+  }
   quickest_us_ = std::min(quickest_us_, round_trip_us);
-  const double early = 1 - static_cast<double>(round_trip_us - quickest_us_) /
+  const double early = 1 - static_cast<double>(round_trip_us - std::min(quickest_us_, quickest_before_us_)) /
                                static_cast<double>(std::max<std::int64_t>(1, options_.queue_us));
   if (early < 0.5) slow_start_ = false;
   window_ += slow_start_ ? 1 : std::max(early, -1.0) / window_;
@@ -88,7 +94,7 @@ void SlicePuller::on_slice(std::int64_t now_us, const net::NodeKey& peer, const 
   } else {
     const std::int64_t sent_us = found->second.sent_us;
     // Of one that was asked for again it is not known which request it answers.
-    if (found->second.wait_us == options_.repeat_us) pace(now_us - sent_us);
+    if (found->second.wait_us == options_.repeat_us) pace(now_us, now_us - sent_us);
     wanted_.erase(found);
     for (auto& [begin, other] : wanted_)
       if (other.sent_us < sent_us || (other.sent_us == sent_us && begin < slice.begin))
@@ -108,7 +114,7 @@ void SlicePuller::reject(const std::string& why) {
   heard_us_ = -1;
   window_ = std::min(first_window, static_cast<double>(options_.window));
   slow_start_ = true;
-  quickest_us_ = std::numeric_limits<std::int64_t>::max();
+  quickest_us_ = quickest_before_us_ = never_us;
 }
 
 Status SlicePuller::failure() const {

@@ -77,15 +77,18 @@ class SlicePuller {
   std::uint64_t received() const { return received_; }
 
  private:
+  static constexpr std::int64_t never_us = std::numeric_limits<std::int64_t>::max();
+
   struct Wanted {
     std::int64_t sent_us = 0;
     std::int64_t wait_us = 0;  // until it is repeated
     bool overtaken = false;    // a slice that was asked for later is here
   };
 
-  // After a slice that took this long. The window grows while slices are hardly later than the quickest one,
-  // and shrinks when they wait for each other, or for others, on the way (as LEDBAT does, RFC 6817, 2.4).
-  void pace(std::int64_t round_trip_us);
+  // After a slice that took this long. The window grows while slices are hardly later than the quickest one
+  // of this minute and the one before, and shrinks when they wait for each other, or for others, on the way
+  // (as LEDBAT does, RFC 6817, 2.4; its base history for ways that become longer).
+  void pace(std::int64_t now_us, std::int64_t round_trip_us);
   void fill_window(std::int64_t now_us, std::vector<Outgoing>& out);
   void ask(std::int64_t now_us, std::uint64_t begin, std::int64_t wait_us, std::vector<Outgoing>& out);
   std::uint64_t length_at(std::uint64_t begin) const;
@@ -100,10 +103,12 @@ class SlicePuller {
   std::uint64_t received_ = 0;
   double window_;           // of slices
   bool slow_start_ = true;  // no slice was late so far
-  std::int64_t quickest_us_ = std::numeric_limits<std::int64_t>::max();
-  std::int64_t heard_us_ = -1;  // from this source, last; -1: it has not been asked
-  std::string reasons_;         // of the sources before
-  Status failure_;              // of the writer
+  std::int64_t minute_began_us_ = 0;
+  std::int64_t quickest_us_ = never_us;         // of this minute
+  std::int64_t quickest_before_us_ = never_us;  // of the one before
+  std::int64_t heard_us_ = -1;                  // from this source, last; -1: it has not been asked
+  std::string reasons_;                         // of the sources before
+  Status failure_;                              // of the writer
 };
 
 }  // namespace sidestep::recovery

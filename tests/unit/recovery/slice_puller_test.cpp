@@ -7,7 +7,6 @@
 #include <cstring>
 #include <map>
 #include <set>
-#include <tuple>
 
 #include "tests/unit/core/job_fixture.h"
 
@@ -18,6 +17,7 @@ using test::JobFixture;
 
 namespace {
 
+using net::ms;
 using net::second;
 
 // A puller of ten elements in slices of three from nodes 1 and 2, and what it has written.
@@ -73,6 +73,49 @@ struct Pull {
 
 using List = std::vector<std::uint64_t>;
 
+struct Line {
+  std::int64_t latency_us, slice_us;  // one slice after the other
+  std::int64_t longer_after_us = 0, longer_us = 0;
+};
+
+struct LinePull {
+  std::size_t most = 0;        // slices on their way at a time
+  double busy = 0;             // share of the time that the line was sending
+  std::int64_t latest_us = 0;  // of all slices
+  std::int64_t ended_us = 0;
+};
+
+LinePull pull_over(const Line& line, std::uint64_t elements = 2'000) {
+  recovery::PullRequest request = Pull::request({1});
+  request.elements = elements;
+  SlicePuller puller(request, {.slice_elements = 1, .window = 32},
+                     [](std::uint64_t, std::span<const std::byte>) { return Status(); });
+  LinePull result;
+  std::multimap<std::int64_t, std::uint64_t> coming;  // by when
+  std::int64_t free_us = 0, now = 0;
+  std::vector<SlicePuller::Outgoing> out;
+  puller.on_tick(0, out);
+  while (!puller.complete()) {
+    const std::int64_t latency_us = line.latency_us + (now >= line.longer_after_us ? line.longer_us : 0);
+    for (const auto& one : out) {
+      free_us = std::max(free_us, now + latency_us) + line.slice_us;
+      coming.emplace(free_us, one.request.begin);
+      result.latest_us = std::max(result.latest_us, free_us - now);
+    }
+    out.clear();
+    result.most = std::max(result.most, coming.size());
+    REQUIRE_FALSE(coming.empty());
+    now = coming.begin()->first;
+    const net::Slice slice{
+        "job-1", 40, 2, net::SnapshotPart::weights, coming.begin()->second, "", JobFixture::floats({1})};
+    coming.erase(coming.begin());
+    puller.on_slice(now, JobFixture::node(1), slice, out);
+  }
+  result.ended_us = now;
+  result.busy = static_cast<double>(elements) * static_cast<double>(line.slice_us) / static_cast<double>(now);
+  return result;
+}
+
 }  // namespace
 
 TEST_CASE("Slices: a window of them is asked for, and the next one when one arrives, in any order") {
@@ -90,48 +133,22 @@ TEST_CASE("Slices: a window of them is asked for, and the next one when one arri
 }
 
 TEST_CASE("Slices: the window grows on a fast line, and on a slow one stays as small as keeps it busy") {
-  using net::ms;
-  struct Line {
-    std::int64_t latency_us, slice_us;  // one slice after the other
-  };
-  const auto run = [](const Line& line) {
-    recovery::PullRequest request = Pull::request({1});
-    request.elements = 2'000;
-    SlicePuller puller(request, {.slice_elements = 1, .window = 32},
-                       [](std::uint64_t, std::span<const std::byte>) { return Status(); });
-    std::multimap<std::int64_t, std::uint64_t> coming;  // by when
-    std::int64_t free_us = 0, latest_us = 0;
-    std::size_t most = 0;
-    std::vector<SlicePuller::Outgoing> out;
-    puller.on_tick(0, out);
-    std::int64_t now = 0;
-    while (!puller.complete()) {
-      for (const auto& one : out) {
-        free_us = std::max(free_us, now + line.latency_us) + line.slice_us;
-        coming.emplace(free_us, one.request.begin);
-        latest_us = std::max(latest_us, free_us - now);
-      }
-      out.clear();
-      most = std::max(most, coming.size());
-      REQUIRE_FALSE(coming.empty());
-      now = coming.begin()->first;
-      const net::Slice slice{
-          "job-1", 40, 2, net::SnapshotPart::weights, coming.begin()->second, "", JobFixture::floats({1})};
-      coming.erase(coming.begin());
-      puller.on_slice(now, JobFixture::node(1), slice, out);
-    }
-    const double busy = 2'000.0 * static_cast<double>(line.slice_us) / static_cast<double>(now);
-    return std::tuple(most, busy, latest_us);
-  };
   // 256 KiB at 8 GB/s, at 1 GB/s and 20 ms away, at 100 Mbit/s, at 10 Mbit/s.
-  CHECK(std::get<0>(run({50, 30})) == 32);
-  CHECK(std::get<0>(run({20 * ms, 250})) == 32);
-  const auto [most, busy, latest_us] = run({20 * ms, 20 * ms});
-  CHECK(most <= 8);
-  CHECK(busy > 0.95);
-  CHECK(latest_us < 200 * ms);
-  CHECK(std::get<0>(run({20 * ms, 200 * ms})) <= 5);
-  CHECK(std::get<1>(run({20 * ms, 200 * ms})) > 0.9);
+  CHECK(pull_over({50, 30}).most == 32);
+  CHECK(pull_over({20 * ms, 250}).most == 32);
+  const LinePull slow = pull_over({20 * ms, 20 * ms});
+  CHECK(slow.most <= 8);
+  CHECK(slow.busy > 0.95);
+  CHECK(slow.latest_us < 200 * ms);
+  CHECK(pull_over({20 * ms, 200 * ms}).most <= 5);
+  CHECK(pull_over({20 * ms, 200 * ms}).busy > 0.9);
+}
+
+TEST_CASE("Slices: where the way becomes longer for good the window grows again within two minutes") {
+  const Line line{.latency_us = 20 * ms, .slice_us = 250, .longer_after_us = second, .longer_us = 200 * ms};
+  constexpr std::uint64_t elements = 40'000;
+  const auto whole_window_us = static_cast<std::int64_t>(elements) * 220 * ms / 32;
+  CHECK(pull_over(line, elements).ended_us < whole_window_us + 150 * second);
 }
 
 TEST_CASE("Slices: what is lost is asked for again, what is only slow is not") {
