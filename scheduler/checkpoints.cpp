@@ -164,6 +164,17 @@ void SchedulerCore::State::go_back(const std::string& why) {
   active.reset();
 }
 
+bool SchedulerCore::State::go_further_back(const std::string& why) {
+  JobRow& job = row(active->id);
+  if (job.state != JobState::starting || !job.resumed) return false;
+  std::vector<SealedCheckpoint>& known = job.checkpoints;
+  if (known.size() < 2 || !(known.back() == *job.resumed)) return false;
+  job.unsealed.push_back(checkpoint_folder(known.back().commit, known.back().epoch));
+  known.pop_back();
+  go_back(why);
+  return true;
+}
+
 void SchedulerCore::State::wait_for_nodes(const std::string& why) {
   if (active->unplanned_told != why)
     log(net::LogLevel::warning, active->id, "waits for nodes to go on with: " + why);

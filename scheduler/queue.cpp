@@ -308,8 +308,10 @@ void SchedulerCore::State::on(const net::NodeKey& peer, const net::Envelope& env
     return void_changes();
   }
   if (planned && active->unproven.contains(peer)) return lose_successor(*node, fault.reason);
-  end_active(JobState::failed,
-             label(node->member) + ": " + fault.reason + " (step " + std::to_string(fault.scope.step) + ")");
+  const std::string why =
+      label(node->member) + ": " + fault.reason + " (step " + std::to_string(fault.scope.step) + ")";
+  if (go_further_back(why)) return;
+  end_active(JobState::failed, why);
 }
 
 void SchedulerCore::State::end_active(JobState state, const std::string& reason) {

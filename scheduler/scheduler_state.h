@@ -357,6 +357,9 @@ struct SchedulerCore::State {
   bool can_go_back() const { return active->spec.recovery.writes_checkpoints(); }
   // The active job goes back to its newest checkpoint, or to how it began: it is the next of the queue.
   void go_back(const std::string& why);
+  // It does so again, to the checkpoint before, if it went back and cannot begin with what it went back to.
+  // False: it did not, or there is no other.
+  bool go_further_back(const std::string& why);
   // The active job went back, and those that are here are too few: it is planned anew when another has
   // answered, or after a while with several stages at a node.
   void wait_for_nodes(const std::string& why);

@@ -25,6 +25,10 @@ void FakeRunner::resume(std::uint32_t stage, Completion& done) {
   const auto& stages = options_.folder->stages[folder];
   if (folder.empty() || !stages.contains(stage))
     return violation(done, "resumes stage " + std::to_string(stage) + " from no checkpoint");
+  if (options_.folder->damaged.contains(folder)) {
+    done.fault = folder + ": stage " + std::to_string(stage) + " is damaged";
+    return;
+  }
   const FakeFolder::Stage& kept = stages.at(stage);
   const auto manifest = nlohmann::json::parse(options_.folder->manifests.at(folder));
   if (manifest.at("stages").at(stage).at("digest") != net::sha256(std::as_bytes(std::span(&kept.weights, 1))))

@@ -106,6 +106,7 @@ void FakeRunner::perform(const InitJob& task, Completion& done) {
   for (const std::uint32_t stage : task.stages) {
     add_stage(stage, done);
     if (!task.spec.resume.directory.empty()) resume(stage, done);
+    if (!done.fault.empty()) return;
     job.weights[task.spec.first_commit()][stage] = stages_[stage].weights;
   }
   for (const std::uint32_t stage : task.learned) add_stage(stage, done);

@@ -27,7 +27,8 @@ struct FakeFolder {
   };
   std::map<std::string, std::map<std::uint32_t, Stage>> stages;  // by folder of the checkpoint
   std::map<std::string, std::string> manifests;
-  bool full = false;  // nothing can be written
+  std::set<std::string> damaged;  // folders whose stages cannot be read
+  bool full = false;              // nothing can be written
 };
 
 struct FakeOptions {

@@ -102,6 +102,25 @@ TEST_CASE("Checkpoint: where none could be written the job begins anew, and goes
   CHECK(checkpoints(cluster, job).empty());
 }
 
+TEST_CASE("Checkpoint: where the newest is damaged the job goes back to the one before") {
+  SimOptions options;
+  options.fake.folder = std::make_shared<FakeFolder>();
+  SimCluster cluster(options);
+  const std::string job = begin(cluster, job_json(checkpointed_job()), 6);
+  require_soon(cluster, 60 * second, [&] { return checkpoints(cluster, job).size() >= 2; });
+  kill_all_of(cluster, job, 2);
+  require_soon(cluster, 60 * second, [&] { return cluster.job(job)->went_back == 1; });
+  const std::vector<std::uint64_t> before = checkpoints(cluster, job);
+  std::string newest;
+  for (const auto& [folder, manifest] : options.fake.folder->manifests)
+    if (nlohmann::json::parse(manifest).at("commit") == before.back()) newest = folder;
+  options.fake.folder->damaged = {newest};
+  require_soon(cluster, 60 * second, [&] { return cluster.job(job)->went_back == 2; });
+  CHECK(cluster.job(job)->resumed->commit == before.at(before.size() - 2));
+  require_done(cluster, job, options);
+  CHECK_FALSE(options.fake.folder->manifests.contains(newest));
+}
+
 TEST_CASE("Checkpoint: a node that missed that the job went back ends its old run") {
   SimOptions options;
   options.fake.folder = std::make_shared<FakeFolder>();

@@ -234,6 +234,57 @@ TEST_CASE("Going back: the whole job begins anew with the newest checkpoint, on 
   CHECK(s.job(id).spec.at("recovery").at("directory") == "/shared");
 }
 
+TEST_CASE("Going back: where the checkpoint cannot be loaded it is the one before, and then the job ends") {
+  Swarm s;
+  const std::string id = start_checkpointed(s);
+  s.join(3);
+  s.prepared(3);
+  s.commit(1);
+  sealed(s, id, 2);
+  s.commit(3);
+  sealed(s, id, 4);
+  s.commit(5);
+  const int left = s.holder_of(id, 0);
+  lose(s, s.holder_of(id, 1));
+  REQUIRE(s.job(id).commit == 4);
+  const auto begin_with = [&](std::uint64_t commit) {
+    for (const int number : {left, 3}) {
+      REQUIRE(s.sent<net::PrepareJob>(number).back().spec.at("resume").at("commit") == commit);
+      say_prepared(s, id, number);
+    }
+    REQUIRE(s.state(id) == "starting");
+  };
+  const auto fail = [&](int number) {
+    s.say(number, net::JobFault{{id, 1, s.plan_of(id).epoch, 0}, "stage-0.safetensors is damaged"});
+  };
+  begin_with(4);
+  const std::uint64_t epoch = s.plan_of(id).epoch;
+  fail(left);
+  REQUIRE(s.state(id) == "preparing");
+  s.say(3, net::JobFault{{id, 1, epoch, 0}, "that of the other node, a little later"});
+  REQUIRE(s.state(id) == "preparing");
+  CHECK(s.job(id).commit == 2);
+  CHECK(s.job(id).went_back == 2);
+  CHECK(checkpoints(s, id) == std::vector<std::uint64_t>{2});
+  CHECK(recorded(s, id) == std::vector<std::uint64_t>{0, 1, 2});
+  begin_with(2);
+  SECTION("that one cannot be loaded either") {
+    fail(3);
+    CHECK(s.state(id) == "failed");
+    CHECK_THAT(s.job(id).reason, Catch::Contains("stage-0.safetensors is damaged"));
+  }
+  SECTION("it goes on, and the next one takes the damaged one away") {
+    s.commit(2);
+    s.commit(3);
+    commit_with_checkpoint(s, id, 4);
+    for (const std::uint32_t stage : {0u, 1u}) written(s, id, 4, stage);
+    const auto orders = s.sent<net::SealCheckpoint>(s.holder_of(id, 0));
+    REQUIRE_FALSE(orders.empty());
+    CHECK(orders.back().epoch == s.plan_of(id).epoch);
+    CHECK(orders.back().drop == std::vector<std::string>{"4-1"});
+  }
+}
+
 TEST_CASE("Going back: without a checkpoint the job begins anew") {
   Swarm s;
   const std::string id = start_checkpointed(s);
